@@ -1,0 +1,161 @@
+"""The recipe of one run: everything that decides its result, frozen, in one TOML file.
+
+The digest leaves out the seed and where the run takes place, so that the runs of one recipe can
+be found together. The module knows no torch: records and tables read recipes without it.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kurabe.errors import UserError
+from kurabe.methods.choices import Choices
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(Settings):
+    """Which images, how large, and which of them are test."""
+
+    source: str
+    size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    channels: Literal[1, 3] | None = None
+    limit: Positive | None = None
+    labels: str | None = None
+    test_seed: int = 0
+
+
+class Budget(Settings):
+    """What a run may cost: images seen by the network, or seconds (turned into images once)."""
+
+    images: Positive | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.images is None) == (self.seconds is None):
+            raise ValueError("a budget is given either in images or in seconds")
+        return self
+
+
+class Network(Settings):
+    """The shape of the backbone where a run starts from random weights; a base brings its own."""
+
+    kind: str = "patch"
+    patch: Positive = 4
+    width: Positive = 192
+    depth: Positive = 6
+    heads: Positive = 6
+    decoder: Annotated[int, Field(ge=0)] = 2
+    schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
+    prediction: Literal["eps", "x0", "v", "flow"] = "v"
+
+
+class Optimiser(Settings):
+    """AdamW (Loshchilov & Hutter 2019) with linear warm-up, cosine decay and an EMA.
+
+    batch counts images passed through the network in one update; micro_batch is how many of
+    them at once. Shares are of the whole budget: ema_half_life .07 halves an old weight's part
+    every 7 % of the run.
+    """
+
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    batch: Positive = 32
+    micro_batch: Positive | None = None
+    warm_up: Share = 0.05
+    final_lr: Share = 0.05
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    ema_half_life: Share = 0.07
+    augment: Literal["none", "flip"] = "none"
+    held_out_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    patience: Positive | None = None
+
+
+class Evaluation(Settings):
+    """How a run is measured; the same for every column of a study."""
+
+    encoder: str = "efficientnet-lite0"
+    samples: Positive = 128
+    evaluations: Positive = 20
+    solver: Literal["ddim", "heun", "dpmpp-2m", "ddpm"] = "dpmpp-2m"
+    batch: Positive = 64
+
+
+class Where(Settings):
+    """Where a run takes place; not part of the digest."""
+
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    threads: Positive = 1
+
+
+class Recipe(Settings):
+    """One run. `choices` are the method's five choices, written out, so the record is whole."""
+
+    method: str
+    choices: Choices
+    data: DataSettings
+    budget: Budget
+    base: str | None = None
+    network: Network = Network()
+    optimiser: Optimiser = Optimiser()
+    evaluation: Evaluation = Evaluation()
+    seed: Annotated[int, Field(ge=0)] = 0
+    where: Where = Where()
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits over all settings but the seed and where the run takes place."""
+        settings = self.model_dump(mode="json", exclude={"seed", "where"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_toml(self) -> str:
+        """The recipe as TOML text; `from_toml` of it gives an equal recipe."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def from_toml(cls, path: Path | str) -> Self:
+        """Read a recipe; a wrong key or type is a UserError that names it."""
+        return cls.checked(read_toml(path), str(path))
+
+    @classmethod
+    def checked(cls, settings: dict[str, Any], source: str) -> Self:
+        """Check settings that came from `source`, which an error names."""
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise UserError(f"{source}: {first_problem(error)}") from None
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """A TOML file's content; a missing or malformed file is a UserError."""
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} cannot be read as TOML: {error}.") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a failed check in one sentence: field, value, what was expected."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "the whole"
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting '{field}'."
+    return f"{field} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}."
