@@ -1,0 +1,45 @@
+"""What may change: an adaptation attaches to a network and decides which parameters train."""
+
+from contextlib import AbstractContextManager
+
+from torch import Tensor, nn
+
+
+class Adaptation:
+    """A way to change a network; made for one network, whose other parameters it freezes.
+
+    `parameters` are what trains. `state` is all that must be stored to have the adapted network
+    again beside its start.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that train."""
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be stored, by name."""
+        raise NotImplementedError
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over a stored state; ValueError where names or shapes do not match."""
+        own = self.state()
+        if own.keys() != state.keys():
+            odd = sorted(own.keys() ^ state.keys())[0]
+            raise ValueError(f"the stored weights do not fit the network: '{odd}'")
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise ValueError(f"the stored weights do not fit the network: '{name}'")
+            # Copied into the tensors at hand, so that their alignment in memory stays.
+            tensor.data.copy_(state[name])
+
+    def off(self) -> AbstractContextManager[None]:
+        """Inside this context the network is what it was before it was adapted."""
+        raise NotImplementedError
+
+    def merge(self) -> None:
+        """Write the change into the network's own weights; there is no way back."""
+        raise NotImplementedError

@@ -1,0 +1,53 @@
+"""What a backbone is: a network that predicts from (x_t, t, condition) and names its layers.
+
+A backbone knows nothing of schedules: `kurabe.diffusion.NetworkDenoiser` gives its prediction a
+meaning. One that works on tokens can run its first blocks on a subset of them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Output(NamedTuple):
+    """What one pass gives.
+
+    prediction: (B, C, H, W), in the parametrisation that the denoiser states.
+    features: layer name → tokens (B, N, D); N is the kept tokens' number where tokens were
+        dropped before that layer.
+    """
+
+    prediction: Tensor
+    features: dict[str, Tensor]
+
+
+class Backbone(nn.Module):
+    """A network x_t (B, C, H, W), t (B,) in [0, 1] → `Output`.
+
+    Attributes
+    ----------
+    in_channels, image_size: the images it works on, (in_channels, image_size, image_size).
+    token_grid: rows and columns of tokens (or cells) that its features lie on.
+    feature_layers: names of the layers that `forward` can return, from input to output.
+    feature_dim: width D of the features of every layer.
+    num_classes: 0 where the network takes no condition; the null class has that index.
+    """
+
+    in_channels: int
+    image_size: int
+    token_grid: tuple[int, int]
+    feature_layers: tuple[str, ...]
+    feature_dim: int
+    num_classes: int = 0
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        keep: Tensor | None = None,
+        layers: Sequence[str] = (),
+    ) -> Output:
+        """Predict; condition (B,) class indices; keep (B, K) indices of the tokens to keep."""
+        raise NotImplementedError

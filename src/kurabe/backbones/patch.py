@@ -1,0 +1,217 @@
+"""The backbone of our own: a transformer on image patches with a convolution for neighbours.
+
+Blocks are DiT's (Peebles & Xie 2023, "Scalable diffusion models with transformers"): attention
+and MLP behind a layer norm without affine part, shifted, scaled and gated by the time (and
+class) embedding, the gates starting at zero (adaLN-zero). Before each block a 3×3 depthwise
+convolution on the token grid tells neighbours apart from strangers; without it a small network
+draws the edges of its patches (`bench/bakeoff` holds the figures).
+
+The last `decoder` blocks see all tokens. The blocks before them can run on a subset: what was
+dropped enters the decoder as one learned token, so masking needs no second network (MaskDiT,
+Zheng et al. 2024, has a separate decoder; MAE, He et al. 2022, the same idea for encoders).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kurabe.backbones.base import Backbone, Output
+
+
+class PatchTransformer(Backbone):
+    """A transformer on (image_size / patch)² tokens; see the module's text.
+
+    depth counts all blocks, `decoder` of them see all tokens. Feature layers are "block-1" …
+    "block-depth", each the residual stream behind that block. `prediction` of a new network is
+    zero, as the last layer starts at zero.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        in_channels: int,
+        *,
+        patch: int = 4,
+        width: int = 192,
+        depth: int = 6,
+        heads: int = 6,
+        decoder: int = 2,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        if image_size % patch:
+            raise ValueError(f"image size {image_size} is not a multiple of the patch {patch}")
+        if width % heads or not 0 <= decoder <= depth:
+            raise ValueError("width must be a multiple of heads, decoder at most depth")
+        self.image_size, self.in_channels = image_size, in_channels
+        self.patch, self.num_classes = patch, num_classes
+        self.token_grid = (image_size // patch, image_size // patch)
+        self.feature_layers = tuple(f"block-{i + 1}" for i in range(depth))
+        self.feature_dim = width
+        self.encoder_depth = depth - decoder
+        self.embed = nn.Linear(in_channels * patch**2, width)
+        self.position = nn.Parameter(_sine_positions(self.token_grid, width))
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.time = TimeEmbedding(width)
+        self.classes = nn.Embedding(num_classes + 1, width) if num_classes else None
+        self.blocks = nn.ModuleList(Block(width, heads, self.token_grid) for _ in range(depth))
+        self.head_modulation = nn.Linear(width, 2 * width)
+        self.head = nn.Linear(width, in_channels * patch**2)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        if self.classes is not None:
+            nn.init.normal_(self.classes.weight, std=0.02)
+        nn.init.normal_(self.mask_token, std=0.02)
+        for block in self.blocks:
+            nn.init.zeros_(block.modulation.weight)
+            nn.init.zeros_(block.neighbours.weight)
+        for layer in (self.head_modulation, self.head):
+            nn.init.zeros_(layer.weight)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        keep: Tensor | None = None,
+        layers: Sequence[str] = (),
+    ) -> Output:
+        c = self.time(t)
+        if self.classes is not None:
+            null = torch.full_like(t, self.num_classes, dtype=torch.long)
+            c = c + self.classes(null if condition is None else condition)
+        c = F.silu(c)
+        tokens = self.embed(self.patchify(x_t)) + self.position
+        subset = None if keep is None else Subset(keep, tokens.shape[1])
+        if subset is not None:
+            tokens = subset.take(tokens)
+        features: dict[str, Tensor] = {}
+        for i, (name, block) in enumerate(zip(self.feature_layers, self.blocks, strict=True)):
+            if i == self.encoder_depth and subset is not None:
+                dropped = (self.mask_token + self.position).expand(len(tokens), -1, -1)
+                tokens, subset = subset.put(tokens, dropped), None
+            tokens = block(tokens, c, subset)
+            if name in layers:
+                features[name] = tokens
+        if subset is not None:
+            raise ValueError("a network without decoder blocks cannot fill dropped tokens")
+        shift, scale = self.head_modulation(c).unsqueeze(1).chunk(2, dim=-1)
+        out = self.head(_modulate(tokens, shift, scale))
+        return Output(self.unpatchify(out), features)
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) → patches (B, N, C·p·p), row by row."""
+        b, c, (h, w), p = len(images), self.in_channels, self.token_grid, self.patch
+        return (
+            images.reshape(b, c, h, p, w, p).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w, c * p * p)
+        )
+
+    def unpatchify(self, patches: Tensor) -> Tensor:
+        """The inverse of `patchify`."""
+        b, c, (h, w), p = len(patches), self.in_channels, self.token_grid, self.patch
+        return (
+            patches.reshape(b, h, w, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h * p, w * p)
+        )
+
+
+class Block(nn.Module):
+    """Depthwise convolution on the grid, attention, MLP; the last two gated, from zero."""
+
+    def __init__(self, width: int, heads: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.heads, self.grid = heads, grid
+        self.modulation = nn.Linear(width, 6 * width)
+        self.neighbours = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.mlp_in = nn.Linear(width, 4 * width)
+        self.mlp_out = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, c: Tensor, subset: "Subset | None" = None) -> Tensor:
+        """Tokens x (B, N, D), embedding c (B, D) → (B, N, D)."""
+        parts = self.modulation(c).unsqueeze(1).chunk(6, dim=-1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
+        x = x + self._convolve(x, subset)
+        x = torch.addcmul(x, gate_a, self._attend(_modulate(x, shift_a, scale_a)))
+        hidden = F.gelu(self.mlp_in(_modulate(x, shift_m, scale_m)), approximate="tanh")
+        return torch.addcmul(x, gate_m, self.mlp_out(hidden))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.attention_out(mixed.transpose(1, 2).reshape(b, n, d))
+
+    def _convolve(self, x: Tensor, subset: "Subset | None") -> Tensor:
+        # A dropped token counts as zero, as padding does at the image's border.
+        full = x if subset is None else subset.put(x, x.new_zeros(()))
+        b, _, d = full.shape
+        image = full.reshape(b, *self.grid, d).permute(0, 3, 1, 2)
+        out = self.neighbours(image).permute(0, 2, 3, 1).reshape(b, -1, d)
+        return out if subset is None else subset.take(out)
+
+
+class Subset:
+    """The tokens kept of each image, and the way back to the full grid.
+
+    Both ways are gathers: their backward passes meet each element once, so that the result does
+    not depend on the order of threads.
+    """
+
+    def __init__(self, keep: Tensor, total: int) -> None:
+        b, kept = keep.shape
+        self.keep = keep
+        order = torch.arange(kept, device=keep.device).expand(b, kept)
+        # Position of each grid cell's token among the kept; `kept` stands for "dropped".
+        self.back = torch.full((b, total), kept, device=keep.device).scatter(1, keep, order)
+
+    def take(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) → (B, K, D)."""
+        return tokens.gather(1, self.keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+    def put(self, kept: Tensor, dropped: Tensor) -> Tensor:
+        """(B, K, D) → (B, N, D), with `dropped` (broadcast) where no token was kept."""
+        padded = F.pad(kept, (0, 0, 0, 1))
+        index = self.back.unsqueeze(-1)
+        full = padded.gather(1, index.expand(-1, -1, kept.shape[-1]))
+        return torch.where(index == kept.shape[1], dropped, full)
+
+
+class TimeEmbedding(nn.Module):
+    """t (B,) in [0, 1] → (B, width): sines at geometric frequencies (t · 1000, as in DDPM), MLP."""
+
+    def __init__(self, width: int, frequencies: int = 128) -> None:
+        super().__init__()
+        steps = torch.arange(frequencies, dtype=torch.float32) / frequencies
+        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * steps), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = 1000 * t.float().unsqueeze(-1) * self.frequencies
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return self.layers(waves.to(self.layers[0].weight.dtype))
+
+
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
+
+
+def _sine_positions(grid: tuple[int, int], width: int) -> Tensor:
+    """Two-dimensional sine-cosine positions (He et al. 2022), (rows · columns, width)."""
+    quarter = width // 4
+    omega = torch.exp(-math.log(1e4) * torch.arange(quarter) / quarter)
+    rows, columns = (torch.arange(n, dtype=torch.float32).outer(omega) for n in grid)
+    y = rows.unsqueeze(1).expand(-1, grid[1], -1)
+    x = columns.unsqueeze(0).expand(grid[0], -1, -1)
+    waves = torch.cat([y.sin(), y.cos(), x.sin(), x.cos()], dim=-1).flatten(0, 1)
+    return F.pad(waves, (0, width - 4 * quarter))

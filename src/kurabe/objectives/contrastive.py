@@ -1,0 +1,69 @@
+"""The contrastive term: NT-Xent between two noised views of an image.
+
+Chen et al. (2020), "A simple framework for contrastive learning of visual representations",
+eq. 1: −log e^{s_ij/τ} / Σ_{k≠i} e^{s_ik/τ}, s the cosine of projected, pooled features. Each
+view has its own time, drawn independently: with one time per image shared by its two views, t
+alone would tell images apart.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kurabe.diffusion import NetworkDenoiser
+from kurabe.methods.choices import Contrastive
+from kurabe.objectives.term import Pass, Stream, Term
+
+
+class ContrastiveTerm(Term):
+    """NT-Xent on the mean-pooled tokens of one layer, behind a head that is thrown away."""
+
+    def __init__(self, choice: Contrastive, denoiser: NetworkDenoiser) -> None:
+        super().__init__()
+        backbone = denoiser.backbone
+        self.weight, self.temperature = choice.weight, choice.temperature
+        self.comparison_batch = choice.comparison_batch
+        names = backbone.feature_layers
+        self.layer = names[max(1, round(choice.depth * len(names))) - 1]
+        low_noise = torch.tensor(choice.min_log_snr, dtype=torch.float64)
+        self.stream = Stream(
+            "views",
+            share=choice.share,
+            views=2,
+            policy=choice.views,
+            latest=float(denoiser.schedule.time_of_log_snr(low_noise)),
+            layers=(self.layer,),
+            together=choice.comparison_batch,
+        )
+        width = backbone.feature_dim
+        self.projection = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, choice.projection),
+        )
+
+    def streams(self, progress: float) -> tuple[Stream, ...]:
+        return (self.stream,)
+
+    def forward(self, passes: Mapping[str, Pass]) -> Tensor:
+        pooled = passes["views"].features[self.layer].mean(1)
+        return nt_xent(self.projection(pooled), self.comparison_batch, self.temperature)
+
+
+def nt_xent(projected: Tensor, comparison_batch: int, temperature: float) -> Tensor:
+    """NT-Xent per view, (2n,), from projected features (2n, D) whose pairs stand side by side.
+
+    Each view is compared with the other 2 · comparison_batch − 1 views of its comparison batch
+    and no others, so the loss does not depend on how many batches are computed at once.
+    """
+    unit = F.normalize(projected.float(), dim=-1)
+    unit = unit.reshape(-1, 2 * comparison_batch, unit.shape[-1])
+    similarity = unit @ unit.transpose(1, 2) / temperature
+    itself = torch.eye(2 * comparison_batch, dtype=torch.bool, device=unit.device)
+    similarity = similarity.masked_fill(itself, -torch.inf)
+    partner = torch.arange(2 * comparison_batch, device=unit.device) ^ 1
+    target = partner.expand(len(unit), -1)
+    return F.cross_entropy(similarity.flatten(0, 1), target.flatten(), reduction="none")

@@ -1,0 +1,35 @@
+"""The denoising term: w(log SNR_t) · ‖D(x_t, t) − x₀‖², averaged over an image's values.
+
+Ho et al. (2020), "Denoising diffusion probabilistic models", eq. 14 is the weighting "eps".
+Where tokens were dropped, the mean is over the visible patches alone (Zheng et al. 2024, eq. 4):
+on the others the network has seen nothing to denoise.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from kurabe.methods.choices import Denoising
+from kurabe.objectives.term import Pass, Stream, Term
+
+
+class DenoisingTerm(Term):
+    """Denoising of the stream "images", all noise levels alike."""
+
+    def __init__(self, choice: Denoising) -> None:
+        super().__init__()
+        self.weight, self.weighting = choice.weight, choice.weighting
+
+    def streams(self, progress: float) -> tuple[Stream, ...]:
+        return (Stream("images"),)
+
+    def forward(self, passes: Mapping[str, Pass]) -> Tensor:
+        images = passes["images"]
+        batch, denoiser = images.batch, images.denoiser
+        loss = denoiser.loss(
+            images.prediction, batch.images, batch.noise, batch.t, self.weighting
+        )
+        if batch.keep is None:
+            return loss.flatten(1).mean(1)
+        per_patch = denoiser.backbone.patchify(loss).mean(-1)
+        return per_patch.gather(1, batch.keep).mean(1)

@@ -1,0 +1,54 @@
+"""The objective: a sum of weighted terms around one denoiser.
+
+Network, heads and terms are one module, and its forward pass gives every term's losses, so that
+data-parallel wrappers see all that trains.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from kurabe.diffusion import NetworkDenoiser
+from kurabe.objectives.term import Batch, Pass, Stream, Term
+
+
+class Objective(nn.Module):
+    """total = Σ weight · term, over per-image losses.
+
+    denoiser: what is trained. terms: name → term.
+    """
+
+    def __init__(self, denoiser: NetworkDenoiser, terms: Mapping[str, Term]) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.terms = nn.ModuleDict(terms)
+
+    def streams(self, progress: float) -> tuple[Stream, ...]:
+        """The streams that all terms together need at this share of the budget.
+
+        The shares add up to 1: a stream without one takes what the others leave.
+        """
+        joined: dict[str, Stream] = {}
+        for term in self.terms.values():
+            for stream in term.streams(progress):
+                known = joined.get(stream.name)
+                joined[stream.name] = known.join(stream) if known else stream
+        return tuple(joined.values())
+
+    def forward(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Tensor]:
+        """Pass each stream once; losses (B,) of each term that is on at this progress."""
+        layers = {stream.name: stream.layers for stream in self.streams(progress)}
+        passes = {name: self._pass(batch, layers[name]) for name, batch in batches.items()}
+        return {
+            name: term(passes) for name, term in self.terms.items() if term.streams(progress)
+        }
+
+    def weights(self) -> dict[str, float]:
+        """Each term's weight in the sum."""
+        return {name: term.weight for name, term in self.terms.items()}
+
+    def _pass(self, batch: Batch, layers: tuple[str, ...]) -> Pass:
+        alpha, sigma = (a.reshape(-1, 1, 1, 1) for a in self.denoiser.schedule(batch.t))
+        x_t = alpha * batch.images + sigma * batch.noise
+        out = self.denoiser.predict(x_t, batch.t, batch.condition, batch.keep, layers)
+        return Pass(batch, x_t, out.prediction, out.features, self.denoiser)

@@ -1,0 +1,94 @@
+"""What a term of an objective declares, and what it is given.
+
+A term names the streams of images it needs: how many of an update's images, as how many views,
+noised at which times, with which share of the tokens, and which feature layers of the pass it
+reads. The objective joins the needs of all terms, the loop meets them once, the network passes
+each stream once, and a term computes one loss per image from the passes. A term never fetches.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from kurabe.diffusion import NetworkDenoiser
+
+Losses = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of noised images that the network passes once for all terms.
+
+    name: streams of one name are one stream; what the terms ask of it is joined.
+    share: part of an update's network images; None takes what other streams leave.
+    views, policy: how many views of each image, made by which policy of `kurabe.data.views`.
+    earliest, latest: times t are uniform in [earliest, latest], independent for each view.
+    keep: share of the tokens that pass the blocks before the decoder.
+    layers: feature layers that terms read.
+    together: images that must stay in one micro-batch and one process, since a term compares
+        them with one another.
+    """
+
+    name: str
+    share: float | None = None
+    views: int = 1
+    policy: str = "none"
+    earliest: float = 0.0
+    latest: float = 1.0
+    keep: float = 1.0
+    layers: tuple[str, ...] = ()
+    together: int = 1
+
+    def join(self, other: "Stream") -> "Stream":
+        """The stream that serves both; ValueError where they contradict one another."""
+        joined = replace(
+            self,
+            keep=min(self.keep, other.keep),
+            layers=tuple(dict.fromkeys(self.layers + other.layers)),
+            together=max(self.together, other.together),
+        )
+        same = replace(other, keep=joined.keep, layers=joined.layers, together=joined.together)
+        if joined != same:
+            raise ValueError(f"two terms ask for different streams named '{self.name}'")
+        return joined
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One stream's part of a micro-batch; a view counts as an image of its own.
+
+    images x₀ (B, C, H, W) in [−1, 1]; noise ε like images; t (B,); keep (B, K) token indices or
+    None; condition (B,) class indices or None. The views of one image stand side by side.
+    """
+
+    images: Tensor
+    noise: Tensor
+    t: Tensor
+    keep: Tensor | None = None
+    condition: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A batch and what the network made of it: prediction (B, C, H, W), features by layer."""
+
+    batch: Batch
+    x_t: Tensor
+    prediction: Tensor
+    features: Mapping[str, Tensor]
+    denoiser: NetworkDenoiser
+
+
+class Term(nn.Module):
+    """One summand of an objective. Heads that a term trains are its own parameters."""
+
+    weight: float = 1.0
+
+    def streams(self, progress: float) -> tuple[Stream, ...]:
+        """What the term needs at this share of the budget, in [0, 1]; () where it is off."""
+        raise NotImplementedError
+
+    def forward(self, passes: Mapping[str, Pass]) -> Tensor:
+        """One loss per image of its main stream, (B,)."""
+        raise NotImplementedError
