@@ -86,13 +86,37 @@ class Optimiser(Settings):
 
 
 class Evaluation(Settings):
-    """How a run is measured; the same for every column of a study."""
+    """How a run is measured; the same for every column of a study.
+
+    Images: samples drawn with `evaluations` network evaluations each; at most real_images real
+    ones on either side of a distance; at most loss_images on either side of the loss gap, whose
+    bands lie between the log-SNRs of loss_bands.
+    Features: the candidates are layers × log_snrs × grids (g × g cells of averaged tokens), tried
+    with search_draws of noise on at most search_images training images, reported with draws of
+    noise on at most probe_images training and test_images test images; place is the choice
+    declared beforehand (depth as a share, log-SNR, grid). An image's own augmentation is drawn
+    `views` times by the policy view_policy.
+    """
 
     encoder: str = "efficientnet-lite0"
     samples: Positive = 128
     evaluations: Positive = 20
     solver: Literal["ddim", "heun", "dpmpp-2m", "ddpm"] = "dpmpp-2m"
     batch: Positive = 64
+    real_images: Positive = 1024
+    loss_images: Positive = 256
+    loss_bands: Annotated[tuple[float, ...], Field(min_length=2)] = (-6, -4, -2, 0, 2, 4, 6)
+    log_snrs: Annotated[tuple[float, ...], Field(min_length=1)] = (6, 4, 2, 0)
+    grids: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3)
+    place: tuple[Share, float, Positive] = (0.67, 4, 2)
+    search_draws: Positive = 1
+    draws: Positive = 2
+    search_images: Positive = 2000
+    probe_images: Positive = 10000
+    test_images: Positive = 5000
+    views: Positive = 2
+    view_policy: str = "crop-flip-jitter"
+    few_shot_draws: Annotated[int, Field(ge=5)] = 5
 
 
 class Where(Settings):
