@@ -1,0 +1,18 @@
+"""Records: the run's folder is the truth, a study's holds its runs, the index is disposable."""
+
+from kurabe.records.index import RunIndex
+from kurabe.records.ledger import Ledger
+from kurabe.records.run import STATUSES, RunFolder
+from kurabe.records.samples import SampleGrid, read_grid
+from kurabe.records.study import StudyFolder, find_runs
+
+__all__ = [
+    "STATUSES",
+    "Ledger",
+    "RunFolder",
+    "RunIndex",
+    "SampleGrid",
+    "StudyFolder",
+    "find_runs",
+    "read_grid",
+]

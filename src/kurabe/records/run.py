@@ -1,0 +1,166 @@
+"""A run's folder: recipe.toml, run.json, metrics.jsonl, samples/, scores/*.json, checkpoints/.
+
+The folder is the truth about a run. Each file is replaced whole, or grows line by line, so a
+process killed at any instant leaves a folder that can be read.
+"""
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from kurabe.errors import UserError
+from kurabe.files import write_json_atomic, write_text_atomic
+from kurabe.records import lines, lock
+from kurabe.records.samples import Pixels, SampleGrid, grids, write_grid
+
+SCHEMA = 1
+STATUSES = ("planned", "running", "finished", "failed", "interrupted")
+Info = dict[str, Any]
+
+
+class RunFolder:
+    """One run's folder.
+
+    `info` holds: schema, id, method, study, column, block, seed, status (one of STATUSES),
+    version, commit, libraries, hardware, data_digest, budget_images, images_seen, seconds,
+    started, finished (UTC, ISO 8601), error. Writers add what else they know.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.recipe_path = self.path / "recipe.toml"
+        self.info_path = self.path / "run.json"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.samples = self.path / "samples"
+        self.checkpoints = self.path / "checkpoints"
+        self.scores_path = self.path / "scores"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was created here."""
+        return self.info_path.is_file()
+
+    def create(self, recipe_toml: str, info: Mapping[str, Any]) -> "RunFolder":
+        """Begin a run here: the recipe first, then run.json, which makes the folder a run.
+
+        Raises UserError where the folder holds a run already.
+        """
+        if self.exists:
+            raise UserError(f"{self.path} holds a run already; give another folder.")
+        for folder in (self.samples, self.checkpoints, self.scores_path):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(self.recipe_path, recipe_toml)
+        self._write_info({"schema": SCHEMA, "status": "planned", "images_seen": 0, **info})
+        return self
+
+    @property
+    def recipe_toml(self) -> str:
+        """The recipe's text."""
+        try:
+            return self.recipe_path.read_text(encoding="utf-8")
+        except OSError:
+            raise UserError(f"{self.path} is not a run's folder: recipe.toml is missing.") from None
+
+    @property
+    def info(self) -> Info:
+        """The content of run.json, read anew each time."""
+        try:
+            info = _json_object(self.info_path)
+        except FileNotFoundError:
+            raise UserError(f"{self.path} is not a run's folder: run.json is missing.") from None
+        if info.get("schema") != SCHEMA:
+            raise UserError(
+                f"{self.info_path} has schema {info.get('schema')!r}, this version reads "
+                f"{SCHEMA}; use the version of Kurabe that wrote it."
+            )
+        return info
+
+    def update(self, **fields: Any) -> Info:
+        """Replace these fields of run.json; the new content comes back."""
+        info = self.info | fields
+        self._write_info(info)
+        return info
+
+    @property
+    def status(self) -> str:
+        """One of STATUSES; a run whose process died while it was running is interrupted."""
+        status = str(self.info["status"])
+        if status == "running" and not self.is_being_written:
+            return "interrupted"
+        return status
+
+    @contextmanager
+    def writing(self) -> Generator["RunFolder"]:
+        """Be the folder's one writer; UserError where another process is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with lock.writing(self.path / ".lock"):
+            yield self
+
+    @property
+    def is_being_written(self) -> bool:
+        """Whether a living process is the folder's writer."""
+        return lock.is_held(self.path / ".lock")
+
+    def append_metric(self, metric: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl; `images_seen` says where it stands."""
+        lines.append(self.metrics_path, metric)
+
+    def metrics(self) -> list[lines.Record]:
+        """All whole lines of metrics.jsonl, oldest first."""
+        return lines.read(self.metrics_path)
+
+    def truncate_metrics(self, images_seen: int) -> None:
+        """Forget what was recorded past a point: a resumed run tells that stretch again."""
+        kept = [line for line in self.metrics() if line.get("images_seen", 0) <= images_seen]
+        lines.replace(self.metrics_path, kept)
+
+    def write_scores(self, name: str, scores: Mapping[str, Any]) -> Path:
+        """Write scores/<name>.json; `scores` holds schema, checkpoint, encoder, metrics."""
+        path = self.scores_path / f"{name}.json"
+        if path.parent != self.scores_path or not name:
+            raise ValueError(f"{name!r} is not a plain file name")
+        write_json_atomic(path, dict(scores))
+        return path
+
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """All scores of the run by name; a run without scores has none."""
+        return {path.stem: _json_object(path) for path in sorted(self.scores_path.glob("*.json"))}
+
+    def write_samples(
+        self, pixels: Pixels, seeds: Sequence[int], images_seen: int, kind: str = "samples"
+    ) -> Path:
+        """Write a grid of uint8 (N, H, W, C) tiles, tile k drawn from starting noise seeds[k].
+
+        kind "samples" is what the model drew; "nearest" the training image nearest to each.
+        """
+        return write_grid(self.samples, SampleGrid(pixels, tuple(seeds), kind, images_seen))
+
+    def sample_grids(self, kind: str = "samples") -> list[Path]:
+        """The grids of a kind, by images seen; the last one is the newest."""
+        return grids(self.samples, kind)
+
+    def _write_info(self, info: Info) -> None:
+        if info["status"] not in STATUSES:
+            raise ValueError(f"status {info['status']!r} is not one of {', '.join(STATUSES)}")
+        write_json_atomic(self.info_path, info)
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a JSON object; it was not written by Kurabe.")
+    return cast(dict[str, Any], value)

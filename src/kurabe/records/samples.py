@@ -1,0 +1,88 @@
+"""Sample grids as PNG files that know their tile size and the seed of each tile.
+
+The seeds stand in the file's name, as first-last, and in full in the file: tile k of every
+column of a study was drawn from the starting noise of the same seed, so tiles are compared one
+by one.
+"""
+
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from kurabe.errors import UserError
+from kurabe.files import write_bytes_atomic
+
+Pixels = NDArray[np.uint8]
+
+_NAME = re.compile(r"(?P<kind>[a-z-]+)-(?P<seen>\d{10})-seed-(?P<first>\d+)-(?P<last>\d+)\.png")
+_KEY = "kurabe-grid"
+
+
+@dataclass(frozen=True)
+class SampleGrid:
+    """tiles: uint8 (N, H, W, C), C 1 or 3; seeds: N ints; images_seen: at what point."""
+
+    tiles: Pixels
+    seeds: tuple[int, ...]
+    kind: str
+    images_seen: int
+
+
+def grid_name(kind: str, seeds: Sequence[int], images_seen: int) -> str:
+    """The file's name, which sorts by images seen."""
+    return f"{kind}-{images_seen:010d}-seed-{min(seeds)}-{max(seeds)}.png"
+
+
+def write_grid(folder: Path, grid: SampleGrid) -> Path:
+    """Write the tiles as one PNG, whole or not at all; at most 8 tiles stand in a row."""
+    count, height, width, channels = grid.tiles.shape
+    columns = min(8, count)
+    rows = math.ceil(count / columns)
+    sheet = np.zeros((rows * columns, height, width, channels), np.uint8)
+    sheet[:count] = grid.tiles
+    sheet = sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    image = Image.fromarray(sheet.reshape(rows * height, columns * width, channels).squeeze())
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text(_KEY, json.dumps({"tile": [height, width], "seeds": list(grid.seeds)}))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=notes, optimize=True)
+    path = folder / grid_name(grid.kind, grid.seeds, grid.images_seen)
+    write_bytes_atomic(path, buffer.getvalue())
+    return path
+
+
+def read_grid(path: Path) -> SampleGrid:
+    """Read a grid back into its tiles; UserError where the file is not one of ours."""
+    name = _NAME.fullmatch(path.name)
+    try:
+        with Image.open(path) as image:
+            notes = json.loads(str(image.info[_KEY]))
+            sheet = np.asarray(image, np.uint8)
+        height, width = (int(side) for side in notes["tile"])
+        seeds = tuple(int(seed) for seed in notes["seeds"])
+        sheet = sheet.reshape(sheet.shape[0], sheet.shape[1], -1)
+        rows, columns = sheet.shape[0] // height, sheet.shape[1] // width
+        tiles = sheet.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
+        tiles = tiles.reshape(rows * columns, height, width, -1)[: len(seeds)]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a sample grid that Kurabe wrote; remove it.") from error
+    if name is None:
+        raise UserError(f"{path} is not named as a sample grid; remove it.")
+    return SampleGrid(tiles, seeds, name["kind"], int(name["seen"]))
+
+
+def grids(folder: Path, kind: str) -> list[Path]:
+    """The grids of one kind in a folder, by images seen."""
+    return sorted(
+        path
+        for path in folder.glob("*.png")
+        if (name := _NAME.fullmatch(path.name)) and name["kind"] == kind
+    )
