@@ -22,6 +22,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from kurabe.diffusion import weighting as weights
 from kurabe.diffusion.schedule import Schedule
@@ -37,7 +38,9 @@ MIN_SIGMA = 1e-4
 MAX_LOG_SNR = 40.0
 
 
-def combine(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def combine(
+    prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
     """Return y, the quantity of this name, from the image and the noise. Shapes broadcast."""
     match prediction:
         case "x0":
@@ -126,6 +129,7 @@ class NetworkDenoiser(Denoiser):
         self.schedule = schedule
         self.prediction: Prediction = prediction
 
+    @override
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.to_x0(self.predict(x_t, t, condition).prediction, x_t, t)
 
@@ -188,6 +192,7 @@ class GaussianDenoiser(Denoiser):
         self.register_buffer("variances", variances.clamp(min=0))
         self.register_buffer("axes", axes)
 
+    @override
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         alpha, sigma = (value.to(x_t.dtype)[:, None] for value in self.schedule(t))
         centred = x_t.flatten(1) - alpha * self.mean.flatten()

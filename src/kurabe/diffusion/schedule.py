@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from typing_extensions import override
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
-        """Return the t at which the log-SNR is this; beyond the schedule's range its nearest end."""
+        """Return the t of this log-SNR; beyond the schedule's range, its nearest end."""
 
     def log_snr(self, t: Tensor) -> Tensor:
         """Return λ = log(α²/σ²): +∞ at t = 0, and −∞ at t = 1 where the schedule ends in α = 0."""
@@ -53,6 +54,7 @@ class DDPMLinear(Schedule):
     last: float = 0.02
     steps: int = 1000
 
+    @override
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         knots = _minus_log_alpha_squared(self, t.device, t.dtype)
         place = t * self.steps
@@ -60,6 +62,7 @@ class DDPMLinear(Schedule):
         decay = torch.lerp(knots[left], knots[left + 1], place - left)
         return torch.exp(-decay / 2), torch.sqrt(-torch.expm1(-decay))
 
+    @override
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
         knots = _minus_log_alpha_squared(self, log_snr.device, log_snr.dtype)
         decay = -logsigmoid(log_snr)
@@ -72,7 +75,7 @@ class DDPMLinear(Schedule):
 def _minus_log_alpha_squared(
     schedule: DDPMLinear, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """−log α² at t = 0, 1/steps, ..., 1, summed in float64; kept per device, as it never changes."""
+    """−log α² at t = 0, 1/steps, ..., 1, summed in float64 and kept for each device and dtype."""
     betas = torch.linspace(schedule.first, schedule.last, schedule.steps, dtype=torch.float64)
     decay = -torch.log1p(-betas).cumsum(0)
     return torch.cat([decay.new_zeros(1), decay]).to(device=device, dtype=dtype)
@@ -98,12 +101,14 @@ class Cosine(Schedule):
         k = math.pi / (2 + 2 * self.offset)
         return k, self.offset * k
 
+    @override
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         k, b = self._angles
         alpha = torch.sin((1 - t) * k) / math.cos(b)
         variance = torch.sin(t * k) * torch.sin(t * k + 2 * b) / math.cos(b) ** 2
         return alpha, variance.sqrt()
 
+    @override
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
         k, b = self._angles
         alpha_squared, sigma_squared = torch.sigmoid(log_snr), torch.sigmoid(-log_snr)
@@ -118,9 +123,11 @@ class RectifiedFlow(Schedule):
 
     name: ClassVar[str] = "flow"
 
+    @override
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return 1 - t, t
 
+    @override
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
         return torch.sigmoid(-log_snr / 2)
 

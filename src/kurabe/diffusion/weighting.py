@@ -41,12 +41,12 @@ def flow(log_snr: Tensor) -> Tensor:
 
 
 def min_snr(log_snr: Tensor, gamma: float = 5.0) -> Tensor:
-    """min(SNR, γ): Hang et al. 2023, equation 5, with its γ = 5."""
+    """min(SNR, γ): Hang et al. 2023, with its γ = 5."""
     return log_snr.exp().clamp(max=gamma)
 
 
 def p2(log_snr: Tensor, k: float = 1.0, gamma: float = 1.0) -> Tensor:
-    """SNR / (k + SNR)^γ: Choi et al. 2022, equation 8 (there on the ε-error), with its k = γ = 1."""
+    """SNR / (k + SNR)^γ: Choi et al. 2022, with its k = γ = 1; there on the ε-error."""
     snr = log_snr.exp()
     return snr / (k + snr) ** gamma
 

@@ -1,0 +1,61 @@
+"""Guidance: a denoiser made of two denoisers, D = D_weak + w (D_strong − D_weak).
+
+At w = 1 it is the strong one, bit for bit; beyond, it goes on in the direction in which the two
+differ. Mixing posterior means is mixing scores, since ∇ log p(x_t) = (α E[x₀ | x_t] − x_t)/σ². Each
+call costs the passes of both, which `passes` states, so that budgets can be compared at equal passes.
+"""
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from kurabe.diffusion.denoiser import Denoiser
+from kurabe.errors import UserError
+
+
+class ClassifierFree(Denoiser):
+    """Classifier-free guidance (Ho & Salimans 2022): the same network with and without condition.
+
+    `null` (...) is the condition that means "none", shaped like one row of a batch's condition.
+    The paper's weight is this `weight` − 1.
+    """
+
+    null: Tensor
+
+    def __init__(self, denoiser: Denoiser, weight: float, null: Tensor) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.schedule = denoiser.schedule
+        self.weight = weight
+        self.passes = 2 * denoiser.passes
+        self.register_buffer("null", null)
+
+    @override
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        nothing = self.null.expand(len(x_t), *self.null.shape)
+        without = self.denoiser(x_t, t, nothing)
+        return torch.lerp(without, self.denoiser(x_t, t, condition), self.weight)
+
+
+class DomainGuidance(Denoiser):
+    """Domain guidance (Zhong et al. 2025): the base model stands in for the unconditional branch.
+
+    D = D_base + w (D_tuned − D_base). Both must share a schedule; raises UserError where not.
+    """
+
+    def __init__(self, tuned: Denoiser, base: Denoiser, weight: float) -> None:
+        super().__init__()
+        if tuned.schedule != base.schedule:
+            raise UserError(
+                f"domain guidance needs one schedule, not {tuned.schedule.name} for the tuned model"
+                f" and {base.schedule.name} for its base"
+            )
+        self.tuned, self.base = tuned, base
+        self.schedule = tuned.schedule
+        self.weight = weight
+        self.passes = tuned.passes + base.passes
+
+    @override
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        weak = self.base(x_t, t, condition)
+        return torch.lerp(weak, self.tuned(x_t, t, condition), self.weight)
