@@ -1,5 +1,33 @@
-"""The mathematics of diffusion: schedule, denoiser, weighting, sampling, guidance.
+"""The mathematics of diffusion: schedules, denoisers, weightings, samplers, guidance.
 
 Notation: x₀ an image in [−1, 1], ε standard normal noise, x_t = α x₀ + σ ε with (α, σ) given by a
 schedule at t in [0, 1]. Nothing here reads files or settings.
 """
+
+from kurabe.diffusion.denoiser import (
+    PREDICTIONS,
+    Denoiser,
+    GaussianDenoiser,
+    NetworkDenoiser,
+    Prediction,
+)
+from kurabe.diffusion.guidance import ClassifierFree, DomainGuidance
+from kurabe.diffusion.sampling import SOLVERS, sample, time_grid
+from kurabe.diffusion.schedule import SCHEDULES, Schedule
+from kurabe.diffusion.weighting import WEIGHTINGS
+
+__all__ = [
+    "PREDICTIONS",
+    "SCHEDULES",
+    "SOLVERS",
+    "WEIGHTINGS",
+    "ClassifierFree",
+    "Denoiser",
+    "DomainGuidance",
+    "GaussianDenoiser",
+    "NetworkDenoiser",
+    "Prediction",
+    "Schedule",
+    "sample",
+    "time_grid",
+]

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from kurabe.diffusion import weighting as weights
 from kurabe.diffusion.schedule import Schedule
+from kurabe.diffusion.weighting import WEIGHTINGS
 
 Prediction: TypeAlias = Literal["eps", "x0", "v", "flow"]
 PREDICTIONS: tuple[Prediction, ...] = ("eps", "x0", "v", "flow")
@@ -76,7 +76,7 @@ def native_weight(prediction: Prediction, t: Tensor, schedule: Schedule) -> Tens
     With the table above: 1 for x0, SNR for eps, (α² + σ²)²/σ² for v and (α + σ)²/σ² for flow.
     """
     alpha, sigma = schedule(t)
-    weight = weights.WEIGHTINGS[prediction](_finite_log_snr(schedule, t))
+    weight = WEIGHTINGS[prediction](_finite_log_snr(schedule, t))
     return weight * (alpha.square() + sigma.square()) if prediction == "v" else weight
 
 
@@ -113,11 +113,17 @@ def _per_sample(values: Tensor, like: Tensor) -> Tensor:
 
 
 class BackboneOutput(Protocol):
-    """What a backbone returns: the prediction (B, C, H, W) and the features that were asked for."""
+    """What a backbone returns."""
 
-    prediction: Tensor
-    features: dict[str, Tensor]
-    grid: tuple[int, int]
+    @property
+    def prediction(self) -> Tensor:
+        """What `Prediction` says, (B, C, H, W)."""
+        ...
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """The tokens (B, N, D) of each layer that was asked for."""
+        ...
 
 
 class NetworkDenoiser(Denoiser):
@@ -153,19 +159,15 @@ class NetworkDenoiser(Denoiser):
         return combine(self.prediction, x0, noise, *self.coefficients(t, x0))
 
     def loss(
-        self,
-        prediction: Tensor,
-        x0: Tensor,
-        noise: Tensor,
-        t: Tensor,
-        weighting: weights.Weighting,
+        self, prediction: Tensor, x0: Tensor, noise: Tensor, t: Tensor, weighting: str
     ) -> Tensor:
         """Return w(λ) (x̂₀ − x₀)² for each element, of the prediction's shape.
 
-        It is computed as w(λ)/native(λ) · (ŷ − y)², which is the same number and stays exact where
-        x̂₀ would be a quotient of small numbers.
+        `x0` and `noise` (B, ...) made x_t at t (B,); `weighting` names w in `WEIGHTINGS`. Computed
+        as w(λ)/native(λ) · (ŷ − y)², the same number, which stays exact where x̂₀ would be a
+        quotient of small numbers.
         """
-        weight = weighting(_finite_log_snr(self.schedule, t))
+        weight = WEIGHTINGS[weighting](_finite_log_snr(self.schedule, t))
         factor = weight / native_weight(self.prediction, t, self.schedule)
         error = prediction - self.target(x0, noise, t)
         return _per_sample(factor, error) * error.square()

@@ -2,7 +2,7 @@
 
 At w = 1 it is the strong one, bit for bit; beyond, it goes on in the direction in which the two
 differ. Mixing posterior means is mixing scores, since ∇ log p(x_t) = (α E[x₀ | x_t] − x_t)/σ². Each
-call costs the passes of both, which `passes` states, so that budgets can be compared at equal passes.
+call costs the passes of both, as `passes` states, so that budgets can be compared in passes.
 """
 
 import torch
