@@ -95,7 +95,7 @@ class Evaluation(Settings):
     with search_draws of noise on at most search_images training images, reported with draws of
     noise on at most probe_images training and test_images test images; place is the choice
     declared beforehand (depth as a share, log-SNR, grid). An image's own augmentation is drawn
-    `views` times by the policy view_policy.
+    `views` times by the policy view_policy and looked for among at most gallery_images.
     """
 
     encoder: str = "efficientnet-lite0"
@@ -114,6 +114,7 @@ class Evaluation(Settings):
     search_images: Positive = 2000
     probe_images: Positive = 10000
     test_images: Positive = 5000
+    gallery_images: Annotated[int, Field(ge=2)] = 1000
     views: Positive = 2
     view_policy: str = "crop-flip-jitter"
     few_shot_draws: Annotated[int, Field(ge=5)] = 5
@@ -126,6 +127,7 @@ class Where(Settings):
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     threads: Positive = 1
+    trackers: tuple[str, ...] = ()
 
 
 class Recipe(Settings):

@@ -13,6 +13,7 @@ class Full(Adaptation):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
+        network.requires_grad_(True)
         self._start = {name: tensor.detach().clone() for name, tensor in self.state().items()}
 
     def state(self) -> dict[str, Tensor]:

@@ -1,0 +1,105 @@
+"""What the terms need, met once: images, views, times, noise and kept tokens of each stream.
+
+Everything drawn is a function of (seed, purpose, position, view). A position counts a stream's
+images from the start of the run; which image stands there is a permutation of (seed, epoch). So
+neither a resumption nor the size of a micro-batch changes what the network sees.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kurabe.data.views import VIEWS, view
+from kurabe.objectives import Batch, Stream
+from kurabe.randomness import generator, normal, permutation, uniform
+
+# The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+class Source:
+    """Training images and the seed of a run, from which batches of any stream are drawn.
+
+    pixels: uint8 (N, H, W, C). tokens: how many tokens the network has.
+    """
+
+    def __init__(
+        self, pixels: NDArray[np.uint8], seed: int, tokens: int, device: torch.device | str
+    ) -> None:
+        self.pixels, self.seed, self.tokens, self.device = pixels, seed, tokens, device
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    def batch(self, stream: Stream, first: int, count: int) -> Batch:
+        """The batch of `count` images from position `first`; each image as stream.views views."""
+        positions = range(first, first + count)
+        images = [self._views(stream, position) for position in positions]
+        drawn = np.concatenate(images).transpose(0, 3, 1, 2)
+        noise = self._noise(stream, positions, drawn.shape[1:])
+        return Batch(
+            images=self._to_device(drawn).float().mul_(2 / 255).sub_(1),
+            noise=self._to_device(noise),
+            t=self._to_device(self._times(stream, positions)),
+            keep=self._kept(stream, positions),
+        )
+
+    def indices(self, stream: Stream, first: int, count: int) -> list[int]:
+        """Which training images stand at these positions."""
+        return [self._index(stream.name, position) for position in range(first, first + count)]
+
+    def _index(self, name: str, position: int) -> int:
+        epoch, place = divmod(position, len(self.pixels))
+        return int(self._order(name, epoch)[place])
+
+    def _permutation(self, name: str, epoch: int) -> NDArray[np.int64]:
+        return permutation(self.seed, f"order/{name}", epoch, len(self.pixels))
+
+    def _views(self, stream: Stream, position: int) -> NDArray[np.uint8]:
+        image = self.pixels[self._index(stream.name, position)]
+        policy = VIEWS[stream.policy]
+        purpose = f"view/{stream.name}"
+        return np.stack(
+            [
+                view(image, generator(self.seed, purpose, position, v), policy)
+                for v in range(stream.views)
+            ]
+        )
+
+    def _noise(
+        self, stream: Stream, positions: range, shape: tuple[int, ...]
+    ) -> NDArray[np.float32]:
+        purpose = f"noise/{stream.name}"
+        views = [normal(self.seed, purpose, positions, shape, v) for v in range(stream.views)]
+        return np.stack(views, axis=1).reshape(-1, *shape)
+
+    def _times(self, stream: Stream, positions: range) -> NDArray[np.float32]:
+        purpose = f"time/{stream.name}"
+        if stream.views == 1:
+            # Even spread over any window of positions lowers the gradient's variance (Kingma et
+            # al. 2021, "Variational diffusion models", appendix I.1, do so within a batch).
+            start = generator(self.seed, purpose).random()
+            shares = (start + _GOLDEN * np.arange(positions.start, positions.stop)) % 1.0
+        else:
+            # Views of one image must not be told by their times: each is drawn by itself.
+            drawn = [uniform(self.seed, purpose, positions, v) for v in range(stream.views)]
+            shares = np.stack(drawn, axis=1).reshape(-1)
+        times = stream.earliest + shares * (stream.latest - stream.earliest)
+        return times.astype(np.float32)
+
+    def _kept(self, stream: Stream, positions: range) -> Tensor | None:
+        if stream.keep == 1.0:
+            return None
+        kept = max(1, round(stream.keep * self.tokens))
+        purpose = f"keep/{stream.name}"
+        rows = [
+            generator(self.seed, purpose, p, v).permutation(self.tokens)[:kept]
+            for p in positions
+            for v in range(stream.views)
+        ]
+        return self._to_device(np.sort(np.stack(rows), axis=1))
+
+    def _to_device(self, array: NDArray) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.to(self.device, non_blocking=True)

@@ -1,0 +1,216 @@
+"""A trained denoiser as its users meet it: sample, read features, load from a run or a base."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from kurabe import bases
+from kurabe.adaptations import Adaptation, attach
+from kurabe.backbones import BACKBONES
+from kurabe.diffusion import SCHEDULES, NetworkDenoiser, sample
+from kurabe.diffusion.sampling import steps_for
+from kurabe.errors import UserError
+from kurabe.files import write_bytes_atomic
+from kurabe.methods.choices import Untouched
+from kurabe.randomness import generator
+from kurabe.recipe import Network, Recipe, first_problem
+from kurabe.records import RunFolder
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass
+class Model:
+    """A denoiser, what adapted it, and the images it draws."""
+
+    denoiser: NetworkDenoiser
+    adaptation: Adaptation
+    network: Network
+    evaluations: int = 20
+    solver: str = "dpmpp-2m"
+
+    @property
+    def image_size(self) -> int:
+        return self.denoiser.backbone.image_size
+
+    @property
+    def channels(self) -> int:
+        return self.denoiser.backbone.in_channels
+
+    @property
+    def feature_layers(self) -> tuple[str, ...]:
+        return self.denoiser.backbone.feature_layers
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.denoiser.backbone.token_grid
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def parameters_count(self) -> int:
+        """All parameters of the denoiser, adapters included."""
+        return sum(p.numel() for p in self.denoiser.parameters())
+
+    @property
+    def trainable_count(self) -> int:
+        """Parameters that the method changes and that must be stored beside its start."""
+        return sum(p.numel() for p in self.adaptation.parameters)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        seeds: Sequence[int],
+        evaluations: int | None = None,
+        solver: str | None = None,
+        batch: int = 64,
+    ) -> NDArray[np.uint8]:
+        """One image for each seed, uint8 (N, H, W, C)."""
+        solver = solver or self.solver
+        shape = (self.channels, self.image_size, self.image_size)
+        steps = steps_for(solver, evaluations or self.evaluations)
+        self.denoiser.eval()
+        drawn = sample(self.denoiser, seeds, shape, solver, steps, batch)
+        return to_pixels(drawn)
+
+    @torch.inference_mode()
+    def features(self, x_t: Tensor, t: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Tokens (B, N, D) of each named layer, of noised images (B, C, H, W) at t (B,)."""
+        self.denoiser.eval()
+        return self.denoiser.predict(x_t, t, layers=tuple(layers)).features
+
+    def state_digest(self) -> str:
+        """Sixteen hex digits over all weights: the name of this checkpoint."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.denoiser.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """Images (N, C, H, W) in [−1, 1] → uint8 (N, H, W, C), rounded to the nearest value."""
+    scaled = (images.float() + 1).mul(127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+def make_denoiser(network: Network, image_size: int, channels: int) -> NetworkDenoiser:
+    """A network of random weights (torch's generator) and what its output means."""
+    shape = network.model_dump(exclude={"kind", "schedule", "prediction"})
+    if network.kind not in BACKBONES:
+        known = ", ".join(sorted(BACKBONES))
+        raise UserError(f"network.kind = '{network.kind}': there is {known}.")
+    try:
+        backbone = BACKBONES[network.kind](image_size, channels, **shape)
+    except ValueError as error:
+        raise UserError(f"The network does not fit the images: {error}.") from None
+    return NetworkDenoiser(backbone, SCHEDULES[network.schedule], network.prediction)
+
+
+def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
+    """The model a recipe starts from, adapted as its method chooses but not yet trained.
+
+    Random weights and an adapter's initialisation are functions of the recipe's seed. UserError
+    where the base does not draw images of that size and colour.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(recipe.seed, "initialisation").integers(2**62)))
+        if recipe.choices.start == "random":
+            network = recipe.network
+            denoiser = make_denoiser(network, image_size, channels)
+        else:
+            denoiser, network = _load_base(recipe, image_size, channels)
+        adaptation = attach(denoiser.backbone, recipe.choices.adaptation)
+    denoiser.to(recipe.where.device)
+    settings = recipe.evaluation
+    return Model(denoiser, adaptation, network, settings.evaluations, settings.solver)
+
+
+def load_model(source: Path | str, device: str = "cpu") -> Model:
+    """The model of a finished run's folder, or a base by its name or folder."""
+    folder = RunFolder(source)
+    if not folder.exists:
+        return _base_model(bases.find(str(source)), device)
+    recipe = Recipe.from_toml(folder.recipe_path)
+    shape = folder.info.get("image_shape")
+    weights = folder.checkpoints / WEIGHTS
+    if not weights.exists() or shape is None:
+        raise UserError(f"{source} has no weights yet; the run must finish first.")
+    where = recipe.where.model_copy(update={"device": device})
+    model = start_model(recipe.model_copy(update={"where": where}), shape[0], shape[2])
+    load_weights(model.adaptation, weights)
+    return model
+
+
+def save_weights(adaptation: Adaptation, state: dict[str, Tensor], path: Path) -> None:
+    """Store an adaptation's state as safetensors, whole or not at all."""
+    from safetensors.torch import save
+
+    tensors = {name: state[name].detach().cpu().contiguous() for name in adaptation.state()}
+    write_bytes_atomic(path, save(tensors, {"format": "pt"}))
+
+
+def load_weights(adaptation: Adaptation, path: Path) -> None:
+    """Take over stored weights; UserError where the file is no safetensors file or fits not."""
+    try:
+        adaptation.load(read_tensors(path))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; UserError for anything else, a pickle above all."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a safetensors file ({error}); other formats are not opened, since "
+            "they can run code."
+        ) from None
+
+
+def _load_base(recipe: Recipe, image_size: int, channels: int) -> tuple[NetworkDenoiser, Network]:
+    if recipe.base is None:
+        raise UserError(f"{recipe.method} starts from a base: name one with --base.")
+    model = load_model(recipe.base)
+    if (model.image_size, model.channels) != (image_size, channels):
+        raise UserError(base_offer(recipe.base, model.image_size, model.channels))
+    # A base that is itself an adapted run enters with its change written into its weights.
+    model.adaptation.merge()
+    return model.denoiser, model.network
+
+
+def base_offer(base: str, size: int, channels: int) -> str:
+    """What to say when a base draws other images than the ones at hand."""
+    colour = "grey" if channels == 1 else "colour"
+    flag = "--grey" if channels == 1 else "--colour"
+    return (
+        f"{base} draws {size}×{size} {colour}; your images are prepared otherwise. "
+        f"Use another --base, or {flag} --size {size}."
+    )
+
+
+def _base_model(base: bases.Base, device: str) -> Model:
+    try:
+        network = Network.model_validate(base.info["network"])
+    except (KeyError, ValidationError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else "no network"
+        raise UserError(f"{base.path / 'base.json'}: {reason}") from None
+    denoiser = make_denoiser(network, base.image_size, base.channels)
+    tensors = {n: w.float() for n, w in read_tensors(base.path / WEIGHTS).items()}
+    own = dict(denoiser.backbone.state_dict())
+    if own.keys() != tensors.keys():
+        raise UserError(f"{base.path / WEIGHTS} does not hold the network that base.json names.")
+    denoiser.backbone.load_state_dict(tensors)
+    return Model(denoiser.to(device), attach(denoiser.backbone, Untouched()), network)

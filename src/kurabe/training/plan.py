@@ -1,0 +1,97 @@
+"""How a budget of images becomes updates, micro-batches and each stream's part of them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kurabe.errors import UserError
+from kurabe.objectives import Objective, Stream
+from kurabe.recipe import Recipe
+
+LINES = 200
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arithmetic of a run.
+
+    batch: images that pass the network in one update, views counted one by one. micro_batches:
+    passes per process and update. logged, measured: updates after which a line is written, and
+    after which held-out loss and samples are.
+    """
+
+    batch: int
+    updates: int
+    micro_batches: int
+    processes: int
+    shares: dict[str, float]
+    logged: frozenset[int]
+    measured: frozenset[int]
+
+    @property
+    def images(self) -> int:
+        """Images that the whole run passes through the network."""
+        return self.updates * self.batch
+
+    def images_of(self, stream: Stream) -> int:
+        """Images (not views) of a stream in one update."""
+        return round(self.batch * self.shares[stream.name]) // stream.views
+
+    def parts(self, process: int) -> Iterator[int]:
+        """The parts of an update, of micro_batches · processes, that a process computes."""
+        return iter(range(process * self.micro_batches, (process + 1) * self.micro_batches))
+
+    def window(self, stream: Stream, position: int, part: int) -> tuple[int, int]:
+        """First position and number of images of one part of a stream."""
+        count = self.images_of(stream) // (self.micro_batches * self.processes)
+        return position + part * count, count
+
+
+def make_plan(recipe: Recipe, objective: Objective, processes: int = 1) -> Plan:
+    """The plan of a recipe whose budget is in images; UserError where its numbers do not fit."""
+    settings = recipe.optimiser
+    if recipe.budget.images is None:
+        raise ValueError("a budget in seconds is turned into images before training")
+    batch = settings.batch
+    micro_batches = math.ceil(batch / (processes * (settings.micro_batch or batch)))
+    # Streams may change in the course of a run; their shares may not.
+    streams = objective.streams(0.0)
+    shares = _shares(streams)
+    updates = math.ceil(recipe.budget.images / batch)
+    plan = Plan(
+        batch,
+        updates,
+        micro_batches,
+        processes,
+        shares,
+        _evenly(updates, min(LINES, updates)),
+        _evenly(updates, round(1 / settings.held_out_share)),
+    )
+    for stream in streams:
+        _check(plan, stream)
+    return plan
+
+
+def _shares(streams: tuple[Stream, ...]) -> dict[str, float]:
+    given = {s.name: s.share for s in streams if s.share is not None}
+    rest = [s.name for s in streams if s.share is None]
+    left = 1 - sum(given.values())
+    if left < 0 or (left == 0) != (not rest):
+        raise UserError("The shares of an objective's streams must leave something for denoising.")
+    return given | dict.fromkeys(rest, left / max(1, len(rest)))
+
+
+def _check(plan: Plan, stream: Stream) -> None:
+    """Every part of a stream holds whole images and whole groups that are compared."""
+    unit = stream.views * stream.together * plan.micro_batches * plan.processes
+    share = plan.shares[stream.name]
+    if plan.images_of(stream) * stream.views % unit or plan.images_of(stream) == 0:
+        smallest = math.ceil(unit / share)
+        raise UserError(
+            f"optimiser.batch = {plan.batch} does not divide: the stream '{stream.name}' takes "
+            f"{share:.0%} of it in units of {unit} images; a batch of {smallest} fits."
+        )
+
+
+def _evenly(updates: int, count: int) -> frozenset[int]:
+    return frozenset(math.ceil(updates * (k + 1) / count) for k in range(count))

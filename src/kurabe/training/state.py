@@ -1,0 +1,86 @@
+"""The state to resume from: one safetensors file, replaced whole.
+
+A process killed at any instant finds the state before or the state after, never a mixture. What
+is read back is copied into tensors that were made as at the start of a run, so that the alignment
+of memory, and with it the last bit of a sum, does not depend on having been interrupted.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from kurabe.errors import UserError
+from kurabe.files import write_bytes_atomic
+from kurabe.training.ema import EMA
+from kurabe.training.model import read_tensors
+
+
+@dataclass
+class Progress:
+    """How far a run is. positions: images drawn so far of each stream."""
+
+    images_seen: int = 0
+    updates: int = 0
+    positions: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_at: int = 0
+    stale: int = 0
+
+
+class Training:
+    """All that changes while a run trains: weights, optimiser, average, progress, best so far."""
+
+    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA) -> None:
+        self.optimiser, self.ema = optimiser, ema
+        self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+
+    def save(self, path: Path) -> None:
+        """Replace the state file."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.named.items():
+            tensors[f"weight/{name}"] = parameter.detach()
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"optimiser.{key}/{name}"] = value
+        tensors |= {f"average/{name}": value for name, value in self.ema.average.items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        stored = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        note = {"progress": json.dumps(asdict(self.progress))}
+        write_bytes_atomic(path, save(stored, note))
+
+    def load(self, path: Path) -> None:
+        """Go back to a stored state; UserError where it belongs to another network."""
+        stored = read_tensors(path)
+        with safe_open(path, "pt") as file:
+            self.progress = Progress(**json.loads(file.metadata()["progress"]))
+        try:
+            self._take(stored)
+        except (KeyError, RuntimeError) as error:
+            raise UserError(
+                f"{path} belongs to another network ({error}); remove the run's folder."
+            ) from None
+
+    @torch.no_grad()
+    def _take(self, stored: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.named.items():
+            parameter.copy_(stored[f"weight/{name}"])
+            state = self.optimiser.state[parameter]
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                value = stored[f"optimiser.{key}/{name}"]
+                like = parameter if value.dim() else value.to(parameter.device)
+                state[key] = torch.empty_like(like).copy_(value)
+        for name, value in self.ema.average.items():
+            value.copy_(stored[f"average/{name}"])
+        self.best = {
+            name: torch.empty_like(value).copy_(stored[f"best/{name}"])
+            for name, value in self.ema.average.items()
+            if f"best/{name}" in stored
+        }
