@@ -8,6 +8,7 @@ from kurabe.methods.catalogue import (
     find,
     narrower,
     normalise,
+    search,
 )
 from kurabe.methods.choices import (
     Adaptation,
@@ -48,4 +49,5 @@ __all__ = [
     "find",
     "narrower",
     "normalise",
+    "search",
 ]

@@ -4,9 +4,17 @@ No mathematics here. A card is a frozen value read from TOML; every text stands 
 so that no page has to fall back from one to the other.
 """
 
+import re
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S(.*\S)?$")]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -17,8 +25,8 @@ def _prose(text: str) -> str:
 
 
 def _joined(text: str) -> str:
-    """Japanese has no spaces between lines."""
-    return "".join(line.strip() for line in text.splitlines())
+    """Lines joined as Japanese is set: with a space only between two words in Latin letters."""
+    return re.sub(r"(?<=[!-~])\n(?=[!-~])", " ", text.strip()).replace("\n", "")
 
 
 Prose = Annotated[str, StringConstraints(min_length=1), AfterValidator(_prose)]

@@ -61,11 +61,9 @@ class Method(BaseModel):
 def catalogue() -> dict[str, Method]:
     """All methods by id, in alphabetical order of ids; treat it as read-only."""
     folder = resources.files("kurabe.methods") / "cards"
-    files = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda f: f.name
-    )
+    files = (file for file in folder.iterdir() if file.name.endswith(".toml"))
     methods = [Method.model_validate(tomllib.loads(file.read_text("utf-8"))) for file in files]
-    return {method.id: method for method in methods}
+    return {method.id: method for method in sorted(methods, key=lambda method: method.id)}
 
 
 def choices_of(method: Method) -> Choices:
@@ -99,26 +97,51 @@ def _names(method: Method) -> Iterator[str]:
     yield from (card.id, card.name.ja, card.name.en, card.yomi, *card.aliases.ja, *card.aliases.en)
 
 
-def find(text: str) -> Method:
-    """The method that `text` names: by id, name, reading, alias, or a prefix that only one has.
+def search(text: str) -> list[Method]:
+    """The methods whose id, name, reading or an alias holds `text`; all of them for no text."""
+    wanted = normalise(text)
+    return [
+        method
+        for method in catalogue().values()
+        if any(wanted in normalise(name) for name in _names(method))
+    ]
 
-    Raises UserError where none or several fit; it names the nearest ids.
+
+def find(text: str) -> Method:
+    """The one method that `text` names.
+
+    Tried in turn: an id, a whole name, reading or alias, the beginning of an id, the beginning of
+    a name, a part of one; the first that fits anything decides.
+
+    Raises UserError where it fits several or nothing does; it names the ids that come near.
     """
     methods = catalogue()
+    wanted = normalise(text)
     if text in methods:
         return methods[text]
-    wanted = normalise(text)
-    names = {method.id: {normalise(name) for name in _names(method)} for method in methods.values()}
-    exact = [key for key, known in names.items() if wanted in known]
-    starts = [key for key, known in names.items() if any(n.startswith(wanted) for n in known)]
-    fits = exact or (starts if wanted else [])
+    names = {key: [normalise(name) for name in _names(method)] for key, method in methods.items()}
+    stages = (
+        [key for key, known in names.items() if wanted in known],
+        [key for key, known in names.items() if known[0].startswith(wanted)],
+        [key for key, known in names.items() if any(name.startswith(wanted) for name in known)],
+        [method.id for method in search(text)],
+    )
+    fits = next((stage for stage in stages if stage), []) if wanted else []
     if len(fits) == 1:
         return methods[fits[0]]
     if fits:
         raise UserError(f'"{text}" fits several methods: {", ".join(fits)}.')
-    spoken = {name: key for key, known in names.items() for name in known}
-    near = difflib.get_close_matches(wanted, spoken, n=3, cutoff=0.6)
+    near = _near(wanted, names)
     if near:
-        ids = list(dict.fromkeys(spoken[name] for name in near))
-        raise UserError(f'No method "{text}". Did you mean {" or ".join(ids)}?')
+        raise UserError(f'No method "{text}". Did you mean {" or ".join(near)}?')
     raise UserError(f'No method "{text}". `kurabe methods` lists them all.')
+
+
+def _near(wanted: str, names: dict[str, list[str]]) -> list[str]:
+    """Ids with a name that resembles `wanted` about as much as the best does, at most three."""
+    scores = {
+        key: max(difflib.SequenceMatcher(None, wanted, name).ratio() for name in known)
+        for key, known in names.items()
+    }
+    best = sorted(scores, key=lambda key: -scores[key])[:3]
+    return [key for key in best if scores[key] >= max(0.6, scores[best[0]] - 0.1)]
