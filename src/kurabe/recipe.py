@@ -80,7 +80,6 @@ class Optimiser(Settings):
     final_lr: Share = 0.05
     clip: Annotated[float, Field(gt=0)] = 1.0
     ema_half_life: Share = 0.07
-    augment: Literal["none", "flip"] = "none"
     held_out_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     patience: Positive | None = None
 

@@ -1,0 +1,57 @@
+"""What a run cost: measured while it trained and sampled, or counted from the network.
+
+FLOPs are of matrix products and convolutions, two for each multiply-add, counted by torch during
+one real pass.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kurabe.evaluation.drawing import Samples
+from kurabe.evaluation.features import Model
+from kurabe.evaluation.references import Rows
+from kurabe.recipe import Evaluation
+
+# Row → the key of run.json that training wrote it under.
+_RECORDED = {
+    "seconds": "seconds",
+    "images": "images_seen",
+    "peak-memory": "peak_memory",
+    "trainable-parameters": "trainable_parameters",
+    "stored-bytes": "stored_bytes",
+    "flops-per-image": "flops_per_image",
+}
+
+
+@torch.inference_mode()
+def evaluation_flops(model: Model, channels: int, size: int) -> int:
+    """FLOPs of one denoiser call for one image."""
+    x_t = torch.zeros(1, channels, size, size, device=model.device)
+    with FlopCounterMode(display=False) as counter:
+        model.denoiser(x_t, torch.full((1,), 0.5, device=model.device))
+    return counter.get_total_flops()
+
+
+def cost_rows(
+    model: Model, samples: Samples, settings: Evaluation, info: Mapping[str, Any]
+) -> Rows:
+    """Cost rows; what `info`, the run's record, does not know is left out."""
+    rows: Rows = {row: {"value": info[key]} for row, key in _RECORDED.items() if info.get(key)}
+    if info.get("seconds") and info.get("images_seen"):
+        rows["images-per-second"] = {"value": info["images_seen"] / info["seconds"]}
+    size, channels = samples.pixels.shape[1], samples.pixels.shape[3]
+    total = sum(p.numel() for p in model.denoiser.parameters())
+    rows["total-parameters"] = {"value": total}
+    rows["seconds-per-sample"] = {
+        "value": samples.seconds / len(samples.pixels),
+        "n": len(samples.pixels),
+        "detail": {
+            "evaluations": settings.evaluations,
+            "solver": settings.solver,
+            "flops": settings.evaluations * evaluation_flops(model, channels, size),
+        },
+    }
+    return rows

