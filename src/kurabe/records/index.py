@@ -6,7 +6,7 @@ over thousands of unchanged runs reads none of them.
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class RunIndex:
         return (path, *stamp, *fields, json.dumps(info, ensure_ascii=False))
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Generator[sqlite3.Connection]:
         try:
             base = self._connect()
         except sqlite3.DatabaseError:

@@ -1,0 +1,1 @@
+"""Comparison: metrics, verdicts, the one table, and its drawings."""
