@@ -67,7 +67,8 @@ def time_grid(
             )
             levels = -14 * roots.log()
         case _:
-            raise UserError(f"unknown spacing of times '{kind}'; one of {get_args(Spacing)}")
+            known = ", ".join(get_args(Spacing))
+            raise UserError(f"unknown spacing of times '{kind}'; one of {known}")
     times = schedule.time_of_log_snr(levels)
     times[0] = 1
     return torch.cat([times, times.new_zeros(1)])
