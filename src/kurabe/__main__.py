@@ -1,0 +1,5 @@
+"""python -m kurabe is the `kurabe` command."""
+
+from kurabe.cli import main
+
+main()

@@ -1,0 +1,58 @@
+"""The four functions of `import kurabe`: fit, study, compare, load.
+
+No torch is imported before a function needs it; `compare` never does.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kurabe.comparison import Table
+    from kurabe.studies.loaded import LoadedRun
+
+
+def fit(method: str, data: str | Path, **options: Any) -> "LoadedRun":
+    """Train one method once on images, or go on with it, and load the result.
+
+    Options are those of `kurabe fit`: base, seed, budget ("5min", "200kimg"), size, channels,
+    device, settings (a nested dict of recipe settings), and out, the folder to write to.
+    """
+    from kurabe.studies.single import Single, fit_single
+
+    out = options.pop("out", None)
+    wanted = Single(method, str(data), **options)
+    return load(fit_single(wanted, Path(out) if out else None, _language()).path)
+
+
+def study(source: str | Path, **options: Any) -> "Table":
+    """Run a study of a folder of images or a study's file, or go on with it; its table.
+
+    Options are those of `kurabe study`: add, labels, base, budget, seeds, out, size, channels.
+    """
+    from kurabe.studies.begin import Request
+    from kurabe.studies.conduct import conduct
+
+    if "out" in options:
+        options["out"] = Path(options["out"])
+    folder = conduct(Request(str(source), **options), _language())
+    return compare(study=folder.path)
+
+
+def compare(*ids: str, study: str | Path | None = None, lang: str | None = None) -> "Table":
+    """Methods side by side; with a study, its measured rows and verdicts too."""
+    from kurabe.commands.facts import table
+
+    return table(ids, None if study is None else str(study), lang or _language())
+
+
+def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
+    """A run (a folder, an id, "latest") or a base, ready to sample and embed."""
+    from kurabe.studies.loaded import load_run
+
+    return load_run(str(run), device)
+
+
+def _language() -> str:
+    from kurabe.words import language
+
+    return language()

@@ -1,0 +1,296 @@
+"""The command line: what each command takes. Its work is in kurabe.commands and kurabe.studies.
+
+Exit codes: 0 done; 1 the run failed; 2 what was given is wrong, in one sentence on stderr;
+130 interrupted, everything saved. Nothing heavy is imported before a command needs it.
+"""
+
+import errno
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="kurabe",
+    help="Puts diffusion methods side by side: what they are, and what they do on your images.",
+    epilog="Begin with:  kurabe demo     then, on your own images:  kurabe study FOLDER",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Check images, and get known sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+MARKS = (
+    "≠ differs beyond the spread of the runs; ≈ the same for all practical purposes; "
+    "? these runs cannot tell; — not measured, or the run failed."
+)
+
+
+class Language(StrEnum):
+    """The languages that everything is said in."""
+
+    ja = "ja"
+    en = "en"
+
+
+class Format(StrEnum):
+    """What a table can be written as."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+    bibtex = "bibtex"
+    html = "html"
+
+
+Lang = Annotated[Language | None, typer.Option("--lang", help="Else the locale's.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The folder to write to.")]
+Data = Annotated[str, typer.Option("--data", help="A folder, zip, Parquet file or known name.")]
+Base = Annotated[str | None, typer.Option("--base", help="A shipped base, a run or a folder.")]
+Spend = Annotated[str | None, typer.Option("--budget", help="90s, 5min, 1h, 5000img, 200kimg.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Blocks of seeds; 5 if new.")]
+Grey = Annotated[bool | None, typer.Option("--grey/--colour", help="Else as the images are.")]
+Size = Annotated[int | None, typer.Option("--size", min=4, max=1024, help="Pixels a side.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="A labels.csv: file, label.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A folder, an id, or latest.")]
+Below = Annotated[Path, typer.Option("--runs", help="Where runs lie.")]
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    seeds: Seeds = None,
+    first_seed: Annotated[int, typer.Option(help="Other seeds, another draw.")] = 0,
+    dry_run: DryRun = False,
+    lang: Lang = None,
+) -> None:
+    """The main job on 300 drawings, from training to table and page."""
+    from kurabe.commands.studying import demo
+
+    demo(out, seeds, first_seed, dry_run, _language(lang))
+
+
+@app.command()
+def study(
+    source: Annotated[str, typer.Argument(metavar="FOLDER|FILE.toml")],
+    add: Annotated[list[str] | None, typer.Option("--add", help="One more column.")] = None,
+    labels: Labels = None,
+    base: Base = None,
+    budget: Spend = None,
+    seeds: Seeds = None,
+    size: Size = None,
+    grey: Grey = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    lang: Lang = None,
+) -> None:
+    """Compare methods on your own images: plan, runs, table. The same command continues."""
+    from kurabe.commands.studying import study
+    from kurabe.studies.begin import Request
+
+    request = Request(
+        source=source,
+        add=tuple(add or ()),
+        labels=str(labels) if labels else None,
+        base=base,
+        budget=budget,
+        seeds=seeds,
+        out=out,
+        size=size,
+        channels=None if grey is None else 1 if grey else 3,
+    )
+    study(request, dry_run, yes, _language(lang))
+
+
+@app.command(epilog=MARKS)
+def compare(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...")] = None,
+    study: Annotated[str | None, typer.Option("--study", help="A study's folder or name.")] = None,
+    format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
+    lang: Lang = None,
+) -> None:
+    """Methods side by side: facts and, with a study, measures."""
+    from kurabe.commands.facts import compare
+
+    compare(tuple(ids or ()), study, format.value, _language(lang))
+
+
+@app.command()
+def methods(
+    id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    lang: Lang = None,
+) -> None:
+    """The catalogue, or one method's card."""
+    from kurabe.commands.facts import methods
+
+    methods(id, json, _language(lang))
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[str, typer.Argument(metavar="PATH")],
+    labels: Labels = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What would be kept and dropped, and why; duplicates, sizes, modes, labels."""
+    from kurabe.commands.facts import check
+
+    check(path, str(labels) if labels else None, json)
+
+
+@data_app.command("get")
+def data_get(name: Annotated[str, typer.Argument(metavar="NAME")], lang: Lang = None) -> None:
+    """Fetch a known set into the cache and check it."""
+    from kurabe.commands.facts import get
+
+    get(name, _language(lang))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """The known sets, with their licences."""
+    from kurabe.commands.facts import sets
+
+    sets()
+
+
+@app.command()
+def fit(
+    method: Annotated[str, typer.Argument(metavar="METHOD")],
+    data: Data,
+    base: Base = None,
+    out: Out = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    budget: Spend = None,
+    set: Annotated[list[str] | None, typer.Option("--set", help="A setting, a.b=1.")] = None,
+    size: Size = None,
+    grey: Grey = None,
+    device: Device = "cpu",
+    lang: Lang = None,
+) -> None:
+    """Train one method once, and measure it. The same command continues."""
+    from kurabe.commands.running import fit
+
+    channels = None if grey is None else 1 if grey else 3
+    fit(
+        method, data, base=base, out=out, seed=seed, budget=budget, settings=tuple(set or ()),
+        size=size, channels=channels, device=device, lang=_language(lang),
+    )  # fmt: skip
+
+
+@app.command()
+def runs(below: Below = Path(), lang: Lang = None) -> None:
+    """What runs there are, and in which state."""
+    from kurabe.commands.running import runs
+
+    runs(below, _language(lang))
+
+
+@app.command()
+def sample(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", help="The folder for the images.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations each.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The first image's; the others count up.")] = 0,
+    device: Device = "cpu",
+    below: Below = Path(),
+    lang: Lang = None,
+) -> None:
+    """Draw images from a run or a base, a PNG each."""
+    from kurabe.commands.running import sample
+
+    sample(run, out, n, steps, seed, device, below, _language(lang))
+
+
+@app.command()
+def embed(
+    run: RunArgument,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The Parquet file.")],
+    layer: Annotated[str | None, typer.Option(help="Else the run's best on validation.")] = None,
+    log_snr: Annotated[float | None, typer.Option(help="How little noise; else as found.")] = None,
+    grid: Annotated[int | None, typer.Option(min=1, help="Pool to grid × grid cells.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Noise draws to average over.")] = 4,
+    device: Device = "cpu",
+    below: Below = Path(),
+    lang: Lang = None,
+) -> None:
+    """Write the features of images as Parquet, with their ids."""
+    from kurabe.commands.running import embed
+
+    embed(run, data, out, layer, log_snr, grid, draws, device, below, _language(lang))
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: Annotated[str | None, typer.Option("--data", help="Other images than the run's.")] = None,
+    device: Device = "cpu",
+    below: Below = Path(),
+    lang: Lang = None,
+) -> None:
+    """Measure a run again, or on other images."""
+    from kurabe.commands.running import evaluate
+
+    evaluate(run, data, device, below, _language(lang))
+
+
+def _language(given: Language | None) -> str:
+    from kurabe.words import language
+
+    return language(given.value if given else None)
+
+
+def main() -> None:
+    """The `kurabe` command: runs, and turns every error into a sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(answer(sys.argv[1:]))
+
+
+def answer(arguments: list[str]) -> int:
+    """Run one command line; the exit code."""
+    from kurabe.errors import KurabeError
+
+    try:
+        code = app(arguments, prog_name="kurabe", standalone_mode=False)
+    except typer.TyperException as error:
+        return _say(error.format_message(), "kurabe --help shows what there is.", code=2)
+    except KurabeError as error:
+        return _say(str(error), code=error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _say("The disk is full; nothing written before is lost. Make room and give "
+                        "the same command again.", code=2)  # fmt: skip
+        if isinstance(error, PermissionError):
+            return _say(f"{error.filename} may not be read or written; change its permissions or "
+                        "give another place.", code=2)  # fmt: skip
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _say(*sentences: str, code: int) -> int:
+    print(" ".join(sentences), file=sys.stderr)
+    return code
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt

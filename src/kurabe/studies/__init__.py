@@ -1,0 +1,1 @@
+"""Studies: columns × blocks of seeds under one fair budget, planned, run, continued, compared."""

@@ -1,0 +1,226 @@
+"""From what a person typed to a study: a folder of images, a study's file, or one begun before.
+
+A new study of a folder has the seed's pair, training from scratch and the untouched base, as many
+seconds each; a base that draws other images is offered with the words to type, never guessed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kurabe import bases, data
+from kurabe.errors import UserError
+from kurabe.methods import choices_of, find
+from kurabe.recipe import Network
+from kurabe.records import StudyFolder
+from kurabe.studies.state import StudyState
+from kurabe.studies.study import Study, parse_budget
+
+COLUMNS = (
+    "transfer-learning-with-diffusion-models",
+    "self-supervised-diffusion-model",
+    "ddpm",
+    "base",
+)
+BASELINE = "ddpm"
+SECONDS = 60.0
+USUAL_SIZE = 32
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line; None where nothing was said."""
+
+    source: str
+    add: tuple[str, ...] = ()
+    labels: str | None = None
+    base: str | None = None
+    budget: str | None = None
+    seeds: int | None = None
+    out: Path | None = None
+    size: int | None = None
+    channels: int | None = None
+    first_seed: int = 0
+
+
+def begin(request: Request) -> tuple[Study, StudyFolder]:
+    """The study asked for and its folder, study.toml written; begun ones keep their file.
+
+    UserError where the request contradicts what was begun, and for any setting that is wrong.
+    """
+    folder = StudyFolder(_place(request))
+    if folder.exists:
+        study = _continued(request, folder)
+    else:
+        study = _new(request)
+        for text in request.add:
+            study = _with_column(study, text)
+    study.save(folder.study_path)
+    return study, folder
+
+
+def _place(request: Request) -> Path:
+    if request.out is not None:
+        return request.out
+    source = Path(request.source)
+    if (source / "study.toml").is_file():
+        return source
+    name = source.stem if source.suffix in (".toml", ".zip", ".parquet") else source.name
+    return Path(f"{name or source.resolve().name}-study")
+
+
+def _continued(request: Request, folder: StudyFolder) -> Study:
+    study = Study.from_toml(folder.study_path)
+    budget = parse_budget(request.budget) if request.budget else study.budget
+    asked = {
+        "--budget": (budget, study.budget),
+        "--base": (request.base or study.base, study.base),
+        "--labels": (request.labels or study.data.labels, study.data.labels),
+        "--size": (request.size or study.data.size, study.data.size),
+        "--grey or --colour": (request.channels or study.data.channels, study.data.channels),
+    }
+    for option, (wanted, has) in asked.items():
+        if wanted != has:
+            raise UserError(
+                f"{folder.path} was begun without this {option}; "
+                "start another study with --out, or edit study.toml before its first run."
+            )
+    state = StudyState.read(folder.state_path)
+    begun = bool(folder.runs())
+    for text in request.add:
+        more = _with_column(study, text)
+        if more is not study and begun:
+            state.added_columns.append(more.columns[-1].id)
+        study = more
+    if request.seeds is not None:
+        study = _with_blocks(study, request.seeds, begun)
+    state.write(folder.state_path)
+    return study
+
+
+def _with_column(study: Study, text: str) -> Study:
+    method = find(text)
+    if any(find(c.method).id == method.id for c in study.columns):
+        return study
+    choices_of(method)
+    return study.with_column(method.id, method.id)
+
+
+def _with_blocks(study: Study, blocks: int, begun: bool) -> Study:
+    if blocks < len(study.all_blocks) and begun:
+        raise UserError(
+            f"--seeds {blocks}: {study.name} has {len(study.all_blocks)} blocks already, and "
+            "blocks are never taken away; give a larger number."
+        )
+    if not begun:
+        return study.changed(blocks=blocks, added_blocks=0)
+    return study.changed(added_blocks=blocks - study.blocks)
+
+
+def _new(request: Request) -> Study:
+    file = Path(request.source)
+    if file.suffix == ".toml":
+        return _adjusted(Study.from_toml(file), request)
+    shipped = RECIPES / f"{request.source}.toml"
+    if shipped.is_file() and not file.exists():
+        return _adjusted(Study.from_toml(shipped), request)
+    return of_images(request)
+
+
+def _adjusted(study: Study, request: Request) -> Study:
+    changes: dict[str, Any] = {}
+    if request.budget:
+        changes["budget"] = parse_budget(request.budget).model_dump(exclude_none=True)
+    if request.seeds is not None:
+        changes["blocks"] = request.seeds
+    if request.first_seed:
+        changes["first_seed"] = request.first_seed
+    if request.base:
+        changes["base"] = request.base
+    settings = study.data.model_dump(mode="json")
+    settings |= {"labels": request.labels} if request.labels else {}
+    settings |= {"size": request.size} if request.size else {}
+    settings |= {"channels": request.channels} if request.channels else {}
+    return study.changed(**changes, data=settings)
+
+
+def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
+    """A new study of a folder, a file or a known set; its columns are those that can start there.
+
+    UserError where no method is left, or the base asked for draws other images.
+    """
+    # Looked at in the size most likely wanted, so that the decoded images are used again.
+    seen = data.load(request.source, size=request.size or USUAL_SIZE, labels=request.labels)
+    channels = request.channels or seen.channels
+    base = _base(request, channels)
+    size = request.size or (base.image_size if base else USUAL_SIZE)
+    budget = parse_budget(request.budget) if request.budget else None
+    columns = [
+        {"id": method, "method": method}
+        for method in methods
+        if base is not None or choices_of(find(method)).start == "random"
+    ]
+    if not columns:
+        raise UserError(
+            f"{methods[0]} starts from a base, and no shipped one draws {size}×{size} "
+            f"{_colour(channels)}; give --base, or another --size."
+        )
+    return Study.checked(
+        {
+            "name": Path(request.source).stem or Path(request.source).resolve().name,
+            "data": {
+                "source": request.source,
+                "size": size,
+                "channels": channels,
+                "labels": request.labels,
+            },
+            "base": base.name if base and base.name in bases.available() else request.base,
+            "columns": columns,
+            "baseline": BASELINE if BASELINE in methods else methods[0],
+            "budget": budget.model_dump() if budget else {"seconds": SECONDS},
+            "equal": "images" if budget and budget.images else "seconds",
+            "blocks": 5 if request.seeds is None else request.seeds,
+            "first_seed": request.first_seed,
+            "network": network_of(base),
+        },
+        request.source,
+    )
+
+
+def network_of(base: bases.Base | None) -> dict[str, Any]:
+    """The base's network, so that training from scratch has the same; else the default."""
+    if base is None:
+        return {}
+    known = Network.model_fields
+    return {key: value for key, value in base.info["network"].items() if key in known}
+
+
+def _base(request: Request, channels: int) -> bases.Base | None:
+    """The base asked for, or the shipped one that draws such images; None where there is none."""
+    shipped = [bases.find(name) for name in bases.available()]
+    if request.base is None:
+        fitting = [b for b in shipped if b.channels == channels]
+        return next((b for b in fitting if request.size in (None, b.image_size)), None)
+    base = bases.find(request.base)
+    check_base(base, request.size or base.image_size, channels, shipped)
+    return base
+
+
+def check_base(base: bases.Base, size: int, channels: int, shipped: list[bases.Base]) -> None:
+    """UserError, with what to type instead, where the base draws other images than these."""
+    if (base.image_size, base.channels) == (size, channels):
+        return
+    draws = f"{base.image_size}×{base.image_size} {_colour(base.channels)}"
+    these = _colour(channels) if base.channels != channels else f"{size}×{size}"
+    ways = [f"--base {b.name}" for b in shipped if b.channels == channels and b.name != base.name]
+    flag = "" if base.channels == channels else "--grey " if base.channels == 1 else "--colour "
+    ways.append(f"{flag}--size {base.image_size}")
+    raise UserError(
+        f"{base.name} draws {draws}; these images are {these}. Use {', or '.join(ways)}."
+    )
+
+
+def _colour(channels: int) -> str:
+    return "grey" if channels == 1 else "colour"

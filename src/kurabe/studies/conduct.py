@@ -1,0 +1,131 @@
+"""A study from its plan to its table: plan, calibration, trials, runs, table, what comes next.
+
+Everything here may be stopped at any instant and begun again by the same command: speeds and
+learning rates are kept in study.json, runs in their folders.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from kurabe.records import StudyFolder
+from kurabe.records.lock import writing
+from kurabe.studies import begin, calibration, plan, trials
+from kurabe.studies.ending import closing, short_names, write_table
+from kurabe.studies.execution import Running, check_finished, run_jobs
+from kurabe.studies.gallery import write_gallery
+from kurabe.studies.images import load_images, split_images
+from kurabe.studies.jobs import Job, block_jobs, trial_jobs
+from kurabe.studies.progress import Board, Clock
+from kurabe.studies.state import StudyState
+from kurabe.studies.study import Study
+from kurabe.words import say
+
+# How often samples.html is written anew while runs last, in seconds.
+GALLERY_EVERY = 5.0
+
+Show = Callable[[str], None]
+
+
+def conduct(
+    request: begin.Request,
+    lang: str,
+    *,
+    dry_run: bool = False,
+    ask: Callable[[str], bool] | None = None,
+    show: Show = print,
+) -> StudyFolder:
+    """Begin or continue the study asked for; its folder, with the table in it, comes back.
+
+    `ask` puts the question whether to start now; None starts at once. UserError where the
+    request is wrong, RunFailed where no run finished, KeyboardInterrupt with all saved.
+    """
+    study, folder = begin.begin(request)
+    with writing(folder.path / ".lock"):
+        images = load_images(study.data)
+        split = split_images(images, study.data, study.first_seed)
+        for line in plan.about_images(study, images, split, lang):
+            show(line)
+        state = _calibrated(study, folder, lang, show)
+        show(plan.about_runs(study, state, folder, lang))
+        written = str(folder.study_path)
+        if dry_run:
+            show(plan.line(say("plan.written", lang), say("plan.dry", lang, path=written)))
+            return folder
+        if ask is None:
+            show(plan.line(say("plan.written", lang), written))
+        elif not ask(plan.line(say("plan.written", lang), say("plan.start", lang, path=written))):
+            show(say("plan.later", lang, command=f"kurabe study {folder.path}"))
+            return folder
+        # The file may have been edited while the question stood.
+        run_study(Study.from_toml(folder.study_path), folder, lang, show)
+    return folder
+
+
+def run_study(study: Study, folder: StudyFolder, lang: str, show: Show = print) -> None:
+    """Run what the study lacks, rewriting table and samples as runs end, then say what came out.
+
+    RunFailed where not one run finished.
+    """
+    state = _calibrated(study, folder, lang, show)
+    samples = folder.path / "samples.html"
+    shown = say("samples.growing", lang, path=samples)
+    show("\n" + plan.line(say("samples", lang), shown))
+    if pending := trial_jobs(study, state, folder):
+        _execute(pending, study, state, lang, lambda growing: None, lambda: None)
+        state.learning_rates |= trials.chosen(pending)
+        state.write(folder.state_path)
+    jobs = block_jobs(study, state, folder)
+    names = short_names(study, lang)
+
+    def draw(growing: bool) -> None:
+        write_gallery(samples, study.name, jobs, names, lang, growing)
+
+    try:
+        _execute(jobs, study, state, lang, draw, lambda: write_table(study, folder, lang))
+    finally:
+        draw(False)
+    check_finished(jobs)
+    write_table(study, folder, lang)
+    for line in closing(study, state, folder, jobs, lang):
+        show(line)
+
+
+def _execute(
+    jobs: Sequence[Job],
+    study: Study,
+    state: StudyState,
+    lang: str,
+    draw: Callable[[bool], None],
+    tabulate: Callable[[], None],
+) -> None:
+    clock = Clock(state.rates, plan.workers(study))
+    for job in jobs:
+        if job.finished:
+            clock.learn(job)
+    drawn = 0.0
+
+    with Board(jobs, clock, short_names(study, lang), lang) as board:
+
+        def look(running: Sequence[Running]) -> None:
+            nonlocal drawn
+            board.look(running)
+            if time.monotonic() - drawn > GALLERY_EVERY:
+                draw(True)
+                drawn = time.monotonic()
+
+        def ended(job: Job) -> None:
+            board.ended(job)
+            tabulate()
+
+        run_jobs(jobs, plan.workers(study), look, ended)
+
+
+def _calibrated(study: Study, folder: StudyFolder, lang: str, show: Show) -> StudyState:
+    """The study's state with a speed for every column that trains, measured at most once."""
+    state = StudyState.read(folder.state_path)
+    if missing := calibration.missing(study, state):
+        seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(missing)
+        show(plan.line("", say("calibrating", lang, seconds=seconds)))
+        state.add_rates(calibration.calibrate(study, folder.path, plan.workers(study)))
+        state.write(folder.state_path)
+    return state

@@ -1,0 +1,114 @@
+"""Runs in real processes, several at once, each on its own threads, and all of them resumable.
+
+On few cores, small networks train faster as two processes of one thread than one after the other
+on two. A worker learns that its parent is gone, or wants to stop, when its standard input closes:
+it saves and ends. So Ctrl-C, a closed terminal and a killed parent all leave the same state.
+"""
+
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from kurabe.errors import RunFailed
+from kurabe.studies.calibration import process_environment
+from kurabe.studies.jobs import Job
+
+# How often the runs' records are looked at, in seconds.
+LOOK = 0.5
+# How long a worker may take to save after it was asked to stop, in seconds.
+PATIENCE = 60
+
+
+@dataclass
+class Running:
+    """A job under way: its process, when it began, how often it was begun."""
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    began: float = field(default_factory=time.monotonic)
+    attempt: int = 1
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    workers: int,
+    look: Callable[[Sequence[Running]], None],
+    ended: Callable[[Job], None],
+) -> None:
+    """Run what is not finished, `workers` at a time, in the order given.
+
+    `look` is called twice a second with what runs; `ended` after each run, failed ones too. A
+    process that a signal killed is begun once more (its run goes on where it was saved); a run
+    that fails stays failed and the others go on. KeyboardInterrupt stops all and leaves them
+    saved.
+    """
+    waiting = deque(job for job in jobs if not job.finished)
+    running: list[Running] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(start(waiting.popleft()))
+            look(running)
+            time.sleep(LOOK)
+            for one in [r for r in running if r.process.poll() is not None]:
+                running.remove(one)
+                if one.process.returncode < 0 and one.attempt == 1:
+                    running.append(start(one.job, attempt=2))
+                    continue
+                _settle(one)
+                ended(one.job)
+    finally:
+        _stop(running)
+
+
+def start(job: Job, attempt: int = 1) -> Running:
+    """Begin a job in a process of its own; what it says goes to worker.log in its folder."""
+    with (job.folder.path / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kurabe.studies.worker", str(job.folder.path)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=process_environment(job.recipe.where.threads),
+            start_new_session=True,
+        )
+    return Running(job, process, attempt=attempt)
+
+
+def _settle(ended: Running) -> None:
+    """A process that could not record its own failure has it recorded here."""
+    code, folder = ended.process.returncode, ended.job.folder
+    if code < 0:
+        reason = f"the process was killed by signal {-code}"
+        folder.update(status="failed", error=reason)
+    elif code and folder.status != "failed":
+        reason = f"the process ended with exit code {code}; see {folder.path / 'worker.log'}"
+        folder.update(status="failed", error=reason)
+
+
+def _stop(running: Sequence[Running]) -> None:
+    for one in running:
+        assert one.process.stdin is not None
+        one.process.stdin.close()
+    deadline = time.monotonic() + PATIENCE
+    for one in running:
+        try:
+            one.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+            one.process.wait()
+
+
+def check_finished(jobs: Sequence[Job]) -> None:
+    """RunFailed where not one job finished: there is nothing to show."""
+    if jobs and not any(job.finished for job in jobs):
+        error = next((e for job in jobs if (e := job.folder.info.get("error"))), "no reason given")
+        raise RunFailed(f"No run finished; the first failed with: {error}")
+
+
+def failed(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that failed; they are tried again by the next command."""
+    return [job for job in jobs if job.folder.status == "failed"]

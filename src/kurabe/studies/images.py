@@ -1,0 +1,36 @@
+"""The images behind a study's data settings, and whether there are enough of them."""
+
+import numpy as np
+
+from kurabe import data
+from kurabe.errors import UserError
+from kurabe.recipe import DataSettings
+
+FEWEST = 20
+
+
+def load_images(settings: DataSettings) -> data.ImageSet:
+    """Load them (from the cache where they were decoded before).
+
+    UserError where fewer than 20 are left after duplicates.
+    """
+    images = data.load(
+        settings.source,
+        size=settings.size,
+        channels=settings.channels,
+        limit=settings.limit,
+        labels=settings.labels,
+        seed=settings.test_seed,
+    )
+    different = len(np.unique(images.groups))
+    if different < FEWEST:
+        raise UserError(
+            f"Only {different} images are left after duplicates; a study needs at least {FEWEST}. "
+            f"kurabe data check {settings.source} lists them."
+        )
+    return images
+
+
+def split_images(images: data.ImageSet, settings: DataSettings, seed: int) -> data.Split:
+    """Train, validation and test positions of the block with that seed."""
+    return data.split(images, seed, test_seed=settings.test_seed)

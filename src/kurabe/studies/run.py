@@ -1,0 +1,152 @@
+"""What one run does inside its process: images, split, training, measurement, records.
+
+One checkpoint gives all scores. The test images are opened once for each checkpoint, which the
+ledger beside the runs proves; training begins again where it stopped, and a model that is trained
+already is only measured.
+"""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+import kurabe
+from kurabe.data import ImageSet, Split
+from kurabe.evaluation import draw_samples, evaluate
+from kurabe.evaluation.drawing import Samples
+from kurabe.methods import Choices, Denoising, Full
+from kurabe.recipe import DataSettings, Recipe
+from kurabe.records import Ledger, RunFolder
+from kurabe.records.run import now
+from kurabe.studies.images import load_images, split_images
+from kurabe.training import Model, load_model, train
+from kurabe.training.model import WEIGHTS, start_model
+
+# Tiles of the grid that stays with the record.
+SHOWN = 32
+_LIBRARIES = ("numpy", "scipy", "torch", "diffusers", "peft", "accelerate", "safetensors", "pillow")
+
+
+def go_on(folder: RunFolder) -> float:
+    """Train and measure the run in that folder; the seconds trained in this sitting come back.
+
+    A learning-rate trial is trained only.
+    """
+    recipe = Recipe.from_toml(folder.recipe_path)
+    images = load_images(recipe.data)
+    split = split_images(images, recipe.data, recipe.seed)
+    info = folder.update(
+        **_circumstances(recipe),
+        data_digest=images.digest,
+        started=folder.info.get("started") or now(),
+    )
+    before = info.get("seconds") or 0.0
+    if info.get("stopped"):
+        model = load_model(folder.path, recipe.where.device)
+    else:
+        model = train(recipe, images, split, folder)
+        folder.update(**_footprint(model, folder))
+    trained = (folder.info.get("seconds") or 0.0) - before
+    if "trial" not in info:
+        folder.write_scores("scores", measure(recipe, model, images, split, folder))
+    return trained
+
+
+def measure(
+    recipe: Recipe, model: Model, images: ImageSet, split: Split, folder: RunFolder
+) -> dict[str, Any]:
+    """All scores of a trained run; its sample grid is written as well."""
+    torch.set_num_threads(recipe.where.threads)
+    samples = draw_samples(model, recipe.evaluation, recipe.seed)
+    _write_grids(folder, samples)
+    ledger = Ledger(folder.path / "test-openings.jsonl")
+    ledger.open(model.state_digest(), images.digest)
+    base = folder.info.get("base")
+    return evaluate(
+        model,
+        images,
+        split,
+        recipe.evaluation,
+        seed=recipe.seed,
+        samples=samples,
+        base=None if base is None else load_model(base, recipe.where.device),
+        untrained=_untrained(recipe, model),
+        info=folder.info,
+    )
+
+
+def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[str, Any]:
+    """Measure a finished run anew, on its own images or on other ones; the scores are written."""
+    recipe = Recipe.from_toml(folder.recipe_path)
+    where = recipe.where.model_copy(update={"device": device})
+    model = load_model(folder.path, device)
+    data = recipe.data
+    if source is not None:
+        data = DataSettings(source=source, size=model.image_size, channels=model.channels)
+    recipe = recipe.model_copy(update={"where": where, "data": data})
+    images = load_images(data)
+    split = split_images(images, data, recipe.seed)
+    with folder.writing():
+        scores = measure(recipe, model, images, split, folder)
+        folder.write_scores("scores" if source is None else f"on-{images.digest}", scores)
+    return scores
+
+
+def _untrained(recipe: Recipe, model: Model) -> Model:
+    """The run's network as it is before any training, from random weights."""
+    fresh = Choices(start="random", adaptation=Full(), objective=(Denoising(),))
+    changes = {"choices": fresh, "base": None, "network": model.network}
+    return start_model(recipe.model_copy(update=changes), model.image_size, model.channels)
+
+
+def _write_grids(folder: RunFolder, samples: Samples) -> None:
+    shown = slice(0, SHOWN)
+    folder.write_samples(
+        samples.pixels[shown], samples.seeds[shown], folder.info.get("images_seen") or 0
+    )
+
+
+def _footprint(model: Model, folder: RunFolder) -> dict[str, Any]:
+    """What the trained method takes up: parameters, bytes to store, peak memory."""
+    weights = folder.checkpoints / WEIGHTS
+    return {
+        "trainable_parameters": model.trainable_count,
+        "stored_bytes": weights.stat().st_size if model.trainable_count else 0,
+        "peak_memory": _peak_memory(model.device),
+    }
+
+
+def _peak_memory(device: torch.device) -> int | None:
+    """The most bytes held at once: on the device where it counts them, else by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _circumstances(recipe: Recipe) -> dict[str, Any]:
+    """Versions and hardware, as the record keeps them."""
+    libraries = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    device = torch.device(recipe.where.device)
+    cuda = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "version": kurabe.__version__,
+        "libraries": libraries,
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "device": cuda or recipe.where.device,
+            "threads": recipe.where.threads,
+        },
+    }

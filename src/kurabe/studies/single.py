@@ -1,0 +1,99 @@
+"""One method trained once: `kurabe fit`, through the same worker as a study's runs.
+
+The folder follows the digest of what was asked for, a budget in seconds included, so the same
+request finds its folder again; the seconds become images once, when the run begins.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kurabe.errors import RunFailed
+from kurabe.methods import find
+from kurabe.recipe import Recipe
+from kurabe.records import RunFolder, StudyFolder
+from kurabe.studies import begin, calibration, plan
+from kurabe.studies.execution import run_jobs
+from kurabe.studies.images import load_images
+from kurabe.studies.jobs import Job
+from kurabe.studies.progress import Board, Clock
+from kurabe.studies.state import StudyState
+from kurabe.studies.study import Column, Study
+
+
+@dataclass(frozen=True)
+class Single:
+    """What was asked for; None where nothing was said."""
+
+    method: str
+    source: str
+    base: str | None = None
+    seed: int = 0
+    budget: str | None = None
+    size: int | None = None
+    channels: int | None = None
+    device: str = "cpu"
+    settings: dict[str, Any] | None = None
+
+
+def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
+    """Train and measure, or go on; UserError for what is wrong, RunFailed where the run fails."""
+    study = single_study(wanted)
+    column = study.columns[0]
+    asked = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
+    name = f"{column.id}-{asked.digest}-seed{wanted.seed}"
+    folder = RunFolder(out or Path("runs") / name)
+    load_images(study.data)
+    if folder.exists:
+        recipe = Recipe.from_toml(folder.recipe_path)
+        rates = {column.id: folder.info.get("calibrated") or 0.0}
+    else:
+        rates = _rates(study)
+        recipe = study.recipe(column, 1, StudyState(rates=rates))
+        images = recipe.budget.images if recipe.choices.trains else 0
+        folder.create(
+            recipe.to_toml(),
+            {
+                "id": f"{recipe.digest}-{recipe.seed}",
+                "method": recipe.method,
+                "column": column.id,
+                "seed": recipe.seed,
+                "budget_images": images,
+                "calibrated": rates.get(column.id),
+            },
+        )
+    job = Job(column, folder, recipe, 1)
+    names = {column.id: find(column.method).card.name.of(lang)}
+    with Board([job], Clock(rates, 1), names, lang) as board:
+        run_jobs([job], 1, board.look, board.ended)
+    if not job.finished:
+        raise RunFailed(str(folder.info.get("error")))
+    return folder
+
+
+def single_study(wanted: Single) -> Study:
+    """The request as a study of one column and one block, on all cores."""
+    method = find(wanted.method)
+    request = begin.Request(
+        source=wanted.source, base=wanted.base, budget=wanted.budget, seeds=1,
+        size=wanted.size, channels=wanted.channels, first_seed=wanted.seed,
+    )  # fmt: skip
+    study = begin.of_images(request, (method.id,))
+    column = Column(id=method.id, method=method.id, overrides=wanted.settings or {})
+    return study.changed(
+        columns=[column.model_dump(mode="json")],
+        baseline=method.id,
+        device=wanted.device,
+        threads=plan.cores(),
+        workers=1,
+    )
+
+
+def _rates(study: Study) -> dict[str, float]:
+    if not study.trained(study.columns[0]):
+        return {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = StudyFolder(place)
+        study.save(folder.study_path)
+        return calibration.calibrate(study, folder.path, 1)

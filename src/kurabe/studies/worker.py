@@ -1,0 +1,74 @@
+"""One run, in a process of its own: python -m kurabe.studies.worker RUNFOLDER.
+
+Load the images (decoded once, cached), split them by the block's seed, train, measure, write the
+scores. Everything it needs stands in the folder; begun again, it goes on.
+"""
+
+import signal
+import sys
+import threading
+import time
+import traceback
+from _thread import interrupt_main
+
+from kurabe.errors import KurabeError
+from kurabe.records import RunFolder
+from kurabe.records.run import now
+
+# A worker that lost its parent saves before it lets its folder go; a new one waits that long.
+WAIT_FOR_FOLDER = 60.0
+
+
+def execute(folder: RunFolder) -> None:
+    """Train and measure the run in that folder; a learning-rate trial is trained only.
+
+    The status becomes finished, failed or interrupted. What went wrong is raised again.
+    """
+    deadline = time.monotonic() + WAIT_FOR_FOLDER
+    while folder.is_being_written and time.monotonic() < deadline:
+        time.sleep(0.2)
+    with folder.writing():
+        folder.update(status="running", error=None)
+        try:
+            began = time.monotonic()
+            from kurabe.studies.run import go_on
+
+            trained = go_on(folder)
+            beside = time.monotonic() - began - trained
+            folder.update(status="finished", finished=now(), beside_seconds=max(0.0, beside))
+        except KeyboardInterrupt:
+            folder.update(status="interrupted")
+            raise
+        except Exception as error:
+            folder.update(status="failed", error=_sentence(error))
+            raise
+
+
+def main(path: str) -> int:
+    """Run and answer with the exit code: 0, 1, 2 or 130."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_watch_parent, daemon=True).start()
+    try:
+        execute(RunFolder(path))
+    except KeyboardInterrupt:
+        return 130
+    except KurabeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _watch_parent() -> None:
+    sys.stdin.buffer.read()
+    interrupt_main()
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, KurabeError) else f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
