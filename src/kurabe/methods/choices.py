@@ -71,9 +71,9 @@ class Contrastive(Choice):
     Attributes:
         weight: λ of the term.
         temperature: τ of the softmax over cosine similarities.
-        comparison_batch: images whose views are compared with one another; 2n views each.
-        share: part of the images of an update that go to this term, as two views each; the
-            rest go to denoising alone.
+        comparison_batch: images whose views are compared with one another: 2n views each time.
+        share: part of what passes through the network that is views, two of each image; the rest
+            is plain images for the denoising term.
         min_log_snr: views are noised at times drawn uniformly among those whose log SNR is at
             least this, independently for each view, so that t alone cannot solve the term.
         depth: where the features are taken, as a share of the backbone's named feature layers
