@@ -140,7 +140,7 @@ def find(text: str) -> Method:
 def _near(wanted: str, names: dict[str, list[str]]) -> list[str]:
     """Ids with a name that resembles `wanted` about as much as the best does, at most three."""
     scores = {
-        key: max(difflib.SequenceMatcher(a=wanted, b=name).ratio() for name in known)
+        key: max(difflib.SequenceMatcher[str](None, wanted, name).ratio() for name in known)
         for key, known in names.items()
     }
     best = sorted(scores, key=lambda key: -scores[key])[:3]
