@@ -1,0 +1,8 @@
+"""Images in: known sets, folders, zip and Parquet files → `ImageSet`; splits; views."""
+
+from kurabe.data.images import ImageSet
+from kurabe.data.loading import load
+from kurabe.data.named import available
+from kurabe.data.report import Report
+
+__all__ = ["ImageSet", "Report", "available", "load"]

@@ -1,0 +1,69 @@
+"""The uint8 cache: image sets that were decoded once, one uncompressed .npz file per key.
+
+A key names the content and everything done to it, so an entry never goes stale; a file is
+written whole or not at all, so several processes may write the same entry. No mathematics.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kurabe.data.images import ImageSet
+from kurabe.files import cache_dir, write_bytes_atomic
+
+FORMAT = 1
+
+
+def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:
+    """The set stored under `key` (JSON values), else the one that `make` gives, then stored.
+
+    A full or read-only disk costs the cache, never the images.
+    """
+    text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
+    path = cache_dir() / "images" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+    stored = _read(path)
+    if stored is not None:
+        return stored
+    images = make()
+    try:
+        write_bytes_atomic(path, _to_bytes(images))
+    except OSError:
+        pass
+    return images
+
+
+def _to_bytes(images: ImageSet) -> bytes:
+    meta = {"name": images.name, "ids": images.ids, "label_names": images.label_names}
+    arrays = {"pixels": images.pixels, "groups": images.groups}
+    if images.labels is not None:
+        arrays["labels"] = images.labels
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+        **arrays,
+    )
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> ImageSet | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            meta = json.loads(arrays["meta"].tobytes())
+            return ImageSet(
+                name=meta["name"],
+                pixels=arrays["pixels"],
+                ids=tuple(meta["ids"]),
+                groups=arrays["groups"],
+                labels=arrays["labels"] if "labels" in arrays else None,
+                label_names=tuple(meta["label_names"]),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
