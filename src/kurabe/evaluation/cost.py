@@ -20,8 +20,6 @@ _RECORDED = {
     "seconds": "seconds",
     "images": "images_seen",
     "peak-memory": "peak_memory",
-    "trainable-parameters": "trainable_parameters",
-    "stored-bytes": "stored_bytes",
     "flops-per-image": "flops_per_image",
 }
 
@@ -44,7 +42,10 @@ def cost_rows(
         rows["images-per-second"] = {"value": info["images_seen"] / info["seconds"]}
     size, channels = samples.pixels.shape[1], samples.pixels.shape[3]
     total = sum(p.numel() for p in model.denoiser.parameters())
+    stored = sum(w.numel() * w.element_size() for w in model.adaptation.state().values())
+    rows["trainable-parameters"] = {"value": model.trainable_count}
     rows["total-parameters"] = {"value": total}
+    rows["stored-bytes"] = {"value": stored}
     rows["seconds-per-sample"] = {
         "value": samples.seconds / len(samples.pixels),
         "n": len(samples.pixels),

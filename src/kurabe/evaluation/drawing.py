@@ -2,7 +2,7 @@
 
 Real test images are the reference of every distance; training images serve as the two reference
 rows `floor` and `copier`, for the clusters of diversity and for memorisation. The mathematics
-stands in generation, memorisation and heldout.
+stands in generation, memorisation and kurabe.training.held_out.
 """
 
 import time
@@ -17,7 +17,6 @@ from kurabe.evaluation import generation
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.encoders import Encoder
 from kurabe.evaluation.features import Model, as_images
-from kurabe.evaluation.heldout import held_out_loss
 from kurabe.evaluation.material import drawn
 from kurabe.evaluation.memorisation import (
     default_shift,
@@ -30,6 +29,7 @@ from kurabe.evaluation.memorisation import (
 from kurabe.evaluation.references import Rows, split_key
 from kurabe.randomness import permutation
 from kurabe.recipe import Evaluation
+from kurabe.training.held_out import held_out_loss
 
 # Held-out images that the memorisation bound is set on, from validation and test together.
 _HELD_OUT = 512

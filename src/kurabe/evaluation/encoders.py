@@ -1,4 +1,4 @@
-"""Encoders: fixed networks, trained elsewhere, whose features distances between images are taken in.
+"""Encoders: fixed networks, trained elsewhere, in whose features images are compared.
 
 An encoder is never one of the methods compared. `efficientnet-lite0` (Tan & Le 2019, Lite variant)
 with its ImageNet weights comes from two registry packages and works offline; `pixels` is the
@@ -45,6 +45,7 @@ class PixelEncoder(Encoder):
         self.identity = f"pixels {size} {channels}"
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """Flattened pixels over 255."""
         return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
 
 
@@ -75,6 +76,7 @@ class NetworkEncoder(Encoder):
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """Grey becomes RGB; bilinear to the network's size, smoothed where that is smaller."""
         features = np.empty((len(pixels), self.dim), np.float32)
         for rows in blocks(len(pixels), self.batch):
             x = torch.from_numpy(np.ascontiguousarray(pixels[rows])).to(self.device)
@@ -126,9 +128,8 @@ def _fold_batch_norms(network: Any) -> None:
     for module in (network, *network._blocks):
         for conv, norm in pairs:
             if hasattr(module, conv):
-                setattr(
-                    module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
-                )
+                folded = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+                setattr(module, conv, folded)
                 setattr(module, norm, nn.Identity())
 
 

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kurabe.diffusion.denoiser import Denoiser
+from kurabe.adaptations import Adaptation
+from kurabe.diffusion import Denoiser
 from kurabe.evaluation.distances import blocks
 from kurabe.randomness import normal
 
@@ -27,6 +28,7 @@ class Model(Protocol):
     """What is measured: `kurabe.training.Model`, or anything that can do the same."""
 
     denoiser: Denoiser
+    adaptation: Adaptation
 
     @property
     def feature_layers(self) -> tuple[str, ...]:
@@ -36,6 +38,11 @@ class Model(Protocol):
     @property
     def token_grid(self) -> tuple[int, int]:
         """Rows and columns that the tokens lie on."""
+        ...
+
+    @property
+    def trainable_count(self) -> int:
+        """Parameters that the method changes."""
         ...
 
     @property

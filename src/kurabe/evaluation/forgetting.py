@@ -1,7 +1,8 @@
 """What adaptation cost in the domain that the base came from.
 
 The base's own held-out images are denoised and compared with samples, after adaptation and before:
-x₀-error as in heldout, KID as in generation. The value is the one after; `base` is the one before.
+x₀-error as in kurabe.training.held_out, KID as in generation. The value is the one after; `base`
+is the one before.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from kurabe.evaluation.cache import encoded
 from kurabe.evaluation.encoders import Encoder
 from kurabe.evaluation.features import Model, as_images
 from kurabe.evaluation.generation import kid
-from kurabe.evaluation.heldout import held_out_loss
 from kurabe.evaluation.material import drawn
 from kurabe.evaluation.references import Rows
 from kurabe.recipe import Evaluation
+from kurabe.training.held_out import held_out_loss
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def own_view_recall(images: Vectors, views: Sequence[Vectors]) -> float:
 
 
 def alignment(images: Vectors, views: Sequence[Vectors]) -> float:
-    """Mean squared distance of a view from its image on the unit sphere: 0 to 4, small is aligned."""
+    """Mean squared distance of a view from its image on the unit sphere, 0 (aligned) to 4."""
     own = unit(images)
     return float(
         torch.stack([(own - unit(v)).square().sum(1).double().mean() for v in views]).mean()
@@ -37,7 +37,7 @@ def alignment(images: Vectors, views: Sequence[Vectors]) -> float:
 
 
 def uniformity(images: Vectors) -> float:
-    """log of the mean Gaussian potential of two different images: 0 (all alike) down to about −4."""
+    """log of the mean Gaussian potential of two images: 0 (all alike) down to about −4."""
     x = unit(images)
     potential = torch.exp(-2 * squared_distances(x, x))
     n = len(x)
@@ -45,7 +45,7 @@ def uniformity(images: Vectors) -> float:
 
 
 def rankme(images: Vectors, epsilon: float = 1e-7) -> float:
-    """Effective rank of the features, 1 to min(N, D); comparable between runs of one method only."""
+    """Effective rank, 1 to min(N, D); comparable between runs of one method only."""
     singular = torch.linalg.svdvals(double(images))
     p = singular / singular.sum() + epsilon
     return float(torch.exp(-(p * p.log()).sum()))

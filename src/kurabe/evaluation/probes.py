@@ -8,7 +8,7 @@ Features are float32 (N, D), labels int64 (N,) in range(classes).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from kurabe.randomness import generator
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 STRENGTHS = tuple(10.0**e for e in range(-5, 3))
 FEW_SHOT_STRENGTH = 1.0
+# Slopes at which a fit ends: while strengths are tried, and for what is reported.
+_ROUGH, _EXACT = 1e-5, 1e-8
 
 
 def knn_votes(
@@ -86,7 +88,7 @@ def logistic(
     classes: int,
     strength: float,
     start: Linear | None = None,
-    tolerance: float = 1e-5,
+    tolerance: float = _EXACT,
 ) -> Linear:
     """The minimum of strength · Σ CE + ½‖W‖² over W and b; x float64 (N, D).
 
@@ -152,7 +154,7 @@ def linear_probe(
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
 ) -> Probe:
-    """Fit on train with each strength, from weak weights to strong, and keep the best on validation.
+    """Fit on train with each strength, from small weights to large; keep the best on validation.
 
     Each fit starts at the last one's solution; after two that were no better the rest, which is
     the slow end, is left out.
@@ -163,14 +165,15 @@ def linear_probe(
     linear: Linear | None = None
     worse = 0
     for strength in strengths:
-        linear = logistic(x, labels, classes, strength, linear)
+        linear = logistic(x, labels, classes, strength, linear, _ROUGH)
         score = accuracy(linear(held), validation_labels)
         if best is None or score > best.validation:
             best, worse = Probe(standard, linear, strength, score), 0
         elif (worse := worse + 1) == 2:
             break
     assert best is not None
-    return best
+    exact = logistic(x, labels, classes, best.strength, best.linear, _EXACT)
+    return replace(best, linear=exact)
 
 
 def ridge_scores(
@@ -237,7 +240,7 @@ def few_shot(
         known = np.isin(test_labels, classes)
         if not known.any():
             return []
-        linear = logistic(x[rows], own, len(classes), FEW_SHOT_STRENGTH)
+        linear = logistic(x[rows], own, len(classes), FEW_SHOT_STRENGTH, tolerance=_ROUGH)
         wanted = np.searchsorted(classes, test_labels[known])
         scores.append(accuracy(linear(held[known]), wanted))
     return scores

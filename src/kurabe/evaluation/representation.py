@@ -32,7 +32,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures with labels int64 (N,) in range(classes); −1 for a class that train does not have."""
+    """Pictures with labels int64 (N,) in range(classes), −1 for a class that train lacks."""
 
     pictures: Pictures
     labels: np.ndarray
@@ -114,6 +114,7 @@ class ModelSource:
         return Place(layers[round(depth * (len(layers) - 1))], nearest, grid)
 
     def features(self, pictures: Pictures, place: Place, final: bool) -> Features:
+        """From a pass that is kept for the other layers and grids."""
         draws = self.settings.draws if final else self.settings.search_draws
         key = (pictures.positions.tobytes(), pictures.view, place.log_snr, draws)
         if key not in self._kept:
@@ -177,7 +178,7 @@ def _validation_scores(source: Source, material: Material, place: Place) -> dict
 def represent(
     source: Source, material: Material, settings: Evaluation, seed: int
 ) -> dict[str, Entry]:
-    """All rows of a representation: metric id → value, n and detail; label rows where there are any.
+    """All rows: metric id → value, n and detail; label rows where there are labels.
 
     seed: the block's, for the draw of few-shot labels.
     """
@@ -219,7 +220,7 @@ def _label_free(source: Source, material: Material, choices: Choices) -> dict[st
 
 
 def _classified(source: Source, labels: Labels, choices: Choices) -> dict[str, Entry]:
-    """k-NN and linear probe on test, at the row's own place and at the two declared alternatives."""
+    """k-NN and linear probe on test, at their own place and the two declared alternatives."""
     rows: dict[str, Entry] = {}
     scorers = {"knn": _knn, "linear-probe": _probe}
     for row, scorer in scorers.items():

@@ -1,0 +1,101 @@
+"""Classifiers on features, against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from kurabe.evaluation import probes
+
+
+def data(n, d, classes, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(classes, d))
+    labels = np.arange(n) % classes
+    return (centres[labels] + 2 * rng.normal(size=(n, d))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("n", [12, 300])
+def test_knn_votes_are_scikit_learns(n):
+    x, y = data(n, 30, 4)
+    q, _ = data(90, 30, 4, seed=1)
+    theirs = KNeighborsClassifier(
+        min(20, n), metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07)
+    ).fit(x, y)
+    ours = probes.knn_votes(x, y, q, 4).numpy()
+    np.testing.assert_allclose(ours, theirs.predict_proba(q), atol=1e-5)
+
+
+@pytest.mark.parametrize("n, d, classes", [(80, 10, 2), (200, 20, 5), (40, 120, 3)])
+@pytest.mark.parametrize("strength", [0.01, 1.0])
+def test_logistic_regression_is_scikit_learns(n, d, classes, strength):
+    x, y = data(n, d, classes)
+    theirs = LogisticRegression(C=strength, tol=1e-10, max_iter=20000).fit(x.astype(np.float64), y)
+    ours = probes.logistic(torch.from_numpy(x).double(), y, classes, strength)
+    probabilities = ours(torch.from_numpy(x).double()).softmax(1).numpy()
+    np.testing.assert_allclose(probabilities, theirs.predict_proba(x), atol=1e-5)
+
+
+def test_logistic_regression_goes_on_from_a_start():
+    x, y = data(40, 120, 3)
+    x = torch.from_numpy(x).double()
+    other = probes.logistic(x, y, 3, 0.01)
+    ours = probes.logistic(x, y, 3, 1.0, other)
+    fresh = probes.logistic(x, y, 3, 1.0)
+    np.testing.assert_allclose(ours.weight, fresh.weight, atol=1e-6)
+
+
+def test_linear_probe_chooses_on_validation_and_scores_as_scikit_learn():
+    x, y = data(150, 60, 4)
+    held, held_y = data(100, 60, 4, seed=7)
+    test, _ = data(100, 60, 4, seed=8)
+    probe = probes.linear_probe(x, y, held, held_y, 4)
+    x, held, test = (part.astype(np.float64) for part in (x, held, test))
+    scale = StandardScaler().fit(x)
+    scores = {}
+    for c in probes.STRENGTHS:
+        fit = LogisticRegression(C=c, tol=1e-10, max_iter=20000).fit(scale.transform(x), y)
+        scores[c] = fit.score(scale.transform(held), held_y)
+        if c == probe.strength:
+            theirs = fit.predict_proba(scale.transform(test))
+    assert probe.validation == pytest.approx(max(scores.values()), abs=1e-5)
+    np.testing.assert_allclose(probe(test).softmax(1).numpy(), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("n, d", [(60, 20), (30, 80)])
+def test_ridge_is_scikit_learns(n, d):
+    x, y = data(n, d, 3)
+    q, _ = data(20, d, 3, seed=1)
+    scale = StandardScaler().fit(x.astype(np.float64))
+    ours = probes.ridge_scores(x, y, q, 3, shares=(0.1,))[0]
+    theirs = Ridge(alpha=0.1 * n).fit(scale.transform(x), np.eye(3)[y]).predict(scale.transform(q))
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
+
+
+def test_few_shot_is_scikit_learn_on_the_drawn_labels():
+    x, y = data(60, 10, 3)
+    test, test_y = data(90, 10, 3, seed=1)
+    rows = probes.label_draw(y, 5, seed=3, draw=0)
+    assert np.bincount(y[rows]).tolist() == [5, 5, 5]
+    scores = probes.few_shot(x, y, test, test_y, 5, 5, seed=3)
+    scale = StandardScaler().fit(x.astype(np.float64))
+    fit = LogisticRegression(C=1.0, tol=1e-10, max_iter=20000).fit(
+        scale.transform(x[rows]), y[rows]
+    )
+    assert scores[0] == pytest.approx(fit.score(scale.transform(test), test_y), abs=1e-12)
+    assert len(scores) == 5 and len(set(scores)) > 1
+
+
+def test_few_shot_needs_two_classes_with_enough_labels():
+    x, y = data(13, 4, 3)
+    assert probes.few_shot(x, y, x, y, 5, 5, seed=0) == []
+    assert len(probes.few_shot(x, y, x, y, 4, 5, seed=0)) == 5
+
+
+def test_label_draws_are_the_blocks():
+    _, y = data(60, 4, 3)
+    draws = [probes.label_draw(y, 1, seed, 0).tolist() for seed in (0, 0, 1, 2)]
+    assert draws[0] == draws[1]
+    assert len({tuple(d) for d in draws}) == 3
