@@ -4,5 +4,6 @@ from kurabe.data.images import ImageSet
 from kurabe.data.loading import load
 from kurabe.data.named import available
 from kurabe.data.report import Report
+from kurabe.data.splits import Split, split
 
-__all__ = ["ImageSet", "Report", "available", "load"]
+__all__ = ["ImageSet", "Report", "Split", "available", "load", "split"]

@@ -13,9 +13,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from kurabe.data.grouping import draw_groups
 from kurabe.data.report import Report
 from kurabe.errors import UserError
-from kurabe.randomness import permutation
+from kurabe.randomness import generator
 
 UNLABELLED = -1
 
@@ -77,15 +78,10 @@ class ImageSet:
         """At most `count` images, drawn by seed in whole groups, in their old order."""
         if count >= len(self):
             return self
-        names, members = np.unique(self.groups, return_inverse=True)
-        rank = np.empty(len(names), dtype=np.int64)
-        rank[permutation(seed, "limit", 0, len(names))] = np.arange(len(names))
-        order = np.argsort(rank[members], kind="stable")
-        sizes = np.bincount(rank[members], minlength=len(names))
-        whole = int(np.searchsorted(np.cumsum(sizes), count, side="right"))
-        if whole == 0:
-            raise UserError(f"A limit of {count} is smaller than the first group of {self.name}.")
-        return self.subset(np.sort(order[: int(sizes[:whole].sum())]))
+        drawn = draw_groups(self.groups, count, generator(seed, "limit"))
+        if not drawn.any():
+            raise UserError(f"A limit of {count} is smaller than each group in {self.name}.")
+        return self.subset(np.flatnonzero(drawn))
 
     def as_float(self) -> NDArray[np.float32]:
         """The images as a network sees them: float32 (N, C, H, W) from −1 to 1."""
