@@ -1,1 +1,39 @@
-"""Comparison: metrics, verdicts, the one table, and its drawings."""
+"""Comparison: metrics, verdicts, the one table, and its drawings.
+
+table = study_table(StudyFolder("scans-study"), "en")     # or compare(methods, "ja")
+print(draw_terminal(table, screen_of()))
+"""
+
+from collections.abc import Callable
+
+from kurabe.comparison.build import compare, study_table
+from kurabe.comparison.drawings.flat import draw_csv, draw_markdown
+from kurabe.comparison.drawings.latex import draw_bibtex, draw_latex
+from kurabe.comparison.drawings.terminal import Screen, draw_terminal, screen_of
+from kurabe.comparison.metrics import METRICS
+from kurabe.comparison.table import Table
+
+# What `kurabe compare --format` knows; each makes a text of a table.
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "table": draw_terminal,
+    "json": Table.to_json,
+    "csv": draw_csv,
+    "markdown": draw_markdown,
+    "latex": draw_latex,
+    "bibtex": draw_bibtex,
+}
+
+__all__ = [
+    "FORMATS",
+    "METRICS",
+    "Screen",
+    "Table",
+    "compare",
+    "draw_bibtex",
+    "draw_csv",
+    "draw_latex",
+    "draw_markdown",
+    "draw_terminal",
+    "screen_of",
+    "study_table",
+]

@@ -197,19 +197,16 @@ def mark_of(difference: Difference | None, p: float, margin: float) -> tuple[Mar
     return ("≈" if difference.within(margin, 0.90) else "?"), False
 
 
-def margin_of(metric: Metric, baseline: Sequence[float], floor: Sequence[float] = ()) -> float:
+def margin_of(metric: Metric, baseline: Sequence[float], floor_error: float = 0.0) -> float:
     """The margin of relevance on the scale that is tested.
 
-    baseline: the baseline's values; floor: the real-against-real reference of each block, whose
-    standard error counts where the metric asks for it.
+    baseline: the baseline's values; floor_error: the standard error of the real-against-real
+    floor, which counts where the metric asks for it.
     """
     if metric.scale == "log":
         return math.log1p(metric.relative)
-    width = max(metric.margin, metric.relative * abs(float(np.mean(baseline or [0.0]))))
-    if metric.floor_errors and len(floor) > 1:
-        error = float(np.std(floor, ddof=1)) / math.sqrt(len(floor))
-        width = max(width, metric.floor_errors * error)
-    return width
+    share = metric.relative * abs(float(np.mean(baseline or [0.0])))
+    return max(metric.margin, share, metric.floor_errors * floor_error)
 
 
 def judge(
@@ -281,7 +278,7 @@ def judge_metric(
     metric: Metric,
     values: Mapping[str, Blocks],
     baseline: str,
-    floor: Sequence[float] = (),
+    floor_error: float = 0.0,
     test: Test = paired,
 ) -> list[Verdict]:
     """The verdicts on one metric's row, on the scale and with the margin that it declares.
@@ -296,7 +293,7 @@ def judge_metric(
         return judge_exact(values)
     base = list(values.get(baseline, {}).values())
     if metric.scale == "linear":
-        return judge(values, baseline, margin_of(metric, base, floor), test)
+        return judge(values, baseline, margin_of(metric, base, floor_error), test)
     if all(value > 0 for blocks in values.values() for value in blocks.values()):
         logs = {
             column: {block: math.log(value) for block, value in blocks.items()}
@@ -306,9 +303,11 @@ def judge_metric(
     return judge(values, baseline, metric.relative * abs(float(np.mean(base or [0.0]))), test)
 
 
-def row_mark(verdicts: Sequence[Verdict]) -> Mark | None:
-    """≠ if any pair is, ≈ if all are, no mark where values without spread agree, else "?"."""
-    marks = [verdict.mark for verdict in verdicts]
+def row_mark(marks: Sequence[Mark | None]) -> Mark | None:
+    """A row's mark from its pairs': ≠ if any is, ≈ if all are, else "?".
+
+    No mark where there is no pair, or where values without spread agree.
+    """
     if "≠" in marks:
         return "≠"
     if all(mark is None for mark in marks):

@@ -1,0 +1,146 @@
+"""Tables: methods side by side as facts, with a study's results where one is given."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kurabe.comparison.facts import fact_rows, how_rows
+from kurabe.comparison.measured import Shown, measured_rows, sample_row
+from kurabe.comparison.numbers import number
+from kurabe.comparison.results import StudyResults, read_results
+from kurabe.comparison.sentences import sentences
+from kurabe.comparison.table import Column, Row, StudyNote, Table
+from kurabe.comparison.words import joined, word
+from kurabe.methods import Method, Source, choices_of, find
+from kurabe.records import StudyFolder
+
+
+def compare(methods: Sequence[Method], lang: str, folder: StudyFolder | None = None) -> Table:
+    """These methods side by side; from `folder`, the study's results of those it ran.
+
+    Of a method that has several columns in the study, the one with the study's own budget counts.
+    """
+    columns = tuple(
+        Column(id=method.id, name=method.card.name.of(lang), method=method.id) for method in methods
+    )
+    if folder is None:
+        return _table(columns, methods, lang, None, ())
+    results = read_results(folder)
+    shown = [Shown(method.id, method.id, _column_of(method, results)) for method in methods]
+    return _table(columns, methods, lang, results, shown)
+
+
+def study_table(folder: StudyFolder, lang: str) -> Table:
+    """All columns of a study, in its order."""
+    results = read_results(folder)
+    methods = [find(column.method) for column in results.columns]
+    names = _names(results, methods, lang)
+    columns = tuple(
+        Column(
+            id=column.id,
+            name=names[column.id],
+            method=method.id,
+            budget_factor=column.budget_factor,
+            trained=not method.runs or choices_of(method).trains,
+        )
+        for column, method in zip(results.columns, methods, strict=True)
+    )
+    shown = [Shown(column.id, column.method, column.id) for column in results.columns]
+    return _table(columns, methods, lang, results, shown)
+
+
+def _table(
+    columns: tuple[Column, ...],
+    methods: Sequence[Method],
+    lang: str,
+    results: StudyResults | None,
+    shown: Sequence[Shown],
+) -> Table:
+    rows: list[Row] = [*fact_rows(methods, lang), *how_rows(methods, lang)]
+    introduction = [word("introduction", lang)]
+    answers = ()
+    if len(columns) < 2:
+        introduction.append(word("pick", lang))
+    if results is not None:
+        measured = measured_rows(results, shown, lang)
+        samples = sample_row(results, shown, lang)
+        rows += [*measured, *([samples] if samples else [])]
+        answers = sentences(results, measured, columns, shown, lang)
+        introduction.append(word("introduction.measured", lang))
+        if added := results.added_blocks():
+            blocks = joined([str(block) for block in added], lang)
+            introduction.append(word("added", lang, blocks=blocks))
+    return Table.model_validate(
+        {
+            "lang": lang,
+            "title": word("title", lang),
+            "introduction": tuple(introduction),
+            "question": _question(results, lang) if results and answers else None,
+            "columns": columns,
+            "rows": tuple(rows),
+            "sentences": answers,
+            "study": _note(results) if results else None,
+            "sources": _sources(methods),
+        }
+    )
+
+
+def _column_of(method: Method, results: StudyResults) -> str | None:
+    """The study's column that ran a method: by its id, by its default's, own budget first."""
+    wanted = {method.id, method.default}
+    fits = [column for column in results.columns if find(column.method).id in wanted]
+    fits.sort(key=lambda column: (column.budget_factor != 1, find(column.method).id != method.id))
+    return fits[0].id if fits else None
+
+
+def _names(results: StudyResults, methods: Sequence[Method], lang: str) -> dict[str, str]:
+    """Each column's name; where two would be the same, with the column's id behind it."""
+    names: dict[str, str] = {}
+    for column, method in zip(results.columns, methods, strict=True):
+        name = method.card.name.of(lang)
+        if column.budget_factor != 1:
+            factor = f"{column.budget_factor:g}"
+            name = word("column.times", lang, name=name, factor=factor)
+        names[column.id] = name
+    return {
+        key: f"{name} ({key})" if list(names.values()).count(name) > 1 else name
+        for key, name in names.items()
+    }
+
+
+def _question(results: StudyResults, lang: str) -> str:
+    given: list[str] = []
+    if results.limit:
+        given.append(word("given.limit", lang, n=f"{results.limit:,}"))
+    for unit, amount in results.budget.items():
+        given.append(word(f"given.{unit}", lang, n=number(float(amount), 0)))
+    return word("question", lang, given=joined(given, lang))
+
+
+def _note(results: StudyResults) -> StudyNote:
+    return StudyNote(
+        name=results.name,
+        command=results.command,
+        baseline=results.baseline,
+        blocks=results.blocks,
+        added_blocks=results.added_blocks(),
+        seconds_per_block=results.seconds_per_block(),
+        encoder=results.encoder,
+    )
+
+
+def _sources(methods: Sequence[Method]) -> tuple[dict[str, Any], ...]:
+    """The sources of all cards as CSL-JSON, each once, in order of first mention."""
+    found: dict[str, Source] = {}
+    for method in methods:
+        for source in method.card.sources:
+            found.setdefault(source.DOI or f"arxiv:{source.arxiv}", source)
+    keys: list[str] = []
+    for source in found.values():
+        key = f"{_plain(source.author[0].family)}{source.issued}"
+        first = next((w for w in source.title.split() if len(_plain(w)) > 3), source.title)
+        keys.append(key + _plain(first))
+    return tuple(source.csl(key) for key, source in zip(keys, found.values(), strict=True))
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isascii() and c.isalnum())

@@ -1,0 +1,1 @@
+"""Drawings of the one table; none of them computes anything that the table does not hold."""

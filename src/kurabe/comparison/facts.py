@@ -1,0 +1,197 @@
+"""Rows that are taken from a method's definition: the card's facts, and how the method works.
+
+Values are compared typed, never as the strings shown: years as ranges, related methods as sets,
+sources by their identifiers, choices by their settings. Aliases are names, not properties, and
+carry no mark.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kurabe.comparison.table import Cell, Link, Row
+from kurabe.comparison.words import word
+from kurabe.errors import UserError
+from kurabe.methods import (
+    Card,
+    Choices,
+    Contrastive,
+    Denoising,
+    Full,
+    LowRank,
+    Method,
+    Term,
+    Text,
+    catalogue,
+    choices_of,
+)
+from kurabe.methods.card import Summary
+
+NOTHING = "—"
+
+
+def fact_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
+    """The seed's nine rows in the seed's order."""
+    cards = [method.card for method in methods]
+    return (
+        _row("field", [_text(card.field, lang) for card in cards], _each(cards, "field"), lang),
+        _row("family", [_text(card.family, lang) for card in cards], _each(cards, "family"), lang),
+        _row(
+            "proposed_year",
+            [Cell(text=str(card.years), note=card.years.note.of(lang)) for card in cards],
+            [(card.years.start, card.years.end) for card in cards],
+            lang,
+        ),
+        _row(
+            "proposed_by",
+            [_text(card.proposed_by, lang) for card in cards],
+            _each(cards, "proposed_by"),
+            lang,
+        ),
+        _row("kind", [_text(card.kind, lang) for card in cards], _each(cards, "kind"), lang),
+        _row(
+            "source",
+            [_source(card, lang) for card in cards],
+            [card.sources[0].DOI or card.sources[0].arxiv for card in cards],
+            lang,
+        ),
+        _row("aliases", [_aliases(card, lang) for card in cards], None, lang, _listed),
+        _related_row(cards, lang),
+        _row(
+            "summary",
+            [Cell(text=card.summary.of(lang)) for card in cards],
+            _each(cards, "summary"),
+            lang,
+        ),
+    )
+
+
+def how_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
+    """Start, space, adaptation, objective and sampling, read from the five choices."""
+    choices = [_choices(method) for method in methods]
+    described: dict[str, Callable[[Choices], tuple[str, Any]]] = {
+        "start": lambda c: (word(f"start.{c.start}", lang), c.start),
+        "space": lambda c: (word(f"space.{c.space}", lang), c.space),
+        "adaptation": lambda c: (_adaptation(c, lang), c.adaptation),
+        "objective": lambda c: (_objective(c, lang), frozenset(c.objective)),
+        "sampling": lambda c: (
+            word(
+                "sampling.text", lang, solver=c.sampling.solver, evaluations=c.sampling.evaluations
+            ),
+            c.sampling,
+        ),
+    }
+    rows: list[Row] = []
+    for key, describe in described.items():
+        found = [None if c is None else describe(c) for c in choices]
+        cells = [
+            Cell(text=NOTHING, note=word("does-not-run", lang)) if f is None else Cell(text=f[0])
+            for f in found
+        ]
+        typed = [f[1] for f in found if f is not None]
+        rows.append(_row(key, cells, typed, lang, group="how"))
+    return tuple(rows)
+
+
+def _row(
+    key: str,
+    cells: Sequence[Cell],
+    typed: Sequence[Any] | None,
+    lang: str,
+    value: Callable[[Cell], Any] = lambda cell: None if cell.text == NOTHING else cell.text,
+    group: str = "facts",
+) -> Row:
+    differ = typed is not None and any(other != typed[0] for other in typed[1:])
+    return Row.model_validate(
+        {
+            "group": group,
+            "key": key,
+            "label": word(key, lang),
+            "values": tuple(value(cell) for cell in cells),
+            "mark": "≠" if differ else None,
+            "cells": tuple(cells),
+        }
+    )
+
+
+def _each(cards: Sequence[Card], field: str) -> list[Text | Summary]:
+    return [getattr(card, field) for card in cards]
+
+
+def _text(text: Text, lang: str) -> Cell:
+    literal = text.en if lang == "ja" and text.en != text.ja else None
+    return Cell(text=text.of(lang), literal=literal)
+
+
+def _source(card: Card, lang: str) -> Cell:
+    source = card.sources[0]
+    return Cell(text=source.citation, links=(Link(text=word("link", lang), url=source.url),))
+
+
+def _aliases(card: Card, lang: str) -> Cell:
+    names = card.aliases.en + card.aliases.ja if lang == "ja" else card.aliases.en
+    return Cell(
+        text=", ".join(names) or NOTHING, items=tuple(Link(text=name, url="") for name in names)
+    )
+
+
+def _listed(cell: Cell) -> list[str]:
+    return [item.text for item in cell.items]
+
+
+def _related_row(cards: Sequence[Card], lang: str) -> Row:
+    known = catalogue()
+    sets = [frozenset(card.related) for card in cards]
+    shared = frozenset[str].intersection(*sets) if sets else frozenset[str]()
+    cells = [
+        Cell(
+            text=str(len(card.related))
+            if len(cards) < 2
+            else word("related.count", lang, n=len(card.related), shared=len(shared)),
+            items=tuple(
+                Link(text=known[key].card.name.of(lang), url=f"/{lang}/methods/{key}")
+                for key in card.related
+                if key in known
+            ),
+        )
+        for card in cards
+    ]
+    row = _row("related", cells, sets, lang)
+    return row.model_copy(update={"values": tuple(len(related) for related in sets)})
+
+
+def _choices(method: Method) -> Choices | None:
+    try:
+        return choices_of(method)
+    except UserError:
+        return None
+
+
+def _adaptation(choices: Choices, lang: str) -> str:
+    adaptation = choices.adaptation
+    if isinstance(adaptation, LowRank):
+        targets = word(f"targets.{adaptation.targets}", lang)
+        return word(
+            "adaptation.lora", lang, rank=adaptation.rank, alpha=adaptation.alpha, targets=targets
+        )
+    return word("adaptation.full" if isinstance(adaptation, Full) else "adaptation.none", lang)
+
+
+def _objective(choices: Choices, lang: str) -> str:
+    if not choices.objective:
+        return word("objective.none", lang)
+    return " + ".join(_term(term, lang) for term in choices.objective)
+
+
+def _term(term: Term, lang: str) -> str:
+    if isinstance(term, Denoising):
+        text = word("term.denoising", lang, weighting=term.weighting)
+        return text if term.weight == 1 else f"{term.weight:g} × {text}"
+    if isinstance(term, Contrastive):
+        return word(
+            "term.contrastive",
+            lang,
+            weight=term.weight,
+            temperature=term.temperature,
+            comparison_batch=term.comparison_batch,
+        )
+    return word("term.masked", lang, weight=term.weight, keep=term.keep)

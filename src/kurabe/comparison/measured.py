@@ -1,0 +1,263 @@
+"""The measured rows and the sample row of a study: cells, intervals, references, verdicts."""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from kurabe.comparison.facts import NOTHING
+from kurabe.comparison.metrics import METRICS, Metric
+from kurabe.comparison.numbers import decimals_for, number, spread
+from kurabe.comparison.results import Blocks, RunResult, StudyResults
+from kurabe.comparison.table import BlockValue, Cell, Estimate, Grid, Pair, Reference, Row
+from kurabe.comparison.verdicts import Verdict, judge_metric, row_mark
+from kurabe.comparison.words import has_word, word
+from kurabe.errors import UserError
+from kurabe.records.samples import read_grid
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column of the table: its id there, and the study's column it shows, if it has one."""
+
+    id: str
+    method: str
+    source: str | None
+
+
+def measured_rows(results: StudyResults, shown: Sequence[Shown], lang: str) -> tuple[Row, ...]:
+    """One row for each metric that any run has, in the registry's order."""
+    rows: list[Row] = []
+    for metric in METRICS.values():
+        values = results.values(metric.id)
+        if any(values.get(column.source or "") for column in shown):
+            rows.append(_metric_row(metric, values, results, shown, lang))
+    return tuple(rows)
+
+
+def _metric_row(
+    metric: Metric,
+    values: Mapping[str, Blocks],
+    results: StudyResults,
+    shown: Sequence[Shown],
+    lang: str,
+) -> Row:
+    estimates = {
+        column.id: _estimate(metric, values.get(column.source or "", {}), results, column.source)
+        for column in shown
+    }
+    measured = [estimate for estimate in estimates.values() if estimate is not None]
+    decimals = metric.decimals
+    if decimals is None:
+        decimals = decimals_for(estimate.mean / metric.unit for estimate in measured)
+    pairs = _pairs(metric, values, results, shown)
+    details = [run.metrics[metric.id] for run in results.runs.values() if metric.id in run.metrics]
+    return Row(
+        group="measured",
+        section=metric.section,
+        key=metric.id,
+        label=_label(metric, details, results.encoder, lang),
+        values=tuple(e.mean if (e := estimates[column.id]) else None for column in shown),
+        mark=row_mark([pair.mark for pair in pairs]),
+        cells=tuple(
+            _cell(metric, estimates[column.id], decimals, results, column, lang) for column in shown
+        ),
+        better=metric.better,
+        unit=metric.unit,
+        decimals=decimals,
+        note=_note(metric, lang),
+        references=_references(metric, details, decimals, lang),
+        pairs=pairs,
+    )
+
+
+def _estimate(
+    metric: Metric, blocks: Blocks, results: StudyResults, column: str | None
+) -> Estimate | None:
+    if not blocks or column is None:
+        return None
+    values = np.array(list(blocks.values()))
+    low = high = None
+    if len(values) > 1 and metric.scale != "exact":
+        error = float(values.std(ddof=1)) / math.sqrt(len(values))
+        half = error * float(special.stdtrit(len(values) - 1, 0.975))
+        low, high = float(values.mean()) - half, float(values.mean()) + half
+    return Estimate(
+        mean=float(values.mean()),
+        low=low,
+        high=high,
+        blocks=tuple(
+            BlockValue(block=block, value=value, added=block > results.blocks)
+            for block, value in sorted(blocks.items())
+        ),
+        failed=sum(run.status == "failed" for run in results.of(column).values()),
+    )
+
+
+def _cell(
+    metric: Metric,
+    estimate: Estimate | None,
+    decimals: int,
+    results: StudyResults,
+    column: Shown,
+    lang: str,
+) -> Cell:
+    if estimate is None:
+        return _empty(results, column, lang)
+    low, high = (None if e is None else e / metric.unit for e in (estimate.low, estimate.high))
+    note = word("runs.failed", lang, n=estimate.failed) if estimate.failed else None
+    text = spread(estimate.mean / metric.unit, low, high, decimals)
+    return Cell(text=text, estimate=estimate, note=note)
+
+
+def _empty(results: StudyResults, column: Shown, lang: str) -> Cell:
+    """Why there is nothing: no run, failed runs, unfinished ones, or a row that does not apply."""
+    if column.source is None:
+        command = f"{results.command} --add {column.method}"
+        return Cell(text=NOTHING, note=word("not-measured", lang), command=command)
+    statuses = {run.status for run in results.of(column.source).values()}
+    if "finished" in statuses:
+        return Cell(text=NOTHING, note=word("not-measured", lang))
+    reason = "failed" if "failed" in statuses else "unfinished"
+    return Cell(text=NOTHING, note=word(reason, lang), command=results.command)
+
+
+def _pairs(
+    metric: Metric,
+    values: Mapping[str, Blocks],
+    results: StudyResults,
+    shown: Sequence[Shown],
+) -> tuple[Pair, ...]:
+    """Verdicts over all of the study's columns; those between columns shown come back."""
+    ids = {column.source: column.id for column in shown if column.source is not None}
+    errors = [
+        float(error)
+        for run in results.runs.values()
+        if (error := run.metrics.get(metric.id, {}).get("detail", {}).get("floor_se")) is not None
+    ]
+    floor_error = float(np.mean(errors)) if errors else 0.0
+    ratio = metric.scale == "log" and all(v > 0 for b in values.values() for v in b.values())
+    return tuple(
+        _pair(verdict, ids[verdict.first], ids[verdict.second], ratio)
+        for verdict in judge_metric(metric, values, results.baseline, floor_error)
+        if verdict.first in ids and verdict.second in ids
+    )
+
+
+def _pair(verdict: Verdict, first: str, second: str, ratio: bool) -> Pair:
+    scale: Callable[[float], float] = math.exp if ratio else float
+    difference = verdict.difference
+    low, high = (None, None) if difference is None else difference.interval()
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else scale(value)
+
+    return Pair(
+        first=first,
+        second=second,
+        family=verdict.family,
+        mark=verdict.mark,
+        small=verdict.small,
+        ratio=ratio,
+        difference=scaled(None if difference is None else difference.mean),
+        low=scaled(low),
+        high=scaled(high),
+        p=verdict.p,
+        margin=None if verdict.family == "exact" else scale(verdict.margin),
+        smallest_gap=scaled(verdict.smallest_gap),
+        blocks=None if difference is None else difference.blocks,
+        blocks_needed=verdict.blocks_needed,
+        gap=scaled(verdict.gap),
+    )
+
+
+def _label(
+    metric: Metric, details: Sequence[Mapping[str, Any]], encoder: str | None, lang: str
+) -> str:
+    """The metric's name, with the encoder's in it where one took part."""
+    names = [str(d.get("detail", {}).get("name", "")).partition(":")[0] for d in details]
+    if metric.id == "fd" and any(names):
+        return next(name for name in names if name)
+    label = metric.label(lang)
+    return f"{label} ({encoder})" if metric.encoder and encoder else label
+
+
+def _note(metric: Metric, lang: str) -> str | None:
+    return word(metric.scale, lang) if metric.scale in ("exact", "untested") else None
+
+
+def _references(
+    metric: Metric, details: Sequence[Mapping[str, Any]], decimals: int, lang: str
+) -> tuple[Reference, ...]:
+    """Each reference's mean over runs, in words."""
+    found: dict[str, list[float]] = {}
+    for detail in details:
+        for name, value in (detail.get("references") or {}).items():
+            if value is not None:
+                found.setdefault(name, []).append(float(value))
+    return tuple(
+        Reference(
+            id=name,
+            label=word(f"reference.{name}", lang) if has_word(f"reference.{name}") else name,
+            text=number(float(np.mean(values)) / metric.unit, decimals),
+            value=float(np.mean(values)),
+        )
+        for name, values in found.items()
+    )
+
+
+def sample_row(results: StudyResults, shown: Sequence[Shown], lang: str) -> Row | None:
+    """The newest grids of the first block in which most columns have one; None without any."""
+    blocks = sorted({block for _, block in results.runs})
+    grids = {
+        block: [_grid(results, results.runs.get((c.source or "", block)), block) for c in shown]
+        for block in blocks
+    }
+    if not any(grid for row in grids.values() for grid in row):
+        return None
+    block = max(blocks, key=lambda b: (sum(grid is not None for grid in grids[b]), -b))
+    cells = tuple(
+        Cell(text="", grid=grid) if grid else _empty(results, column, lang)
+        for grid, column in zip(grids[block], shown, strict=True)
+    )
+    return Row(
+        group="samples",
+        key="samples",
+        label=word("samples", lang),
+        values=tuple(cell.grid.file if cell.grid else None for cell in cells),
+        mark=None,
+        cells=cells,
+        note=word("samples.note", lang, block=block),
+    )
+
+
+def _grid(results: StudyResults, run: RunResult | None, block: int) -> Grid | None:
+    if run is None:
+        return None
+    paths = run.folder.sample_grids() or run.folder.sample_grids("progress")
+    if not paths:
+        return None
+    try:
+        grid = read_grid(paths[-1])
+    except UserError:
+        return None
+    nearest = run.folder.sample_grids("nearest")
+    root = results.folder.path
+    return Grid(
+        file=_below(root, paths[-1]),
+        block=block,
+        seeds=grid.seeds,
+        width=grid.tiles.shape[2],
+        height=grid.tiles.shape[1],
+        images_seen=grid.images_seen,
+        nearest=_below(root, nearest[-1]) if nearest else None,
+    )
+
+
+def _below(root: Path, path: Path) -> str:
+    return os.path.relpath(path, root).replace(os.sep, "/")

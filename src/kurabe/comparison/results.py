@@ -1,0 +1,143 @@
+"""A study's results as they lie in its folder: per metric, column and block one value."""
+
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from kurabe.errors import UserError
+from kurabe.records import RunFolder, StudyFolder
+
+Blocks = dict[int, float]
+
+# scores/scores.json holds a run's own measurement; other files are of other images.
+OWN_SCORES = "scores"
+
+
+@dataclass(frozen=True)
+class StudyColumn:
+    """A column as study.toml declares it."""
+
+    id: str
+    method: str
+    budget_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run: its status, its metrics by id (value, n, references, detail), its record."""
+
+    folder: RunFolder
+    status: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Everything a table needs of a study. Blocks are numbered as the runs' folders are."""
+
+    folder: StudyFolder
+    name: str
+    columns: tuple[StudyColumn, ...]
+    baseline: str
+    blocks: int
+    workers: int
+    budget: Mapping[str, Any]
+    limit: int | None
+    runs: Mapping[tuple[str, int], RunResult] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with the study."""
+        return f"kurabe study {shlex.quote(str(self.folder.path))}"
+
+    @property
+    def encoder(self) -> str | None:
+        """The encoder whose name belongs to the distances' names."""
+        for run in self.runs.values():
+            if encoder := run.info.get("encoder"):
+                return str(encoder)
+        return None
+
+    def of(self, column: str) -> dict[int, RunResult]:
+        """A column's runs by block."""
+        return {block: run for (name, block), run in self.runs.items() if name == column}
+
+    def values(self, metric: str) -> dict[str, Blocks]:
+        """The finished runs' values of a metric by column and block; failed runs have none."""
+        return {
+            column.id: {
+                block: float(value)
+                for block, run in self.of(column.id).items()
+                if (value := run.metrics.get(metric, {}).get("value")) is not None
+            }
+            for column in self.columns
+        }
+
+    def added_blocks(self) -> tuple[int, ...]:
+        """Blocks beyond those that were planned beforehand."""
+        found = sorted({block for _, block in self.runs})
+        return tuple(block for block in found if block > self.blocks)
+
+    def seconds_per_block(self) -> float | None:
+        """How long one more block of all columns takes, by the runs so far."""
+        total = 0.0
+        for column in self.columns:
+            seconds = [
+                float(run.info.get("seconds") or 0) + float(run.info.get("beside_seconds") or 0)
+                for run in self.of(column.id).values()
+                if run.status == "finished"
+            ]
+            total += sum(seconds) / len(seconds) if seconds else 0.0
+        return total / self.workers if total else None
+
+
+def read_results(folder: StudyFolder) -> StudyResults:
+    """Read study.toml and every run below it; UserError where there is no study."""
+    settings = _settings(folder)
+    columns = tuple(
+        StudyColumn(str(c["id"]), str(c["method"]), float(c.get("budget_factor", 1.0)))
+        for c in settings.get("columns", ())
+    )
+    runs = {key: _run(run) for key, run in folder.runs().items()}
+    return StudyResults(
+        folder,
+        str(settings.get("name", folder.name)),
+        columns,
+        str(settings.get("baseline", columns[0].id if columns else "")),
+        int(settings.get("blocks", 0)),
+        int(settings.get("workers") or _cores(runs)),
+        settings.get("budget", {}),
+        settings.get("data", {}).get("limit"),
+        runs,
+    )
+
+
+def _settings(folder: StudyFolder) -> dict[str, Any]:
+    try:
+        return tomllib.loads(folder.study_path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder.path} is not a study's folder: study.toml is missing.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder.study_path} cannot be read as TOML: {error}.") from None
+
+
+def _run(folder: RunFolder) -> RunResult:
+    metrics: dict[str, Mapping[str, Any]] = {}
+    info = folder.info
+    status = folder.status
+    if status == "finished":
+        scores = folder.scores().get(OWN_SCORES, {})
+        metrics = cast(dict[str, Mapping[str, Any]], scores.get("metrics", {}))
+        info = {**info, "encoder": scores.get("encoder")}
+    return RunResult(folder, status, metrics, info)
+
+
+def _cores(runs: Mapping[tuple[str, int], RunResult]) -> int:
+    for run in runs.values():
+        cores = run.info.get("hardware", {}).get("cores")
+        if cores:
+            return int(cores)
+    return 1

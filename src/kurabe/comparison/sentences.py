@@ -1,0 +1,265 @@
+"""The answers that stand above a measured table: one sentence a question, with its mark.
+
+A question compares the columns with the study's own budget by one metric. The leader has the
+best mean; it is ahead only of those from which a verdict separates it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kurabe.comparison.measured import Shown
+from kurabe.comparison.metrics import METRICS
+from kurabe.comparison.numbers import number, rounded_up
+from kurabe.comparison.results import StudyResults
+from kurabe.comparison.table import Cell, Column, Mark, Pair, Row, Sentence
+from kurabe.comparison.verdicts import FEWEST_BLOCKS, LEVEL, Blocks, paired
+from kurabe.comparison.words import joined, word
+
+# The first of these that a study has answers the question.
+_IMAGES = ("kid", "held-out-loss")
+_FEATURES = ("linear-probe", "knn", "own-view-recall")
+# What needs no training: features that are no better have shown nothing.
+_WITHOUT_LEARNING = ("pixels", "pca", "random")
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """One metric's row, by column: who leads, who cannot be told from the leader, who is behind."""
+
+    row: Row
+    cells: dict[str, Cell]
+    pairs: dict[frozenset[str], Pair]
+    names: dict[str, str]
+    order: list[str]
+
+    @property
+    def leader(self) -> str:
+        return self.order[0]
+
+    def pair(self, other: str) -> Pair | None:
+        return self.pairs.get(frozenset((self.leader, other)))
+
+    def mark(self, other: str) -> Mark | None:
+        pair = self.pair(other)
+        return pair.mark if pair else "?"
+
+
+def sentences(
+    results: StudyResults,
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    shown: Sequence[Shown],
+    lang: str,
+) -> tuple[Sentence, ...]:
+    """One sentence for images, features, copies, and larger budgets, as far as there are runs."""
+    by_key = {row.key: row for row in rows}
+    found: list[Sentence] = []
+    equal = [column.id for column in columns if column.budget_factor == 1]
+    for key, metrics in (("images", _IMAGES), ("features", _FEATURES)):
+        row = next((by_key[metric] for metric in metrics if metric in by_key), None)
+        standing = row and _standing(row, columns, equal)
+        if standing:
+            found.append(_ranking(key, standing, results, lang))
+    if copies := _copies(results, columns, shown, lang):
+        found.append(copies)
+    image_row = next((by_key[metric] for metric in _IMAGES if metric in by_key), None)
+    if image_row and (larger := _larger_budgets(image_row, columns, lang)):
+        found.append(larger)
+    return tuple(found)
+
+
+def _standing(row: Row, columns: Sequence[Column], among: Sequence[str]) -> _Standing | None:
+    cells = dict(zip((column.id for column in columns), row.cells, strict=True))
+    means = {key: found.mean for key in among if (found := cells[key].estimate)}
+    if len(means) < 2:
+        return None
+    order = sorted(means, key=lambda key: means[key], reverse=row.better == "up")
+    return _Standing(
+        row,
+        cells,
+        {frozenset((pair.first, pair.second)): pair for pair in row.pairs},
+        {column.id: column.name for column in columns},
+        order,
+    )
+
+
+def _ranking(key: str, standing: _Standing, results: StudyResults, lang: str) -> Sentence:
+    tied = [other for other in standing.order[1:] if standing.mark(other) != "≠"]
+    behind = [other for other in standing.order[1:] if standing.mark(other) == "≠"]
+    command = None
+    if not tied:
+        pair = standing.pair(behind[0])
+        text = word("ahead.small" if pair and pair.small else "ahead", lang, leader=_name(standing))
+        mark, detail = "≠", _against(standing, lang)
+    else:
+        names = joined([standing.names[key] for key in (standing.leader, *tied)], lang)
+        mark = "≈" if all(standing.mark(other) == "≈" for other in tied) else "?"
+        text = word("equal" if mark == "≈" else "unclear", lang, names=names)
+        if behind:
+            names = joined([standing.names[key] for key in behind], lang)
+            text += word("behind", lang, names=names)
+        detail = _against(standing, lang)
+        if mark == "?":
+            detail, command = _settling(standing, tied, results, lang)
+    if key == "features" and (note := _nothing_shown(standing, lang)):
+        detail += f"{'。' if lang == 'ja' else '; '}{note}"
+    return Sentence(
+        key=key,
+        label=word(f"question.{key}", lang),
+        text=text,
+        mark=mark,
+        detail=detail,
+        command=command,
+    )
+
+
+def _name(standing: _Standing) -> str:
+    return standing.names[standing.leader]
+
+
+def _against(standing: _Standing, lang: str) -> str:
+    second = standing.order[1]
+    return word(
+        "against",
+        lang,
+        metric=standing.row.label,
+        first=standing.cells[standing.leader].text,
+        second=standing.cells[second].text,
+        name=standing.names[second],
+    )
+
+
+def _settling(
+    standing: _Standing, tied: Sequence[str], results: StudyResults, lang: str
+) -> tuple[str, str | None]:
+    """What would settle the open pairs with the leader: the one that needs most blocks decides."""
+    pairs = [pair for other in tied if (pair := standing.pair(other)) and pair.mark == "?"]
+    few = [pair for pair in pairs if (pair.blocks or 0) < FEWEST_BLOCKS]
+    if few or not pairs:
+        blocks = results.blocks + len(results.added_blocks())
+        command = f"{results.command} --seeds {max(FEWEST_BLOCKS, blocks)}"
+        return word("settle.few", lang), command
+    decimals = standing.row.decimals
+    hardest = max(pairs, key=lambda pair: pair.blocks_needed or math.inf)
+    if hardest.blocks_needed is None or hardest.blocks is None or hardest.gap is None:
+        gap = rounded_up((hardest.smallest_gap or 0.0) / standing.row.unit, decimals)
+        return word("settle.never", lang, smallest=gap), None
+    more = hardest.blocks_needed - hardest.blocks
+    seconds = results.seconds_per_block()
+    minutes = math.ceil(more * seconds / 60) if seconds else None
+    text = word(
+        "settle.one" if more == 1 else "settle",
+        lang,
+        more=more,
+        time=word("settle.time", lang, minutes=minutes) if minutes else "",
+        gap=rounded_up(hardest.gap / standing.row.unit, decimals),
+    )
+    total = results.blocks + len(results.added_blocks()) + more
+    return text, f"{results.command} --seeds {total}"
+
+
+def _nothing_shown(standing: _Standing, lang: str) -> str | None:
+    leader = standing.cells[standing.leader].estimate
+    simple = [ref for ref in standing.row.references if ref.id in _WITHOUT_LEARNING]
+    best = max(simple, key=lambda ref: ref.value, default=None)
+    if leader is None or best is None or leader.mean > best.value:
+        return None
+    return word("below", lang, reference=best.label, value=best.text)
+
+
+def _copies(
+    results: StudyResults, columns: Sequence[Column], shown: Sequence[Shown], lang: str
+) -> Sentence | None:
+    """Whether a trained column's share of near-copies exceeds that of real held-out images.
+
+    Each column against the reference of its own blocks: "does not copy" where the upper end of
+    the 90 % interval lies inside the margin, "copies" where p < .05 and the mean exceeds it.
+    """
+    metric = METRICS["near-copies"]
+    values = results.values(metric.id)
+    trained = {column.id: column.name for column in columns if column.trained}
+    sources = {column.id: column.source for column in shown if column.id in trained}
+    shares = {key: values.get(source or "", {}) for key, source in sources.items()}
+    real = {key: _held_out(results, source) for key, source in sources.items()}
+    shares = {key: blocks for key, blocks in shares.items() if blocks and real[key]}
+    if not shares:
+        return None
+    copying: list[str] = []
+    unclear: list[str] = []
+    for key, blocks in shares.items():
+        difference = paired(real[key], blocks)
+        if difference is None or difference.blocks < FEWEST_BLOCKS:
+            unclear.append(trained[key])
+        elif difference.p < LEVEL and difference.mean > metric.margin:
+            copying.append(trained[key])
+        elif difference.interval(0.90)[1] > metric.margin:
+            unclear.append(trained[key])
+    mark: Mark = "≠" if copying else "?" if unclear else "≈"
+    verdict = "copies.some" if copying else "copies.unclear" if unclear else "copies.none"
+    means = [sum(blocks.values()) / len(blocks) for blocks in shares.values()]
+    known = [value for key in shares for value in real[key].values()]
+    return Sentence(
+        key="copies",
+        label=word("question.copies", lang),
+        text=word(verdict, lang, names=joined(copying or unclear or [""], lang)),
+        mark=mark,
+        detail=word(
+            "copies.detail",
+            lang,
+            low=number(min(means), 2),
+            high=number(max(means), 2),
+            real=number(sum(known) / len(known), 2),
+        ),
+    )
+
+
+def _held_out(results: StudyResults, source: str | None) -> Blocks:
+    found: dict[int, float] = {}
+    for block, run in results.of(source or "").items():
+        value = (run.metrics.get("near-copies", {}).get("references") or {}).get("held-out")
+        if value is not None:
+            found[block] = float(value)
+    return found
+
+
+def _larger_budgets(row: Row, columns: Sequence[Column], lang: str) -> Sentence | None:
+    """From which larger budget on a column draws level with the best at the study's own."""
+    trained = [column.id for column in columns if column.budget_factor == 1 and column.trained]
+    larger = sorted(
+        (column for column in columns if column.budget_factor > 1),
+        key=lambda column: column.budget_factor,
+    )
+    standing = _standing(row, columns, trained)
+    larger = [column for column in larger if standing and standing.cells[column.id].estimate]
+    if standing is None or not larger:
+        return None
+    leader = standing.cells[standing.leader]
+    key, column, mark = "never-reaches", larger[-1], standing.mark(larger[-1].id)
+    for column in larger:
+        mark = standing.mark(column.id)
+        better = _is_better(standing.cells[column.id], leader, row)
+        if mark != "≠" or better:
+            key = "passes" if mark == "≠" else "reaches" if mark == "≈" else "may-reach"
+            break
+    return Sentence(
+        key="budget",
+        label=word("question.budget", lang),
+        text=word(key, lang, name=column.name, leader=standing.names[standing.leader]),
+        mark=mark,
+        detail=word(
+            "against",
+            lang,
+            metric=row.label,
+            first=leader.text,
+            second=standing.cells[column.id].text,
+            name=column.name,
+        ),
+    )
+
+
+def _is_better(cell: Cell, than: Cell, row: Row) -> bool:
+    if cell.estimate is None or than.estimate is None:
+        return False
+    gap = cell.estimate.mean - than.estimate.mean
+    return gap > 0 if row.better == "up" else gap < 0

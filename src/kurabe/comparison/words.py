@@ -1,0 +1,206 @@
+"""The words of the table in Japanese and English.
+
+Never ノイズ for the spread of runs (it is the noise of diffusion): ばらつき.
+"""
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "title": ("手法を比較", "Compare methods"),
+    "introduction": (
+        "選択した手法を並べて確認できます。異なる行はハイライト表示されます。",
+        "The selected methods stand side by side. Rows that differ are highlighted.",
+    ),
+    "introduction.measured": (
+        "測定行の ≠ は、実行ごとのばらつきを超える差です。",
+        "In measured rows, ≠ is a difference beyond the spread of the runs.",
+    ),
+    "pick": ("もう1つ選ぶと比較できます", "Pick one more to compare"),
+    "column.times": ("{name}（学習予算 {factor} 倍）", "{name}, {factor} × the budget"),
+    "group.facts": ("基本情報", "Facts"),
+    "group.how": ("仕組み", "How it works"),
+    "group.measured": ("測定結果", "Measured"),
+    "group.samples": ("生成例", "Samples"),
+    "section.generation": ("画像生成", "Generation"),
+    "section.memorisation": ("訓練画像の記憶（複製）", "Memorisation"),
+    "section.representation": ("特徴表現", "Representation"),
+    "section.forgetting": ("元ドメインの忘却", "Forgetting"),
+    "section.cost": ("コスト", "Cost"),
+    "field": ("分野", "Field"),
+    "family": ("系統", "Family"),
+    "proposed_year": ("提唱年", "Proposed"),
+    "proposed_by": ("提唱者", "Proposed by"),
+    "kind": ("種類", "Kind"),
+    "source": ("原典", "Original source"),
+    "aliases": ("別名", "Aliases"),
+    "related": ("関連", "Related"),
+    "summary": ("概要", "Summary"),
+    "related.count": ("{n}（共通 {shared}）", "{n} ({shared} shared)"),
+    "link": ("link ↗", "link ↗"),
+    "start": ("出発点", "Start"),
+    "start.base": ("ベースモデル", "A base"),
+    "start.random": ("ゼロから（乱数の重み）", "Random weights"),
+    "space": ("作業空間", "Space"),
+    "space.pixels": ("画素", "Pixels"),
+    "adaptation": ("適応方法（更新するパラメータ）", "Adaptation (what trains)"),
+    "adaptation.full": ("すべての重み", "All weights"),
+    "adaptation.none": ("なし（そのまま使う）", "Nothing; used as it is"),
+    "adaptation.lora": (
+        "LoRA（ランク {rank}、α {alpha:g}、{targets}）",
+        "LoRA, rank {rank}, α {alpha:g}, {targets}",
+    ),
+    "targets.all-linear": ("全線形層", "all linear layers"),
+    "targets.attention": ("アテンションの線形層", "attention's linear layers"),
+    "objective": ("目的関数", "Objective"),
+    "objective.none": ("なし", "None"),
+    "term.denoising": ("雑音除去（重み付け {weighting}）", "denoising ({weighting}-weighted)"),
+    "term.contrastive": (
+        "{weight:g} × 対照損失（τ {temperature:g}、{comparison_batch} 枚ずつ）",
+        "{weight:g} × contrastive (τ {temperature:g}, {comparison_batch} images at a time)",
+    ),
+    "term.masked": (
+        "{weight:g} × マスク予測（見えるトークン {keep:.0%}）",
+        "{weight:g} × masked prediction ({keep:.0%} of tokens visible)",
+    ),
+    "sampling": ("サンプリング方法", "Sampling"),
+    "sampling.text": (
+        "{solver}、関数評価 {evaluations} 回（NFE）",
+        "{solver}, {evaluations} function evaluations",
+    ),
+    "does-not-run": ("ここでは実行できません", "Does not run here"),
+    "samples": ("同じ初期ノイズからの生成例", "From the same starting noise"),
+    "samples.note": (
+        "どの列も、同じ位置の画像は同じ初期ノイズから描いています（ブロック {block}）。",
+        "Images at the same place were drawn from the same starting noise (block {block}).",
+    ),
+    "nearest": ("最も近い訓練画像", "Nearest training image"),
+    "not-measured": ("未測定", "Not measured"),
+    "failed": ("実行失敗", "Run failed"),
+    "unfinished": ("実行中", "Not finished yet"),
+    "mark.facts": ("値が異なる", "Values differ"),
+    "mark.≠": ("ばらつきを超える差", "Differs beyond run-to-run spread"),
+    "mark.≈": ("実質同等", "Practically equal"),
+    "mark.?": ("判定保留（差があるとも同等ともいえない）", "Cannot tell"),
+    "mark.small": ("ばらつきを超えるが、実用上は小さい差", "Differs, but by less than matters"),
+    "mark.—": ("未測定・実行失敗", "Not measured, or the run failed"),
+    "better.up": ("大きいほど良い", "higher is better"),
+    "better.down": ("小さいほど良い", "lower is better"),
+    "baseline": ("基準", "Baseline"),
+    "pairs": ("組ごとの判定", "Pair by pair"),
+    "pair.difference": ("差", "difference"),
+    "pair.ratio": ("比", "ratio"),
+    "interval": ("95% 信頼区間", "95% confidence interval"),
+    "margin": ("実用上無視できる差の幅", "Margin of relevance"),
+    "smallest-gap": ("検出可能な最小差", "Smallest detectable gap"),
+    "pair.p": ("p（Holm 補正後）", "p (Holm)"),
+    "pair.settle": (
+        "あと {more} ブロックで {gap} の差を判定できる見込み",
+        "{more} more blocks would see a gap of {gap}",
+    ),
+    "pair.settle.one": (
+        "あと 1 ブロックで {gap} の差を判定できる見込み",
+        "1 more block would see a gap of {gap}",
+    ),
+    "pair.never": (
+        "{most} ブロックでも判定できない見込み",
+        "even {most} blocks would not see it",
+    ),
+    "pair.few": ("3 ブロック未満では判定しません", "No verdict with fewer than 3 blocks"),
+    "pair.exact": ("ばらつきのない値どうしの比較", "values without spread, compared as they are"),
+    "seeds": ("乱数シード（n = {n}）", "Seeds (n = {n})"),
+    "runs.failed": ("{n} 件失敗", "{n} failed"),
+    "added": (
+        "ブロック {blocks} は結果を見た後に追加されました。",
+        "Blocks {blocks} were added after a look at the results.",
+    ),
+    "untested": ("手法の間では比較しません", "not compared between methods"),
+    "exact": ("ばらつきのない値", "no spread; compared exactly"),
+    "reference.floor": ("実画像どうしの下限値", "real against real"),
+    "reference.copier": ("訓練画像をそのまま出した場合", "training images as samples"),
+    "reference.base": ("手を加えないベース", "the untouched base"),
+    "reference.held-out": ("未使用の実画像", "real held-out images"),
+    "reference.chance": ("偶然", "chance"),
+    "reference.pixels": ("画素そのもの", "raw pixels"),
+    "reference.pca": ("主成分", "principal components"),
+    "reference.random": ("学習前の同じネットワーク", "the same network, untrained"),
+    "reference.encoder": ("学習済みエンコーダ", "the pretrained encoder"),
+    "question": ("{given}で何が得られたか", "What came of {given}?"),
+    "given.limit": ("{n} 枚の画像", "{n} images"),
+    "given.seconds": ("1 実行 {n} 秒の学習", "{n} s of training a run"),
+    "given.images": ("1 実行 {n} 枚の学習", "{n} images seen a run"),
+    "question.images": ("画像", "images"),
+    "question.features": ("特徴", "features"),
+    "question.copies": ("複製", "copies"),
+    "question.budget": ("予算", "budget"),
+    "ahead": ("{leader}が優位", "{leader} is ahead"),
+    "ahead.small": (
+        "{leader}が優位。ただし差は実用上小さい",
+        "{leader} is ahead, by less than matters",
+    ),
+    "equal": ("{names}は実質同等", "{names} are practically equal"),
+    "unclear": ("{names}の優劣は判定保留", "cannot tell {names} apart"),
+    "behind": ("（{names}は劣る）", "; {names} behind"),
+    "against": (
+        "{metric}: {first}、次点の{name}は {second}",
+        "{metric}: {first} against {second} ({name})",
+    ),
+    "settle": (
+        "あと {more} ブロック{time}で {gap} の差を判定できる見込み",
+        "{more} more blocks{time} would settle a gap of {gap}",
+    ),
+    "settle.one": (
+        "あと 1 ブロック{time}で {gap} の差を判定できる見込み",
+        "1 more block{time} would settle a gap of {gap}",
+    ),
+    "settle.never": (
+        "これまでに見分けられた差は {smallest} 以上。ブロックの追加では決着しない見込み",
+        "only gaps above {smallest} could be seen; more blocks are no way out",
+    ),
+    "settle.few": ("判定には 3 ブロック以上が必要", "a verdict needs at least 3 blocks"),
+    "settle.time": ("（約 {minutes} 分）", " ({minutes} min)"),
+    "below": (
+        "{reference}（{value}）を下回り、特徴を学んだとはいえない",
+        "below {reference} ({value}): these features have shown nothing",
+    ),
+    "copies.none": ("訓練画像を複製した手法はない", "no method copies training images"),
+    "copies.some": ("{names}は訓練画像を複製している", "{names} draws copies of training images"),
+    "copies.unclear": (
+        "{names}が訓練画像を複製しないかは判定保留",
+        "cannot tell whether {names} copies training images",
+    ),
+    "copies.detail": (
+        "複製に近い画像の割合 {low}–{high}、未使用の実画像 {real}",
+        "share of near-copies {low}–{high}, real held-out images {real}",
+    ),
+    "reaches": (
+        "{name}は{leader}に追いつく",
+        "{name} draws level with {leader}",
+    ),
+    "may-reach": (
+        "{name}が{leader}に及ばないかは判定保留",
+        "cannot tell {name} from {leader}",
+    ),
+    "passes": ("{name}は{leader}を上回る", "{name} overtakes {leader}"),
+    "never-reaches": (
+        "{name}でも{leader}に届かない",
+        "even {name} stays behind {leader}",
+    ),
+    "dataset": ("Kurabeデータセット ↗", "Kurabe data set ↗"),
+    "shown-with": ("{study} の結果", "Results of {study}"),
+}
+
+
+def word(key: str, lang: str, **values: object) -> str:
+    """The words of that key in `lang`, "ja" or "en", with its places filled in."""
+    text = _WORDS[key][0 if lang == "ja" else 1]
+    return text.format(**values) if values else text
+
+
+def has_word(key: str) -> bool:
+    """Whether there are words of that key."""
+    return key in _WORDS
+
+
+def joined(names: list[str], lang: str) -> str:
+    """Names as a list in a sentence: AとB, "A and B", "A, B and C"."""
+    if lang == "ja":
+        return "と".join(names)
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
