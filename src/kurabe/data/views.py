@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kurabe.errors import UserError
+
 RATIO = 4 / 3
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -47,9 +49,11 @@ def view(
 ) -> NDArray[np.uint8]:
     """One view of an image, uint8 (H, W, C) → uint8 (H, W, C).
 
-    policy: a Policy or the name of one in VIEWS.
+    policy: a Policy or the name of one in VIEWS; another name is a UserError.
     """
     if isinstance(policy, str):
+        if policy not in VIEWS:
+            raise UserError(f'There are no views "{policy}"; there are {", ".join(VIEWS)}.')
         policy = VIEWS[policy]
     if policy.area < 1:
         pixels = _cropped(pixels, rng, policy.area)
