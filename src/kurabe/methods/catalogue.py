@@ -126,7 +126,9 @@ def find(text: str) -> Method:
         [key for key, known in names.items() if any(name.startswith(wanted) for name in known)],
         [method.id for method in search(text)],
     )
-    fits = next((stage for stage in stages if stage), []) if wanted else []
+    fits: list[str] = []
+    if wanted:
+        fits = next((stage for stage in stages if stage), fits)
     if len(fits) == 1:
         return methods[fits[0]]
     if fits:
