@@ -83,6 +83,7 @@ def test_ddim_takes_diffusers_steps(prediction):
     torch.testing.assert_close(ours, x, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs
 @pytest.mark.parametrize("prediction", THEIR_NAMES)
 def test_dpmpp_2m_takes_diffusers_steps(prediction):
     denoiser = pointwise(SCHEDULES["ddpm-linear"], prediction).double()

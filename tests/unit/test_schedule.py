@@ -43,6 +43,18 @@ def test_ddpm_linear_is_linear_in_log_alpha_between_its_points():
     assert between.item() == pytest.approx((0.75 * points[0] + 0.25 * points[1]).item(), rel=1e-12)
 
 
+def test_ddpm_linear_first_used_in_inference_mode_can_still_be_differentiated():
+    """d log α/dt = steps · log(1 − β_i) / 2 between points i − 1 and i."""
+    schedule = DDPMLinear(last=0.0199)
+    t = torch.tensor(0.5005, dtype=torch.float64)
+    with torch.inference_mode():
+        schedule(t)
+    t = t.clone().requires_grad_()
+    schedule(t)[0].log().backward()
+    beta = 1e-4 + (0.0199 - 1e-4) * 500 / 999
+    assert t.grad.item() == pytest.approx(500 * math.log(1 - beta), rel=1e-9)
+
+
 def test_cosine_is_nichol_and_dhariwal_equation_17():
     def f(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2

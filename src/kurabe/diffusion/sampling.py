@@ -30,7 +30,7 @@ from kurabe.errors import UserError
 
 Spacing: TypeAlias = Literal["uniform-t", "uniform-log-snr", "karras"]
 Callback: TypeAlias = Callable[[int, float, Tensor, Tensor], None]
-"""Called after each network evaluation of a step with (step, t, x_t, x̂₀)."""
+"""Called once a step, after its first evaluation, with (step, t, x_t, x̂₀)."""
 StepNoise: TypeAlias = Callable[[int], Tensor]
 
 # Noise of 0.0067 of the signal, below one grey level of 8 bits (2/255 = 0.0078); and signal of
@@ -265,10 +265,11 @@ def sample(
 ) -> Tensor:
     """Draw one image of `shape` for each seed; return (len(seeds), *shape), clamped to [−1, 1].
 
-    How the seeds are cut into batches changes nothing about the noise of an image. `condition` is
-    (len(seeds), ...); `progress` is told how many images are done. It runs where the denoiser's
-    weights are, in their dtype; gradients are the caller's affair. Raises UserError for an unknown
-    solver.
+    How the seeds are cut into batches changes no bit of an image's noise and of the solver's
+    arithmetic; a network's matrix products may round differently for another batch size.
+    `condition` is (len(seeds), ...); `progress` is told how many images are done. It runs where the
+    denoiser's weights are, in their dtype; gradients are the caller's affair. Raises UserError for
+    an unknown solver, and for fewer than one step.
     """
     run, times = _solver(solver), time_grid(denoiser.schedule, steps, spacing)
     tensors = chain(denoiser.parameters(), denoiser.buffers())

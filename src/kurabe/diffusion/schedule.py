@@ -72,6 +72,7 @@ class DDPMLinear(Schedule):
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training, whoever asked first
 def _minus_log_alpha_squared(
     schedule: DDPMLinear, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
