@@ -6,6 +6,8 @@
 
 import locale
 import os
+import unicodedata
+from collections.abc import Sequence
 
 LANGUAGES = ("ja", "en")
 
@@ -149,6 +151,14 @@ _WORDS: dict[str, dict[str, str]] = {
         "en": "{n} images × {dim} features in {path} ({where})",
     },
     "data.licence": {"ja": "ライセンス", "en": "licence"},
+    "short.transfer-learning-with-diffusion-models": {"ja": "転移学習", "en": "transfer learning"},
+    "short.self-supervised-diffusion-model": {"ja": "自己教師あり", "en": "self-supervised"},
+    "methods.run": {
+        "ja": "ここで実行できます:  kurabe fit ID --data FOLDER",
+        "en": "runs here:  kurabe fit ID --data FOLDER",
+    },
+    "short.ddpm": {"ja": "ゼロから", "en": "from scratch"},
+    "short.base": {"ja": "ベースのまま", "en": "base, untouched"},
     "status.planned": {"ja": "予定", "en": "planned"},
     "status.running": {"ja": "実行中", "en": "running"},
     "status.finished": {"ja": "終了", "en": "finished"},
@@ -180,3 +190,25 @@ def duration(seconds: float, lang: str) -> str:
     if seconds < 5400:
         return say("time.minutes", lang, n=round(seconds / 60))
     return say("time.hours", lang, n=f"{seconds / 3600:.1f}")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines whose columns stand below one another, wide characters counted as two."""
+    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
+    padded = [
+        [text + " " * (width - cells(text)) for text, width in zip(row, widths, strict=True)]
+        for row in rows
+    ]
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def cells(text: str) -> int:
+    """Columns that the text takes in a terminal."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def short_name(method: str, name: str, factor: float, lang: str) -> str:
+    """A column's name where room is short: the method's everyday name, and its larger budget."""
+    key = f"short.{method}"
+    short = say(key, lang) if key in _WORDS else name
+    return short if factor == 1 else f"{short} ×{factor:g}"

@@ -2,9 +2,17 @@
 
 import json
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kurabe.errors import UserError
+from kurabe.words import aligned, say
+
+if TYPE_CHECKING:
+    from kurabe.records import StudyFolder
+
+SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
+SHIPPED = Path(__file__).parent.parent / "results"
 
 
 def methods(text: str | None, as_json: bool, lang: str) -> None:
@@ -21,6 +29,48 @@ def methods(text: str | None, as_json: bool, lang: str) -> None:
         _listing(chosen, lang)
 
 
+def compare(ids: tuple[str, ...], study: str | None, form: str, lang: str) -> None:
+    """Methods side by side, in the form asked for."""
+    from kurabe.comparison import FORMATS, draw_terminal, screen_of
+
+    found = table(ids, study, lang)
+    if form == "table":
+        print(draw_terminal(found, screen_of()))
+    else:
+        sys.stdout.write(FORMATS[form](found))
+
+
+def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
+    """The Table of these methods; of a study's columns where only a study is given.
+
+    A study is a folder, its name below this folder, or the name of one that is shipped.
+    """
+    from kurabe import comparison
+    from kurabe.methods import find
+
+    if study is None:
+        return comparison.compare([find(text) for text in ids or SEED], lang)
+    folder = find_study(study)
+    if not ids:
+        return comparison.study_table(folder, lang)
+    return comparison.compare([find(text) for text in ids], lang, folder)
+
+
+def find_study(text: str) -> "StudyFolder":
+    """A study by its folder or its name, shipped ones too; UserError where there is none."""
+    from kurabe.records import StudyFolder
+
+    places = [Path(text), Path(f"{text}-study"), SHIPPED / text]
+    for place in places:
+        if StudyFolder(place).exists:
+            return StudyFolder(place)
+    shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob("*/study.toml")))
+    raise UserError(
+        f"There is no study in {text} or {text}-study, and none is shipped under that name"
+        f"{f' ({shipped} are)' if shipped else ''}; kurabe study FOLDER makes one."
+    )
+
+
 def check(path: str, labels: str | None, as_json: bool) -> None:
     """The preflight's report of a folder, a file or a known set."""
     from kurabe import data
@@ -35,7 +85,6 @@ def check(path: str, labels: str | None, as_json: bool) -> None:
 def get(name: str, lang: str) -> None:
     """Fetch a known set; its licence is shown."""
     from kurabe import data
-    from kurabe.words import say
 
     known = data.available().get(name)
     if known is None:
@@ -48,42 +97,29 @@ def get(name: str, lang: str) -> None:
 
 def sets() -> None:
     """The known sets."""
-    from rich.console import Console
-    from rich.table import Table
-
     from kurabe import data
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, known in data.available().items():
-        table.add_row(name, known.about, known.licence)
-    Console().print(table)
+    rows = [(name, known.about, known.licence) for name, known in data.available().items()]
+    print("\n".join(aligned(rows)))
 
 
 def _card(method: Any, lang: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    import textwrap
 
     card = method.card
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row(getattr(card.name, lang), card.id)
-    console = Console()
-    console.print(table)
-    console.print(getattr(card.summary, lang))
+    print(f"{card.name.of(lang)}  {card.id}\n")
+    width = 44 if lang == "ja" else 88
+    print(textwrap.fill(card.summary.of(lang), width), end="\n\n")
+    for source in card.sources:
+        print(f"  {source.title} ({source.issued})")
     if method.runs:
-        console.print(f"kurabe fit {card.id} --data FOLDER", style="dim")
+        print(f"\n  kurabe fit {card.id} --data FOLDER")
 
 
 def _listing(chosen: list[Any], lang: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for method in chosen:
-        name = getattr(method.card.name, lang)
-        table.add_row(method.card.id, name, "" if method.runs else "—")
-    Console().print(table)
+    rows = [(m.card.id, m.card.name.of(lang), "●" if m.runs else "") for m in chosen]
+    print("\n".join(aligned(rows)))
+    print("\n  ● " + say("methods.run", lang))
 
 
 def _print_json(value: Any) -> None:

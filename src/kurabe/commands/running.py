@@ -7,7 +7,7 @@ from typing import Any
 from kurabe.errors import UserError
 from kurabe.records import RunFolder
 from kurabe.studies.finding import find_run, newest_first, source_of
-from kurabe.words import say
+from kurabe.words import aligned, say
 
 
 def fit(
@@ -58,26 +58,24 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 
 def runs(below: Path, lang: str) -> None:
     """A line for every run below a folder, the newest first."""
-    from rich.console import Console
-    from rich.table import Table
-
     found = newest_first(below)
     if not found:
         print(say("runs.none", lang, path=below))
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
+    lines: list[tuple[str, ...]] = []
     for run in found:
         info = run.info
         seen, wanted = info.get("images_seen") or 0, info.get("budget_images") or 0
-        table.add_row(
-            str(info.get("id", "")),
-            str(info.get("method", "")),
-            say(f"status.{run.status}", lang),
-            f"{seen:,}/{wanted:,}",
-            str(info.get("started") or ""),
-            str(run.path),
+        lines.append(
+            (
+                str(info.get("id", "")),
+                str(info.get("method", "")),
+                say(f"status.{run.status}", lang),
+                f"{seen:,}/{wanted:,}",
+                str(run.path),
+            )
         )
-    Console(soft_wrap=True).print(table)
+    print("\n".join(aligned(lines)))
 
 
 def sample(

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
 from kurabe.studies import begin, calibration, plan, trials
-from kurabe.studies.ending import closing, short_names, write_table
+from kurabe.studies.cores import workers
+from kurabe.studies.ending import closing, write_table
 from kurabe.studies.execution import Running, check_finished, run_jobs
 from kurabe.studies.gallery import write_gallery
 from kurabe.studies.images import load_images, split_images
@@ -51,7 +52,7 @@ def conduct(
         if dry_run:
             show(plan.line(say("plan.written", lang), say("plan.dry", lang, path=written)))
             return folder
-        if ask is None:
+        if ask is None or not plan.unfinished(study, folder):
             show(plan.line(say("plan.written", lang), written))
         elif not ask(plan.line(say("plan.written", lang), say("plan.start", lang, path=written))):
             show(say("plan.later", lang, command=f"kurabe study {folder.path}"))
@@ -68,24 +69,25 @@ def run_study(study: Study, folder: StudyFolder, lang: str, show: Show = print) 
     """
     state = _calibrated(study, folder, lang, show)
     samples = folder.path / "samples.html"
-    shown = say("samples.growing", lang, path=samples)
-    show("\n" + plan.line(say("samples", lang), shown))
+    if plan.unfinished(study, folder):
+        shown = say("samples.growing", lang, path=samples)
+        show("\n" + plan.line(say("samples", lang), shown))
     if pending := trial_jobs(study, state, folder):
         _execute(pending, study, state, lang, lambda growing: None, lambda: None)
         state.learning_rates |= trials.chosen(pending)
         state.write(folder.state_path)
     jobs = block_jobs(study, state, folder)
-    names = short_names(study, lang)
+    names = study.short_names(lang)
 
     def draw(growing: bool) -> None:
         write_gallery(samples, study.name, jobs, names, lang, growing)
 
     try:
-        _execute(jobs, study, state, lang, draw, lambda: write_table(study, folder, lang))
+        _execute(jobs, study, state, lang, draw, lambda: write_table(folder, lang))
     finally:
         draw(False)
     check_finished(jobs)
-    write_table(study, folder, lang)
+    write_table(folder, lang)
     for line in closing(study, state, folder, jobs, lang):
         show(line)
 
@@ -98,13 +100,13 @@ def _execute(
     draw: Callable[[bool], None],
     tabulate: Callable[[], None],
 ) -> None:
-    clock = Clock(state.rates, plan.workers(study))
+    clock = Clock(state.rates, workers(study))
     for job in jobs:
         if job.finished:
             clock.learn(job)
     drawn = 0.0
 
-    with Board(jobs, clock, short_names(study, lang), lang) as board:
+    with Board(jobs, clock, study.short_names(lang), lang) as board:
 
         def look(running: Sequence[Running]) -> None:
             nonlocal drawn
@@ -117,7 +119,7 @@ def _execute(
             board.ended(job)
             tabulate()
 
-        run_jobs(jobs, plan.workers(study), look, ended)
+        run_jobs(jobs, workers(study), look, ended)
 
 
 def _calibrated(study: Study, folder: StudyFolder, lang: str, show: Show) -> StudyState:
@@ -126,6 +128,6 @@ def _calibrated(study: Study, folder: StudyFolder, lang: str, show: Show) -> Stu
     if missing := calibration.missing(study, state):
         seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(missing)
         show(plan.line("", say("calibrating", lang, seconds=seconds)))
-        state.add_rates(calibration.calibrate(study, folder.path, plan.workers(study)))
+        state.add_rates(calibration.calibrate(study, folder.path, workers(study)))
         state.write(folder.state_path)
     return state

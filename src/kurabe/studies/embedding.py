@@ -93,11 +93,11 @@ def write_parquet(path: Path, images: ImageSet, embedding: Embedding) -> None:
 
 def _found(model: Model, folder: RunFolder) -> tuple[str, float, int]:
     """The place of the run's own-view row, else the one that evaluation declares beforehand."""
-    scores = folder.scores().values() if folder.exists else ()
-    for score in scores:
-        place = score["metrics"].get("own-view-recall", {}).get("detail", {}).get("place")
-        if place:
-            return place["layer"], place["log_snr"], place["grid"]
+    measured = folder.scores().get("scores", {}) if folder.exists else {}
+    found = measured.get("metrics", {}).get("own-view-recall", {}).get("detail", {})
+    if "layer" in found:
+        return found["layer"], found["log_snr"], found["grid"]
     depth, log_snr, grid = Evaluation().place
     layers = model.feature_layers
-    return layers[min(len(layers) - 1, int(depth * len(layers)))], log_snr, grid
+    finest = min(model.token_grid)
+    return layers[min(len(layers) - 1, int(depth * len(layers)))], log_snr, min(grid, finest)

@@ -55,7 +55,8 @@ def run_jobs(
             time.sleep(LOOK)
             for one in [r for r in running if r.process.poll() is not None]:
                 running.remove(one)
-                if one.process.returncode < 0 and one.attempt == 1:
+                killed = one.process.returncode < 0 and not one.job.finished
+                if killed and one.attempt == 1:
                     running.append(start(one.job, attempt=2))
                     continue
                 _settle(one)
@@ -81,6 +82,8 @@ def start(job: Job, attempt: int = 1) -> Running:
 def _settle(ended: Running) -> None:
     """A process that could not record its own failure has it recorded here."""
     code, folder = ended.process.returncode, ended.job.folder
+    if ended.job.finished:
+        return
     if code < 0:
         reason = f"the process was killed by signal {-code}"
         folder.update(status="failed", error=reason)

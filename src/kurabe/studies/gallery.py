@@ -27,8 +27,9 @@ _STYLE = """
 body { margin: 2rem auto; max-width: 90rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
-figure { margin: 0; max-width: 100%; } figcaption { font-size: .85rem; opacity: .8; }
-img { image-rendering: pixelated; max-width: 100%; display: block; }
+figure { margin: 0; max-width: 100%; overflow-x: auto; }
+figcaption { font-size: .85rem; opacity: .8; }
+img { image-rendering: pixelated; display: block; }
 """
 
 

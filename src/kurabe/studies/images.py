@@ -24,8 +24,9 @@ def load_images(settings: DataSettings) -> data.ImageSet:
     )
     different = len(np.unique(images.groups))
     if different < FEWEST:
+        left = "1 image is" if different == 1 else f"{different} images are"
         raise UserError(
-            f"Only {different} images are left after duplicates; a study needs at least {FEWEST}. "
+            f"Only {left} left after duplicates; a study needs at least {FEWEST}. "
             f"kurabe data check {settings.source} lists them."
         )
     return images

@@ -4,15 +4,14 @@ Expected minutes: Σ over runs of images / (images per second) + what a run take
 shared out among the workers.
 """
 
-import os
-
 from kurabe import bases
 from kurabe.data import ImageSet, Report, Split
 from kurabe.records import StudyFolder
+from kurabe.studies.cores import cores, workers
 from kurabe.studies.progress import BESIDE_TRAINING, TRIAL_BESIDE
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
-from kurabe.words import duration, say
+from kurabe.words import cells, duration, say
 
 # The columns of the plan: its labels, its middle; what solves or changes a line stands behind.
 LABEL, MIDDLE = 13, 58
@@ -24,13 +23,6 @@ def line(label: str, text: str, flag: str = "") -> str:
     if not flag:
         return f"  {label}  {text}"
     return f"  {label}  {text}{' ' * max(2, MIDDLE - cells(text))}{flag}"
-
-
-def cells(text: str) -> int:
-    """Columns that the text takes in a terminal."""
-    from rich.cells import cell_len
-
-    return cell_len(text)
 
 
 def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> list[str]:
@@ -52,8 +44,12 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
 
 def about_runs(study: Study, state: StudyState, folder: StudyFolder, lang: str) -> str:
     """How many runs of which budget, and the minutes that those not yet finished will take."""
-    untried = [c for c in study.columns if study.trained(c) and c.id not in state.learning_rates]
-    trials = study.trials.count * len(untried)
+    total = len(study.columns) * len(study.all_blocks)
+    left = len(unfinished(study, folder))
+    done = say("plan.done", lang, done=total - left, total=total)
+    if not left:
+        return line(say("plan.plan", lang), done)
+    trials = study.trials.count * len(_untried(study, state))
     text = say(
         "plan.plan.text",
         lang,
@@ -64,20 +60,25 @@ def about_runs(study: Study, state: StudyState, folder: StudyFolder, lang: str) 
         minutes=duration(expected_seconds(study, state, folder), lang),
         where=where(study, lang),
     )
-    return line(say("plan.plan", lang), text, say("plan.plan.flag", lang))
+    flag = say("plan.plan.flag", lang)
+    return line(say("plan.plan", lang), text if left == total else f"{text}; {done}", flag)
+
+
+def unfinished(study: Study, folder: StudyFolder) -> list[tuple[Column, int]]:
+    """The columns and blocks whose runs are still to be done."""
+    wanted = [(column, block) for block in study.all_blocks for column in study.columns]
+    runs = [(c, b, folder.run(c.id, b)) for c, b in wanted]
+    return [(c, b) for c, b, run in runs if not (run.exists and run.status == "finished")]
 
 
 def expected_seconds(study: Study, state: StudyState, folder: StudyFolder) -> float:
     """Seconds until every run of the study is finished, those that are taken off."""
-    total = 0.0
-    for column in study.columns:
-        training = run_seconds(study, column, state)
-        if training and column.id not in state.learning_rates:
-            total += study.trials.count * (study.trials.share * training + TRIAL_BESIDE)
-        for block in study.all_blocks:
-            run = folder.run(column.id, block)
-            if not (run.exists and run.status == "finished"):
-                total += training + BESIDE_TRAINING
+    total = sum(
+        study.trials.count * (study.trials.share * run_seconds(study, column, state) + TRIAL_BESIDE)
+        for column in _untried(study, state)
+    )
+    for column, _ in unfinished(study, folder):
+        total += run_seconds(study, column, state) + BESIDE_TRAINING
     return total / workers(study)
 
 
@@ -95,21 +96,14 @@ def budget(study: Study, lang: str) -> str:
     return say("images", lang, n=f"{study.budget.images:,}")
 
 
-def workers(study: Study) -> int:
-    """How many runs go on at once: as many as the cores have threads for."""
-    return study.workers or max(1, cores() // study.threads)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def where(study: Study, lang: str) -> str:
     """The cores that the runs keep busy."""
     count = min(cores(), workers(study) * study.threads)
     return say("plan.core", lang) if count == 1 else say("plan.cores", lang, n=count)
+
+
+def _untried(study: Study, state: StudyState) -> list[Column]:
+    return [c for c in study.columns if study.trained(c) and c.id not in state.learning_rates]
 
 
 def _files(study: Study, images: ImageSet, lang: str) -> str:

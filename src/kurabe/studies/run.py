@@ -16,10 +16,12 @@ import kurabe
 from kurabe.data import ImageSet, Split
 from kurabe.evaluation import draw_samples, evaluate
 from kurabe.evaluation.drawing import Samples
+from kurabe.evaluation.memorisation import default_shift, shifted_distances
 from kurabe.methods import Choices, Denoising, Full
 from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now
+from kurabe.studies.cores import cores
 from kurabe.studies.images import load_images, split_images
 from kurabe.training import Model, load_model, train
 from kurabe.training.model import WEIGHTS, start_model
@@ -60,7 +62,7 @@ def measure(
     """All scores of a trained run; its sample grid is written as well."""
     torch.set_num_threads(recipe.where.threads)
     samples = draw_samples(model, recipe.evaluation, recipe.seed)
-    _write_grids(folder, samples)
+    _write_grids(folder, samples, images, split)
     ledger = Ledger(folder.path / "test-openings.jsonl")
     ledger.open(model.state_digest(), images.digest)
     base = folder.info.get("base")
@@ -101,11 +103,14 @@ def _untrained(recipe: Recipe, model: Model) -> Model:
     return start_model(recipe.model_copy(update=changes), model.image_size, model.channels)
 
 
-def _write_grids(folder: RunFolder, samples: Samples) -> None:
-    shown = slice(0, SHOWN)
-    folder.write_samples(
-        samples.pixels[shown], samples.seeds[shown], folder.info.get("images_seen") or 0
-    )
+def _write_grids(folder: RunFolder, samples: Samples, images: ImageSet, split: Split) -> None:
+    """The grid that stays with the record, and beside it the nearest training image of each."""
+    pixels, seeds = samples.pixels[:SHOWN], samples.seeds[:SHOWN]
+    training = images.pixels[split.train]
+    distances = shifted_distances(pixels, training, default_shift(images.size))
+    seen = folder.info.get("images_seen") or 0
+    folder.write_samples(pixels, seeds, seen)
+    folder.write_samples(training[distances.argmin(1).numpy()], seeds, seen, "nearest")
 
 
 def _footprint(model: Model, folder: RunFolder) -> dict[str, Any]:
@@ -148,5 +153,6 @@ def _circumstances(recipe: Recipe) -> dict[str, Any]:
             "system": platform.system(),
             "device": cuda or recipe.where.device,
             "threads": recipe.where.threads,
+            "cores": cores(),
         },
     }

@@ -13,7 +13,8 @@ from kurabe.errors import RunFailed
 from kurabe.methods import find
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder, StudyFolder
-from kurabe.studies import begin, calibration, plan
+from kurabe.studies import begin, calibration
+from kurabe.studies.cores import cores
 from kurabe.studies.execution import run_jobs
 from kurabe.studies.images import load_images
 from kurabe.studies.jobs import Job
@@ -85,7 +86,7 @@ def single_study(wanted: Single) -> Study:
         columns=[column.model_dump(mode="json")],
         baseline=method.id,
         device=wanted.device,
-        threads=plan.cores(),
+        threads=cores(),
         workers=1,
     )
 

@@ -28,6 +28,7 @@ from kurabe.recipe import (
     read_toml,
 )
 from kurabe.studies.state import StudyState
+from kurabe.words import short_name
 
 # Learning-rate trials draw their seeds from here on, far above any block's.
 TRIAL_SEEDS = 1_000_000
@@ -124,6 +125,15 @@ class Study(Settings):
     def choices(self, column: Column) -> Choices:
         """The column's five choices; UserError where the method is a card without a runner."""
         return choices_of(find(column.method))
+
+    def short_names(self, lang: str) -> dict[str, str]:
+        """Each column's name where room is short, by its id; the id where two would be alike."""
+        names: dict[str, str] = {}
+        for column in self.columns:
+            card = find(column.method).card
+            names[column.id] = short_name(card.id, card.name.of(lang), column.budget_factor, lang)
+        shown = list(names.values())
+        return {k: k if shown.count(name) > 1 else name for k, name in names.items()}
 
     def trained(self, column: Column) -> bool:
         """Whether the column trains at all; the untouched base does not."""

@@ -4,6 +4,7 @@ Load the images (decoded once, cached), split them by the block's seed, train, m
 scores. Everything it needs stands in the folder; begun again, it goes on.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -62,7 +63,8 @@ def main(path: str) -> int:
 
 
 def _watch_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin, whose lock this thread would still hold when the process ends.
+    os.read(0, 1)
     interrupt_main()
 
 

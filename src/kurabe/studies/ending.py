@@ -1,0 +1,62 @@
+"""What a study ends with: the sentences, the table, where page and grids lie, the next command.
+
+The table's content and verdicts are the comparison's; here it is written beside the runs, in both
+languages, and shown.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from kurabe.comparison import FORMATS, draw_terminal, screen_of, study_table
+from kurabe.records import StudyFolder
+from kurabe.studies.execution import failed
+from kurabe.studies.jobs import Job
+from kurabe.studies.plan import line
+from kurabe.studies.state import StudyState
+from kurabe.studies.study import Study
+from kurabe.words import LANGUAGES, say
+
+
+def write_table(folder: StudyFolder, lang: str) -> None:
+    """Write table.json and the page, index.html in `lang` and index.<lang>.html in each."""
+    for each in LANGUAGES:
+        table = study_table(folder, each)
+        page = FORMATS["html"](table)
+        folder.write_page(page, each)
+        if each == lang:
+            folder.write_table(table.to_json())
+            folder.write_page(page)
+
+
+def closing(
+    study: Study, state: StudyState, folder: StudyFolder, jobs: Sequence[Job], lang: str
+) -> list[str]:
+    """The lines that a study ends with."""
+    table = study_table(folder, lang)
+    lines = [
+        "",
+        draw_terminal(table, screen_of(), ("measured",)),
+        *_cautions(study, state, jobs, lang),
+    ]
+    command = f"kurabe study {shlex.quote(str(folder.path))}"
+    return [
+        *lines,
+        line(say("end.page", lang), str(folder.page_path)),
+        line(say("end.samples", lang), str(folder.path / "samples.html")),
+        line(say("end.more", lang), f"{command} --add lora"),
+        line(say("end.own", lang), "kurabe study FOLDER"),
+        line(say("end.marks", lang), "kurabe compare --help"),
+    ]
+
+
+def _cautions(study: Study, state: StudyState, jobs: Sequence[Job], lang: str) -> list[str]:
+    """What a reader must know of the runs: failed ones, blocks added, rates on the edge."""
+    lines: list[str] = []
+    if count := len(failed(jobs)):
+        lines.append(say("end.failed", lang, n=count))
+    if study.added_blocks:
+        lines.append(say("end.added", lang, n=study.added_blocks))
+    for column, found in state.learning_rates.items():
+        if found.on_edge:
+            lines.append(say("end.edge", lang, column=column, lr=found.lr))
+    return [f"  {text}" for text in lines]

@@ -1,0 +1,223 @@
+"""What is wrong with the input is said in one sentence on stderr, with exit code 2.
+
+Each test gives the real command line a real bad input; nothing that was there before is lost.
+"""
+
+import ctypes
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kurabe.cli import answer
+from kurabe.methods import choices_of, find
+from kurabe.recipe import Recipe
+from kurabe.records import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+
+
+def drawings(folder: Path, count: int, channels: int = 3) -> Path:
+    """Images that differ clearly from one another."""
+    folder.mkdir()
+    for k in range(count):
+        rng = np.random.default_rng(k)
+        small = rng.integers(0, 256, (4, 4, channels), np.uint8).squeeze()
+        Image.fromarray(small).resize((40, 40), Image.Resampling.NEAREST).save(folder / f"{k}.png")
+    return folder
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The sentence on stderr of a command that must end with exit code 2."""
+    code = answer(list(arguments))
+    out, error = capsys.readouterr()
+    assert code == 2, (code, out, error)
+    assert error.count("\n") == 1
+    assert error.endswith((".\n", "?\n"))
+    assert "Traceback" not in error
+    return error
+
+
+def test_empty_folder(capsys, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    assert "nothing" in refused(capsys, "study", "nothing", "--yes")
+    assert not (tmp_path / "nothing-study").exists()
+
+
+def test_missing_folder(capsys):
+    assert "nowhere" in refused(capsys, "study", "nowhere", "--yes")
+
+
+def test_one_image(capsys, tmp_path):
+    drawings(tmp_path / "one", 1)
+    error = refused(capsys, "study", "one", "--yes")
+    assert error.startswith("Only 1 image is left after duplicates; a study needs at least 20.")
+    assert "kurabe data check one" in error
+
+
+def test_identical_images(capsys, tmp_path):
+    folder = drawings(tmp_path / "same", 1)
+    for k in range(1, 30):
+        (folder / f"{k}.png").write_bytes((folder / "0.png").read_bytes())
+    assert "Only 1 image is left" in refused(capsys, "study", "same", "--yes")
+
+
+def bomb() -> bytes:
+    """A PNG that says it is 50,000 × 50,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 100_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_broken_files_are_skipped_counted_and_named(capsys, tmp_path):
+    folder = drawings(tmp_path / "scans", 24)
+    whole = (folder / "0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "page.png").write_text("<html><body>404</body></html>")
+    (folder / "bomb.png").write_bytes(bomb())
+    assert answer(["data", "check", "scans", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["found"], report["kept"]) == (27, 24)
+    assert sorted(file for file, _ in report["dropped"]) == ["bomb.png", "cut.png", "page.png"]
+    assert "<html>" in dict(report["dropped"])["page.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_unreadable_folder(tmp_path):
+    folder = drawings(tmp_path / "closed", 3)
+    folder.chmod(0)
+
+    def without_root_rights() -> None:
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            ctypes.CDLL(None).prctl(24, capability)
+
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "kurabe", "study", "closed", "--yes"],
+            capture_output=True, text=True, preexec_fn=without_root_rights, check=False,
+        )  # fmt: skip
+    finally:
+        folder.chmod(0o755)
+    assert done.returncode == 2, done.stderr
+    assert "closed" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_full_disk(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        (small / "before").write_text("kept")
+        drawings(tmp_path / "scans", 24)
+        filler = small / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(b"x" * 1_000_000)
+        done = subprocess.run(
+            [sys.executable, "-m", "kurabe", "study", "scans", "--yes", "--out", str(small / "s")],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert "full" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert (small / "before").read_text() == "kept"
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("methods", "lorra"), 'No method "lorra". Did you mean lora?'),
+        (("compare", "lorra"), 'No method "lorra". Did you mean lora?'),
+        (("fit", "lorra", "--data", "digits"), 'No method "lorra". Did you mean lora?'),
+        (("fit", "dreambooth", "--data", "digits"), "dreambooth"),
+        (("fit", "ddpm", "--data", "digits", "--set", "optimiser.lrr=1"), "optimiser.lrr"),
+        (
+            ("fit", "ddpm", "--data", "digits", "--set", "optimiser.lr=fast"),
+            "optimiser.lr = 'fast'",
+        ),
+        (("fit", "ddpm", "--data", "digits", "--set", "optimiser"), "--set optimiser"),
+        (("fit", "ddpm", "--data", "digits", "--budget", "0s"), "above zero"),
+        (("study", "digits", "--budget", "0img"), "above zero"),
+        (("study", "digits", "--seeds", "0"), "--seeds"),
+        (("study", "absent.toml"), "absent.toml does not exist"),
+        (("compare", "--study", "absent"), "absent"),
+        (("compare", "--format", "yaml"), "yaml"),
+        (("data", "get", "imagenet"), "imagenet"),
+        (("sample", "latest", "--out", "drawn"), 'No run "latest"'),
+        (("studdy",), "studdy"),
+    ],
+)
+def test_what_is_asked_for_is_not_there(capsys, arguments, says):
+    assert says in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('colour = "red"', "there is no setting 'colour'"),
+        ('blocks = "many"', "blocks = 'many'"),
+        ("blocks = ", "cannot be read as TOML"),
+    ],
+)
+def test_a_study_file_with_a_mistake(capsys, tmp_path, line, says):
+    (tmp_path / "mine.toml").write_text(
+        f'{line}\nname = "mine"\nbaseline = "ddpm"\nbudget = {{ seconds = 5 }}\n'
+        'data = { source = "digits" }\n[[columns]]\nid = "ddpm"\nmethod = "ddpm"\n'
+    )
+    error = refused(capsys, "study", "mine.toml", "--yes")
+    assert says in error
+    assert "mine.toml" in error
+
+
+def test_a_base_that_draws_other_images(capsys, tmp_path):
+    drawings(tmp_path / "scans", 24)
+    base = tmp_path / "grey-28"
+    base.mkdir()
+    (base / "base.json").write_text(json.dumps({"image_size": 28, "channels": 1, "network": {}}))
+    error = refused(capsys, "study", "scans", "--base", str(base), "--yes")
+    assert error.startswith("grey-28 draws 28×28 grey; these images are colour. Use ")
+    assert "--grey --size 28" in error
+
+
+def test_a_pickled_checkpoint(capsys, tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "harmed"),)
+
+    recipe = Recipe.checked(
+        {
+            "method": "ddpm",
+            "choices": choices_of(find("ddpm")).model_dump(),
+            "data": {"source": "digits"},
+            "budget": {"images": 1},
+        },
+        "test",
+    )
+    run = RunFolder(tmp_path / "run").create(recipe.to_toml(), {"image_shape": [8, 8, 1]})
+    (run.checkpoints / "model.safetensors").write_bytes(pickle.dumps(Harmful()))
+    assert "safetensors" in refused(capsys, "sample", "run", "--out", "drawn")
+    assert not (tmp_path / "harmed").exists()
