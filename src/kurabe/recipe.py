@@ -27,7 +27,7 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Which images, how large, and which of them are test."""
+    """Which images, how large, and which of them are test; fractions: train, validation, test."""
 
     source: str
     size: Annotated[int, Field(ge=4, le=1024)] | None = None
@@ -35,6 +35,7 @@ class DataSettings(Settings):
     limit: Positive | None = None
     labels: str | None = None
     test_seed: int = 0
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
 
 
 class Budget(Settings):
@@ -58,7 +59,7 @@ class Network(Settings):
     width: Positive = 192
     depth: Positive = 6
     heads: Positive = 6
-    decoder: Annotated[int, Field(ge=0)] = 2
+    decoder: Annotated[int, Field(ge=0)] = 1
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
 

@@ -38,7 +38,7 @@ class PatchTransformer(Backbone):
         width: int = 192,
         depth: int = 6,
         heads: int = 6,
-        decoder: int = 2,
+        decoder: int = 1,
         num_classes: int = 0,
     ) -> None:
         super().__init__()

@@ -1,0 +1,93 @@
+"""Which backbone draws best after equal seconds? One candidate a process:
+
+    python bench/bakeoff/run.py CANDIDATE SECONDS OUT     trains and measures one
+    python bench/bakeoff/run.py report OUT                writes results.json and curves.svg
+
+Each candidate's speed is measured first and its seconds turned into images, so that what else the
+machine does does not decide. Same images, order, noise and times for all; held-out loss in six
+log-SNR bands on images of other code points; sample grids from the same starting noise. Data:
+emoji-base at 32×32. Cost: CANDIDATES × SECONDS on one thread each.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import candidates
+
+from kurabe import data, training
+from kurabe.backbones import BACKBONES
+from kurabe.methods.choices import Choices, Denoising, Full
+from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
+from kurabe.records import RunFolder
+from kurabe.records.surroundings import surroundings
+
+BACKBONES["plain"] = candidates.PlainPatchTransformer
+BACKBONES["long-skips"] = candidates.LongSkipTransformer
+BACKBONES["two-level"] = candidates.TwoLevelTransformer
+
+CANDIDATES = {
+    "plain-192x6": Network(kind="plain", decoder=1),
+    "depthwise-192x6": Network(decoder=1),
+    "depthwise-256x6": Network(width=256, heads=8, decoder=1),
+    "depthwise-192x9": Network(depth=9, decoder=2),
+    "depthwise-128x8": Network(width=128, heads=4, depth=8, decoder=1),
+    "long-skips-192x6": Network(kind="long-skips", decoder=1),
+    "two-level-192x6": Network(kind="two-level", decoder=1),
+}
+
+
+def recipe(network: Network, images: int) -> Recipe:
+    """Plain denoising from random weights."""
+    return Recipe(
+        method="ddpm",
+        choices=Choices(start="random", adaptation=Full(), objective=(Denoising(),)),
+        data=DataSettings(source="emoji-base", size=32, channels=3),
+        budget=Budget(images=images),
+        network=network,
+        optimiser=Optimiser(lr=1e-3, held_out_share=0.125),
+    )
+
+
+def bake(name: str, seconds: float, out: Path) -> None:
+    """Train one candidate for as many images as fit into the seconds."""
+    images = data.load("emoji-base", size=32)
+    split = data.split(images, 0, test_seed=0)
+    rate = training.calibrate(recipe(CANDIDATES[name], 1), images, 6.0)
+    settled = recipe(CANDIDATES[name], round(rate * seconds))
+    folder = RunFolder(out / name)
+    folder.create(settled.to_toml(), {"id": name, "rate": rate, **surroundings()})
+    model = training.train(settled, images, split, folder, lambda line: None)
+    folder.update(status="finished", parameters=model.parameters_count)
+    folder.write_samples(model.sample(range(32), 25), range(32), settled.budget.images or 0)
+
+
+def report(out: Path) -> None:
+    """One line a candidate: speed, images, parameters, held-out loss in all bands."""
+    rows = {}
+    for name in CANDIDATES:
+        folder = RunFolder(out / name)
+        if not folder.exists or folder.status != "finished":
+            continue
+        curve = [line for line in folder.metrics() if "held_out" in line]
+        info = folder.info
+        rows[name] = {
+            "images_per_second": round(info["rate"], 1),
+            "images": info["images_seen"],
+            "parameters": info["parameters"],
+            "held_out": curve[-1]["held_out"],
+            "bands": curve[-1]["bands"],
+            "curve": [(line["images_seen"] / info["rate"], line["held_out"]) for line in curve],
+            "commit": info["commit"],
+        }
+        print(f"{name:20} {info['rate']:6.1f} img/s  held-out {curve[-1]['held_out']:.4f}")
+    (Path(__file__).parent / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "report":
+        report(Path(sys.argv[2]))
+    else:
+        bake(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,53 @@
+"""A small real run, for the tests that kill it: python train_once.py FOLDER METHOD [nan]."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from kurabe.data import ImageSet, Split
+from kurabe.errors import KurabeError
+from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
+from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
+from kurabe.records import RunFolder
+from kurabe.training import loop
+
+OBJECTIVES = {
+    "plain": (Denoising(),),
+    "masked": (Denoising(), Masked(unmask_share=0.3)),
+    "contrastive": (Denoising(), Contrastive(comparison_batch=4, views="crop-flip-jitter")),
+}
+
+
+def main(path: str, method: str, *more: str) -> None:
+    """Create the run's folder if needed, and train; the state is written after every update."""
+    pixels = (load_digits().images[:200] * (255 / 16)).astype(np.uint8)[..., None]
+    places = np.arange(200)
+    images = ImageSet("digits", pixels, tuple(map(str, places)), places)
+    split = Split(train=places[:150], validation=places[150:170], test=places[170:])
+    recipe = Recipe(
+        method=method,
+        choices=Choices(start="random", adaptation=Full(), objective=OBJECTIVES[method]),
+        data=DataSettings(source="digits"),
+        budget=Budget(images=640),
+        network=Network(patch=2, width=32, depth=3, heads=2, decoder=1),
+        optimiser=Optimiser(batch=16, held_out_share=0.25, patience=4, lr=1e30 if more else 1e-3),
+    )
+    loop.SAVE_EVERY, loop.SAVE_SHARE = 0.0, 1.0
+    folder = RunFolder(Path(path))
+    if not folder.exists:
+        folder.create(recipe.to_toml(), {"id": method})
+    with folder.writing():
+        loop.train(recipe, images, split, folder)
+        folder.update(status="finished")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except KurabeError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,94 @@
+"""Adaptations: the base until the first update, bit for bit, and the way back."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from kurabe.adaptations import Adaptation, attach
+from kurabe.backbones import PatchTransformer
+from kurabe.methods.choices import Full, LowRank, Untouched
+
+
+@pytest.fixture
+def network() -> PatchTransformer:
+    torch.manual_seed(0)
+    network = PatchTransformer(8, 3, patch=2, width=32, depth=2, heads=2)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def drawn(network: PatchTransformer) -> Tensor:
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return network(x, torch.linspace(0, 1, 4)).prediction
+
+
+def change(adaptation: Adaptation) -> None:
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in adaptation.parameters:
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+
+
+def test_lora_at_initialisation_is_the_base_bit_for_bit(network: PatchTransformer) -> None:
+    before = drawn(network)
+    attach(network, LowRank(rank=4))
+    assert torch.equal(drawn(network), before)
+
+
+def test_lora_trains_what_its_formula_says(network: PatchTransformer) -> None:
+    """Per block: (in + out) · rank for modulation, qkv, attention_out, mlp_in, mlp_out."""
+    adaptation = attach(network, LowRank(rank=4))
+    w = 32
+    per_block = 4 * ((w + 6 * w) + (w + 3 * w) + (w + w) + (w + 4 * w) + (4 * w + w))
+    assert sum(p.numel() for p in adaptation.parameters) == 2 * per_block
+
+
+def test_lora_is_w_plus_scaled_product(network: PatchTransformer) -> None:
+    weight = network.blocks[0].qkv.weight.detach().clone()
+    adaptation = attach(network, LowRank(rank=4, alpha=8))
+    change(adaptation)
+    layer = network.blocks[0].qkv
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    expected = drawn(network)
+    adaptation.merge()
+    torch.testing.assert_close(network.blocks[0].qkv.weight, weight + 8 / 4 * b @ a)
+    torch.testing.assert_close(drawn(network), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("choice", [LowRank(rank=4), Full(), LowRank(targets="attention")])
+def test_off_is_the_base_again_and_only_inside(
+    network: PatchTransformer, choice: LowRank | Full
+) -> None:
+    base = drawn(network)
+    adaptation = attach(network, choice)
+    change(adaptation)
+    adapted = drawn(network)
+    with adaptation.off():
+        assert torch.equal(drawn(network), base)
+    assert torch.equal(drawn(network), adapted) and not torch.equal(adapted, base)
+
+
+def test_a_stored_state_brings_the_adapted_network_back(network: PatchTransformer) -> None:
+    adaptation = attach(network, LowRank(rank=4))
+    change(adaptation)
+    stored = {name: tensor.detach().clone() for name, tensor in adaptation.state().items()}
+    adapted = drawn(network)
+    change(adaptation)
+    assert not torch.equal(drawn(network), adapted)
+    adaptation.load(stored)
+    assert torch.equal(drawn(network), adapted)
+
+
+def test_a_state_of_another_network_is_refused(network: PatchTransformer) -> None:
+    adaptation = attach(network, LowRank(rank=4))
+    other = PatchTransformer(8, 3, patch=2, width=64, depth=2, heads=2)
+    state = dict(attach(other, LowRank(rank=4)).state())
+    with pytest.raises(ValueError, match="do not fit"):
+        adaptation.load(state)
+
+
+def test_untouched_trains_nothing(network: PatchTransformer) -> None:
+    adaptation = attach(network, Untouched())
+    assert adaptation.parameters == [] and adaptation.state() == {}

@@ -1,0 +1,188 @@
+"""The terms: NT-Xent and masking against their formulae, and what each term may see."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kurabe.backbones import PatchTransformer
+from kurabe.diffusion import SCHEDULES, NetworkDenoiser
+from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
+from kurabe.objectives import Batch, Objective, Stream, make_objective
+from kurabe.objectives.contrastive import nt_xent
+from kurabe.objectives.masked import normalised_patches
+from kurabe.training.batches import Source
+
+
+def objective(*terms: Denoising | Contrastive | Masked) -> Objective:
+    torch.manual_seed(0)
+    network = PatchTransformer(8, 1, patch=2, width=32, depth=4, heads=2, decoder=1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    denoiser = NetworkDenoiser(network, SCHEDULES["cosine"], "v")
+    return make_objective(Choices(start="random", adaptation=Full(), objective=terms), denoiser)
+
+
+def source(seed: int = 0) -> Source:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    return Source(pixels, seed, 16, "cpu")
+
+
+def nt_xent_by_hand(z: Tensor, temperature: float) -> Tensor:
+    """Chen et al. 2020, equation 1, written as it stands there."""
+    s = F.cosine_similarity(z[:, None], z[None], dim=-1)
+    losses = []
+    for i in range(len(z)):
+        j = i + 1 if i % 2 == 0 else i - 1
+        below = sum(math.exp(s[i, k] / temperature) for k in range(len(z)) if k != i)
+        losses.append(-math.log(math.exp(s[i, j] / temperature) / below))
+    return torch.tensor(losses)
+
+
+def test_nt_xent_is_its_equation() -> None:
+    z = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(nt_xent(z, 4, 0.3), nt_xent_by_hand(z, 0.3))
+
+
+def test_comparison_batches_do_not_see_each_other() -> None:
+    z = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
+    parts = torch.cat([nt_xent_by_hand(z[:4], 0.2), nt_xent_by_hand(z[4:], 0.2)])
+    torch.testing.assert_close(nt_xent(z, 2, 0.2), parts)
+
+
+def test_nt_xent_of_identical_views_and_of_orthogonal_pairs() -> None:
+    """All alike: log(2n − 1). Pairs equal, others orthogonal: log(1 + (2n − 2) e^(−1/τ))."""
+    same = torch.ones(6, 4)
+    torch.testing.assert_close(nt_xent(same, 3, 0.5), torch.full((6,), math.log(5)))
+    pairs = torch.eye(3).repeat_interleave(2, 0)
+    expected = math.log(1 + 4 * math.exp(-1 / 0.5))
+    torch.testing.assert_close(nt_xent(pairs, 3, 0.5), torch.full((6,), expected))
+
+
+def test_denoising_of_the_exact_prediction_is_zero_and_of_zero_is_the_target() -> None:
+    objective_ = objective(Denoising(weighting="v"))
+    batch = source().batch(Stream("images"), 0, 6)
+    one = objective_._pass(batch, ())
+    target = objective_.denoiser.target(batch.images, batch.noise, batch.t)
+    term = objective_.terms["denoising"]
+    exact = term({"images": type(one)(batch, one.x_t, target, {}, one.denoiser)})
+    nothing = term({"images": type(one)(batch, one.x_t, target * 0, {}, one.denoiser)})
+    assert exact.abs().max() < 1e-12
+    torch.testing.assert_close(nothing, target.square().flatten(1).mean(1))
+
+
+def test_masked_denoising_is_the_mean_over_visible_pixels() -> None:
+    objective_ = objective(Denoising(), Masked(keep=0.25))
+    (stream,) = objective_.streams(0.0)
+    batch = source().batch(stream, 0, 5)
+    passed = objective_._pass(batch, stream.layers)
+    target = objective_.denoiser.target(batch.images, batch.noise, batch.t)
+    error = objective_.denoiser.backbone.patchify((passed.prediction - target).square())
+    assert batch.keep is not None and batch.keep.shape == (5, 4)
+    expected = torch.stack([error[i, batch.keep[i]].mean() for i in range(5)])
+    torch.testing.assert_close(objective_({"images": batch}, 0.0)["denoising"], expected)
+
+
+def test_masked_reconstruction_is_the_mean_over_hidden_patches() -> None:
+    objective_ = objective(Denoising(), Masked(keep=0.5))
+    (stream,) = objective_.streams(0.0)
+    batch = source().batch(stream, 0, 3)
+    passed = objective_._pass(batch, stream.layers)
+    term, backbone = objective_.terms["masked"], objective_.denoiser.backbone
+    patches = backbone.patchify(passed.x_t)
+    centred = patches - patches.mean(-1, keepdim=True)
+    target = centred / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    error = (term.head(passed.features["block-4"]) - target).square().mean(-1)
+    assert batch.keep is not None
+    hidden = [sorted(set(range(16)) - set(row)) for row in batch.keep.tolist()]
+    expected = torch.stack([error[i, rows].mean() for i, rows in enumerate(hidden)])
+    torch.testing.assert_close(term({"images": passed}), expected)
+
+
+def test_patches_are_normalised_to_mean_0_and_variance_1() -> None:
+    patches = normalised_patches(torch.randn(2, 3, 48, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(patches.mean(-1), torch.zeros(2, 3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(patches.var(-1), torch.ones(2, 3), atol=1e-4, rtol=0)
+
+
+def test_masking_ends_for_the_last_stretch() -> None:
+    objective_ = objective(Denoising(), Masked(keep=0.5, unmask_share=0.1))
+    keeps = [objective_.streams(p)[0].keep for p in (0.0, 0.89, 0.9, 1.0)]
+    assert keeps == [0.5, 0.5, 1.0, 1.0]
+    batch = source().batch(objective_.streams(0.95)[0], 0, 4)
+    assert objective_({"images": batch}, 0.95).keys() == {"denoising"}
+
+
+def test_views_are_noised_at_low_noise_and_at_times_of_their_own() -> None:
+    """log-SNR of the views ≥ 1; a view's time says nothing of its partner's (|r| < 3/√n)."""
+    objective_ = objective(Denoising(), Contrastive(comparison_batch=4, min_log_snr=1.0))
+    views = next(s for s in objective_.streams(0.0) if s.name == "views")
+    t = source().batch(views, 0, 2000).t.reshape(-1, 2)
+    assert SCHEDULES["cosine"].log_snr(t).min() >= 1 - 1e-4
+    correlation = torch.corrcoef(t.T)[0, 1]
+    assert abs(float(correlation)) < 3 / 2000**0.5
+
+
+def test_t_alone_cannot_solve_the_contrastive_term() -> None:
+    """Features that are functions of t alone do no better than chance, log(2n − 1) at least.
+
+    With one time shared by both views the same features would solve it (loss near 0).
+    """
+    objective_ = objective(Denoising(), Contrastive(comparison_batch=64, temperature=0.1))
+    views = next(s for s in objective_.streams(0.0) if s.name == "views")
+    t = source().batch(views, 0, 1024).t
+    angles = torch.pi * t / views.latest
+    only_t = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    shared = only_t[::2].repeat_interleave(2, 0)
+    chance = math.log(127)
+    assert nt_xent(only_t, 64, 0.01).mean() > chance
+    assert nt_xent(shared, 64, 1e-4).mean() < 0.5 * chance
+
+
+def test_streams_of_one_name_are_joined_or_refused() -> None:
+    one = Stream("images", layers=("a",), keep=0.5)
+    joined = one.join(Stream("images", layers=("b",), together=4))
+    assert joined == Stream("images", layers=("a", "b"), keep=0.5, together=4)
+    with pytest.raises(ValueError, match="different streams named 'images'"):
+        one.join(Stream("images", policy="crop"))
+
+
+def test_gradients_reach_the_network_from_every_term() -> None:
+    objective_ = objective(Denoising(), Contrastive(comparison_batch=4))
+    batches = {s.name: source().batch(s, 0, 8) for s in objective_.streams(0.0)}
+    for name, losses in objective_(batches, 0.0).items():
+        objective_.zero_grad()
+        losses.mean().backward(retain_graph=True)
+        gradient = objective_.denoiser.backbone.embed.weight.grad
+        assert gradient is not None and gradient.abs().sum() > 0, name
+
+
+def test_a_batch_is_a_function_of_seed_and_position() -> None:
+    stream = Stream("images", keep=0.5)
+    whole, part = source().batch(stream, 0, 12), source().batch(stream, 5, 3)
+    for name in ("images", "noise", "t", "keep"):
+        assert torch.equal(getattr(whole, name)[5:8], getattr(part, name))
+    assert not torch.equal(source(1).batch(stream, 0, 12).noise, whole.noise)
+
+
+def test_an_epoch_shows_every_image_once() -> None:
+    indices = source().indices(Stream("images"), 0, 80)
+    assert sorted(indices[:40]) == sorted(indices[40:]) == list(range(40))
+    assert indices[:40] != indices[40:]
+
+
+def test_times_are_spread_evenly() -> None:
+    """Of 200 times in [0, 1] each tenth holds 20 ± 1: far more even than chance (± 4)."""
+    t = source().batch(Stream("images"), 1000, 200).t
+    counts = torch.histc(t, bins=10, min=0, max=1)
+    assert (counts - 20).abs().max() <= 1
+
+
+def test_batch_holds_x0_in_minus_one_to_one() -> None:
+    pixels = np.array([[[[0], [255]], [[51], [204]]]], dtype=np.uint8)
+    batch: Batch = Source(pixels, 0, 1, "cpu").batch(Stream("images"), 0, 1)
+    expected = torch.tensor([[[[-1.0, 1.0], [-0.6, 0.6]]]])
+    torch.testing.assert_close(batch.images, expected)
