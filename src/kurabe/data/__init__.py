@@ -1,9 +1,9 @@
 """Images in: known sets, folders, zip and Parquet files → `ImageSet`; splits; views."""
 
 from kurabe.data.images import ImageSet
-from kurabe.data.loading import load
+from kurabe.data.loading import check, load
 from kurabe.data.named import available
 from kurabe.data.report import Report
 from kurabe.data.splits import Split, split
 
-__all__ = ["ImageSet", "Report", "Split", "available", "load", "split"]
+__all__ = ["ImageSet", "Report", "Split", "available", "check", "load", "split"]

@@ -4,6 +4,7 @@ A key names the content and everything done to it, so an entry never goes stale;
 written whole or not at all, so several processes may write the same entry. No mathematics.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from kurabe.data.images import ImageSet
+from kurabe.data.report import Report
 from kurabe.files import cache_dir, write_bytes_atomic
 
-FORMAT = 1
+FORMAT = 2
 
 
 def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:
@@ -31,15 +33,18 @@ def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:
     if stored is not None:
         return stored
     images = make()
-    try:
+    with contextlib.suppress(OSError):
         write_bytes_atomic(path, _to_bytes(images))
-    except OSError:
-        pass
     return images
 
 
 def _to_bytes(images: ImageSet) -> bytes:
-    meta = {"name": images.name, "ids": images.ids, "label_names": images.label_names}
+    meta = {
+        "name": images.name,
+        "ids": images.ids,
+        "label_names": images.label_names,
+        "report": images.report and images.report.as_dict(),
+    }
     arrays = {"pixels": images.pixels, "groups": images.groups}
     if images.labels is not None:
         arrays["labels"] = images.labels
@@ -62,8 +67,9 @@ def _read(path: Path) -> ImageSet | None:
                 pixels=arrays["pixels"],
                 ids=tuple(meta["ids"]),
                 groups=arrays["groups"],
-                labels=arrays["labels"] if "labels" in arrays else None,
+                labels=arrays.get("labels", None),
                 label_names=tuple(meta["label_names"]),
+                report=meta["report"] and Report.from_dict(meta["report"]),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -169,9 +169,9 @@ class Address:
                 continue
             with tempfile.TemporaryDirectory(dir=kept) as folder:
                 part = Path(folder) / name
-                with urllib.request.urlopen(f"{self.url}/{name}", timeout=60) as remote:
-                    with part.open("wb") as local:
-                        shutil.copyfileobj(remote, local)
+                remote = urllib.request.urlopen(f"{self.url}/{name}", timeout=60)
+                with remote, part.open("wb") as local:
+                    shutil.copyfileobj(remote, local)
                 os.replace(part, kept / name)
         return kept
 

@@ -83,6 +83,10 @@ class ImageSet:
             raise UserError(f"A limit of {count} is smaller than each group in {self.name}.")
         return self.subset(np.flatnonzero(drawn))
 
+    def reported(self, report: Report | None) -> "ImageSet":
+        """The same images with a report."""
+        return replace(self, report=report)
+
     def as_float(self) -> NDArray[np.float32]:
         """The images as a network sees them: float32 (N, C, H, W) from −1 to 1."""
         channels_first = np.ascontiguousarray(self.pixels.transpose(0, 3, 1, 2))

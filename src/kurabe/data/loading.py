@@ -1,12 +1,23 @@
-"""`load`: images from a known name, a folder, a zip file or a Parquet file. No mathematics."""
+"""`load` and `check`: images from a known name, a folder, a zip file or a Parquet file.
 
+No mathematics.
+"""
+
+import difflib
 from dataclasses import replace
+from pathlib import Path
 
 from kurabe.data import named
+from kurabe.data.cache import cached
 from kurabe.data.fetch import Progress
 from kurabe.data.images import ImageSet
+from kurabe.data.preflight import read_images, report_of
+from kurabe.data.report import Report
 from kurabe.data.resize import recoloured, resized
+from kurabe.data.sources import fingerprint
 from kurabe.errors import UserError
+
+DEFAULT_SIZE = 32
 
 
 def load(
@@ -21,14 +32,43 @@ def load(
 ) -> ImageSet:
     """The images of `source` as one set, from the cache where they were read before.
 
-    source: a name in `named.available()`, or a path. size: pixels per side; None is a known
-    set's own size. channels: 1 or 3; None keeps the set's own. limit: at most so many images,
-    drawn by `seed` in whole groups. labels: a labels.csv for a path.
+    source: a name in `named.available()`, or the path of a folder, .zip or .parquet file (a
+    folder that has a known set's name is meant by "./name"). size: pixels per side; None is a
+    known set's own size, 32 for a path. channels: 1 or 3; None keeps a known set's own, and is 1
+    for a path whose images are all grey. limit: at most so many images, drawn by `seed` in whole
+    groups. labels: a labels.csv for the images of a path.
+
+    Raises UserError where the source is not there or holds no image that can be read.
     """
     known = named.available().get(source)
-    if known is None:
-        raise UserError(f"{source} is neither a path nor a known set.")
-    images = named.get(source, size, progress)
-    pixels = resized(images.pixels, size or known.size)
+    if known is not None:
+        if labels is not None:
+            raise UserError(f"{source} brings its own labels; leave {labels} out.")
+        images = named.get(source, size, progress)
+        pixels = resized(images.pixels, size or known.size)
+    else:
+        images = _from_path(source, size or DEFAULT_SIZE, labels)
+        pixels = images.pixels
     images = replace(images, pixels=recoloured(pixels, channels or images.channels))
     return images if limit is None else images.limited(limit, seed)
+
+
+def check(source: str, labels: str | None = None) -> Report:
+    """What of a source is kept and dropped and why, duplicates, sizes, modes, labels.
+
+    Raises UserError as `load` does.
+    """
+    images = load(source, labels=labels)
+    return images.report or report_of(images)
+
+
+def _from_path(source: str, size: int, labels: str | None) -> ImageSet:
+    path = Path(source).expanduser()
+    if not path.exists():
+        alike = difflib.get_close_matches(source, named.available(), 1)
+        hint = f"Did you mean {alike[0]}?" if alike else "kurabe data list shows the known sets."
+        raise UserError(f"{source} does not exist. {hint}")
+    key = {"path": str(path.resolve()), "content": fingerprint(path), "size": size}
+    if labels is not None:
+        key |= {"labels": fingerprint(Path(labels))}
+    return cached(key, lambda: read_images(path, size, labels and Path(labels)))

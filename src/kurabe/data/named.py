@@ -4,7 +4,7 @@ No mathematics.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kurabe.data import emoji
 from kurabe.data.arrays import read_idx, read_pickled_array
 from kurabe.data.cache import cached
+from kurabe.data.duplicates import near_duplicates
 from kurabe.data.fetch import Address, Folder, Installed, Progress, Source, apt, pip
 from kurabe.data.images import ImageSet, concatenate
 
@@ -50,7 +51,11 @@ ANIMAL_LABELS = (
 @dataclass(frozen=True)
 class Named:
     """A known set: `make(size, progress)` gives it at `size` pixels where it is drawn (drawn_at
-    is the least size it is drawn at), else at the size it has."""
+    is the least size it is drawn at), else at the size it has.
+
+    near: join near-duplicates into groups. Not for emoji-base, which is only trained on, nor
+    for Fashion-MNIST, whose plain outlines would chain 2,636 different clothes together.
+    """
 
     about: str
     licence: str
@@ -58,6 +63,7 @@ class Named:
     channels: int
     make: Callable[[int, Progress | None], ImageSet]
     drawn_at: int | None = None
+    near: bool = True
 
 
 def digits(_: int, progress: Progress | None) -> ImageSet:
@@ -97,8 +103,15 @@ def get(name: str, size: int | None = None, progress: Progress | None = None) ->
     than `size` pixels. KeyError for a name that is not in `available()`."""
     known = _KNOWN[name]
     made_at = known.size if known.drawn_at is None else max(known.drawn_at, size or 0)
-    key = {"named": name, "size": made_at, "version": VERSION}
-    return cached(key, lambda: known.make(made_at, progress))
+    key = {"named": name, "size": made_at, "version": VERSION, "near": known.near}
+
+    def make() -> ImageSet:
+        images = known.make(made_at, progress)
+        if not known.near:
+            return images
+        return replace(images, groups=near_duplicates(images.pixels, images.groups))
+
+    return cached(key, make)
 
 
 def available() -> dict[str, Named]:
@@ -130,7 +143,7 @@ def _ungrouped(
 VERSION = 1
 _KNOWN = {
     "digits": Named("hand-written digits of scikit-learn", "BSD", 8, 1, digits),
-    "fashion-mnist": Named("clothes, ten kinds", "MIT", 28, 1, fashion_mnist),
+    "fashion-mnist": Named("clothes, ten kinds", "MIT", 28, 1, fashion_mnist, near=False),
     "animal-mnist": Named("silhouettes of ten animals", "MIT", 28, 1, animal_mnist),
     "openmoji": _vendor(
         emoji.OPENMOJI, True, "outlined drawings of the emoji that no base here has seen"
@@ -138,7 +151,7 @@ _KNOWN = {
     "openmoji-all": _vendor(emoji.OPENMOJI, None, "all outlined drawings of emoji"),
     "emoji-base": Named(
         "five vendors' emoji without those kept for targets: what emoji-32 was trained on",
-        "Apache-2.0, MIT, CC-BY-4.0", 32, 3, emoji_base, drawn_at=emoji.RASTER,
+        "Apache-2.0, MIT, CC-BY-4.0", 32, 3, emoji_base, drawn_at=emoji.RASTER, near=False,
     ),
     "emoji-fluent3d-target": _vendor(
         emoji.FLUENT_3D, True, "three-dimensional drawings of the emoji that no base here has seen"

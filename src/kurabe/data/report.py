@@ -37,6 +37,15 @@ class Report:
         values["sizes"] = {f"{w}x{h}": n for (w, h), n in self.sizes.items()}
         return values
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Report":
+        """The report that `as_dict` gave, also after a trip through JSON."""
+        pairs = {key: tuple(map(tuple, values[key])) for key in ("dropped", "duplicates")}
+        alike = tuple(map(tuple, values["near_duplicates"]))
+        sizes = {tuple(map(int, key.split("x"))): n for key, n in values["sizes"].items()}
+        rest = {"near_duplicates": alike, "sizes": sizes, "notes": tuple(values["notes"])}
+        return cls(**{**values, **pairs, **rest})
+
     def lines(self, show: int = 10) -> list[str]:
         """Text for a terminal; at most `show` files are named in each list."""
         lines = [f"{self.source}: {self.kept} of {self.found} images kept"]

@@ -1,0 +1,205 @@
+"""Where a user's images lie: the files of a folder, of a zip file, the rows of a Parquet file.
+
+Files of an archive are read into memory and never written under their own names. Order is by
+name, so the same files always give the same set. No mathematics.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kurabe.data.decoding import ENDINGS, UnreadableError
+from kurabe.errors import UserError
+
+LARGEST = 1 << 30
+LABELS = "labels.csv"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate: its name in the source, how to read its bytes, its label if the source
+    itself (a Parquet column) gives one. `read` raises UnreadableError or OSError."""
+
+    name: str
+    read: Callable[[], bytes]
+    label: str | None = None
+
+
+@dataclass
+class Listing:
+    """What a source holds; `entries` may be walked once."""
+
+    entries: Iterable[Entry]
+    ignored: int = 0
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Listing]:
+    """The listing of a folder, .zip or .parquet file, with a labels.csv at its top read.
+
+    Raises UserError for what does not exist, cannot be read or is of another kind.
+    """
+    try:
+        if path.is_dir():
+            yield _folder(path)
+        elif not path.exists():
+            raise UserError(f"{path} does not exist, and no known set has that name.")
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield _zip(archive)
+        elif path.suffix == ".parquet":
+            yield _parquet(path)
+        else:
+            raise UserError(f"{path} is neither a folder nor a readable .zip or .parquet file.")
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} is a damaged zip file: {error}.") from None
+    except PermissionError as error:
+        raise UserError(f"{error.filename or path} may not be read: {error.strerror}.") from None
+
+
+def fingerprint(path: Path) -> str:
+    """Hex digits that change when a file of the source does: names, sizes, times of change."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(Path(top) / name for top, _, names in os.walk(path) for name in names)
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError:
+            continue
+        digest.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_mode}\0".encode())
+    return digest.hexdigest()
+
+
+def read_labels(text: str, source: str) -> dict[str, str]:
+    """The rows of a labels.csv: file,label with or without a heading. UserError where it has
+    no two columns or names a file twice."""
+    labels = dict[str, str]()
+    for number, row in enumerate(csv.reader(text.lstrip("\ufeff").splitlines()), 1):
+        if not row or (number == 1 and row[-1].strip().lower() in {"label", "class", "category"}):
+            continue
+        if len(row) < 2:
+            raise UserError(f'{source}, line {number}: expected "file,label", found "{row[0]}".')
+        name = PurePosixPath(row[0].strip().replace("\\", "/")).as_posix()
+        if labels.setdefault(name, row[1].strip()) != row[1].strip():
+            raise UserError(f"{source}, line {number}: {name} has two labels.")
+    return labels
+
+
+def _folder(path: Path) -> Listing:
+    listing, names = Listing([]), list[str]()
+
+    def unreadable(error: OSError) -> None:
+        where = Path(error.filename)
+        if where == path:
+            raise UserError(f"{path} may not be read: {error.strerror}.")
+        listing.dropped.append((f"{where.relative_to(path).as_posix()}/", "may not be read"))
+
+    for top, folders, files in os.walk(path, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = Path(top).relative_to(path)
+        names += [(inside / name).as_posix() for name in files]
+    _choose(listing, names, lambda name: Entry(name, lambda: _read_file(path / name)))
+    if (path / LABELS).is_file():
+        listing.labels = read_labels((path / LABELS).read_text(), str(path / LABELS))
+    return listing
+
+
+def _read_file(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise UnreadableError(f"is larger than {LARGEST >> 20} MB")
+    return path.read_bytes()
+
+
+def _zip(archive: zipfile.ZipFile) -> Listing:
+    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    listing = Listing([])
+
+    def read(name: str) -> bytes:
+        info = members[name]
+        if info.file_size > LARGEST:
+            raise UnreadableError(f"unpacks to more than {LARGEST >> 20} MB")
+        try:
+            return archive.read(info)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+            raise UnreadableError(f"cannot be unpacked ({error})") from None
+
+    outside = [name for name in members if _points_outside(name)]
+    listing.dropped += [(name, "has a name that points outside the archive") for name in outside]
+    inside = [name for name in members if name not in set(outside)]
+    _choose(listing, inside, lambda name: Entry(name, lambda: read(name)))
+    if LABELS in members:
+        listing.labels = read_labels(read(LABELS).decode(), LABELS)
+    return listing
+
+
+def _points_outside(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+
+
+def _choose(listing: Listing, names: list[str], entry: Callable[[str], Entry]) -> None:
+    """Keep what has an image's ending; hidden files and macOS's own are not even counted."""
+    seen = [name for name in names if not _hidden(PurePosixPath(name))]
+    images = sorted(name for name in seen if PurePosixPath(name).suffix.lower() in ENDINGS)
+    listing.ignored = len(seen) - len(images) - (LABELS in seen)
+    listing.entries = [entry(name) for name in images]
+
+
+def _hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _parquet(path: Path) -> Listing:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {error}.") from None
+    image = next((f.name for f in file.schema_arrow if _holds_bytes(f.type)), None)
+    if image is None:
+        raise UserError(f"{path} has no column of image bytes.")
+    label = next((n for n in ("label", "labels", "class") if n in file.schema_arrow.names), None)
+    names = _class_names(file.schema_arrow.metadata, label)
+
+    def entries() -> Iterator[Entry]:
+        row = 0
+        columns = [image] if label is None else [image, label]
+        for batch in file.iter_batches(256, columns=columns):
+            for record in batch.to_pylist():
+                cell, value = record[image], record.get(label)
+                content = cell.get("bytes") if isinstance(cell, dict) else cell
+                text = None if value is None else names.get(value, str(value))
+                yield Entry(f"row-{row:06d}", lambda content=content: content or b"", text)
+                row += 1
+
+    return Listing(entries())
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> dict[Any, str]:
+    """The names of whole-number labels where the `datasets` library left them in the file."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return dict(enumerate(features[label]["names"]))
+    except (KeyError, TypeError, ValueError):
+        return {}
