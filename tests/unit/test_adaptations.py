@@ -92,3 +92,22 @@ def test_a_state_of_another_network_is_refused(network: PatchTransformer) -> Non
 def test_untouched_trains_nothing(network: PatchTransformer) -> None:
     adaptation = attach(network, Untouched())
     assert adaptation.parameters == [] and adaptation.state() == {}
+
+
+def test_the_merged_product_has_the_gradients_of_peft_s_own_layer(
+    network: PatchTransformer,
+) -> None:
+    """PEFT computes W x + s B (A x) with autograd; outputs and gradients agree to 1e-5."""
+    from peft.tuners.lora.layer import Linear as PeftLinear
+
+    adaptation = attach(network, LowRank(rank=4, alpha=8))
+    change(adaptation)
+    layer = network.blocks[1].mlp_in
+    x = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(7), requires_grad=True)
+    seen = []
+    for forward in (type(layer).forward, PeftLinear.forward):
+        out = forward(layer, x)
+        wanted = (x, layer.lora_A["default"].weight, layer.lora_B["default"].weight)
+        seen.append((out, *torch.autograd.grad(out.square().sum(), wanted)))
+    for ours, theirs in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

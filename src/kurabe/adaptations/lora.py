@@ -1,23 +1,35 @@
-"""Low-rank updates through PEFT: W + (alpha / rank) · B A, W frozen.
+"""Low-rank updates: W + (alpha / rank) · B A with W frozen, in PEFT's own layers and names.
 
 Hu et al. (2022), "LoRA: Low-rank adaptation of large language models", eq. 3. B starts at zero,
 so the adapted network is the base until the first update, bit for bit.
+
+PEFT computes W x + s B (A x), two more products in each direction over every token; on small
+networks that eats what the missing gradients of W save. `MergedLinear` forms W + s B A once a
+pass, which no token pays for, and its backward pass is written out:
+
+    dx = dy (W + s B A)      dB = s dyᵀ (x Aᵀ)      dA = s (dy B)ᵀ x
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
 from kurabe.adaptations.base import Adaptation
 from kurabe.methods.choices import LowRank
 
+_ADAPTER = "default"
+
 
 class LoRA(Adaptation):
-    """PEFT's LoRA on linear layers of the network's blocks."""
+    """LoRA on linear layers of the network's blocks."""
 
     def __init__(self, network: nn.Module, choice: LowRank) -> None:
         super().__init__(network)
@@ -28,7 +40,8 @@ class LoRA(Adaptation):
             target_modules=_targets(network, choice),
             bias="none",
         )
-        inject_adapter_in_model(config, network)
+        config._register_custom_module({nn.Linear: MergedLinear})
+        inject_adapter_in_model(config, network, _ADAPTER)
 
     @property
     def layers(self) -> list[LoraLayer]:
@@ -54,6 +67,41 @@ class LoRA(Adaptation):
                 layer.merge()
                 parent, _, child = name.rpartition(".")
                 setattr(self.network.get_submodule(parent), child, layer.get_base_layer())
+
+
+class MergedLinear(PeftLinear):
+    """PEFT's LoRA layer, computed with the sum of both weights."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        base = self.get_base_layer()
+        if self.disable_adapters or self.merged:
+            return base(x)
+        a, b = self.lora_A[_ADAPTER].weight, self.lora_B[_ADAPTER].weight
+        return _LowRankProduct.apply(x, base.weight, base.bias, a, b, self.scaling[_ADAPTER])
+
+
+class _LowRankProduct(torch.autograd.Function):
+    """x (..., in), W (out, in), bias (out,), A (rank, in), B (out, rank) → x (W + s B A)ᵀ + bias."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda")
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        merged = torch.addmm(weight, b, a, alpha=scale)
+        ctx.save_for_backward(x, merged, a, b)
+        ctx.scale = scale
+        return F.linear(x, merged, bias)
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cuda")
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, merged, a, b = ctx.saved_tensors
+        dx = dy @ merged if ctx.needs_input_grad[0] else None
+        rows, gradient = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+        db = ctx.scale * (gradient.T @ (rows @ a.T))
+        da = ctx.scale * ((gradient @ b).T @ rows)
+        return dx, None, None, da, db, None
 
 
 def _targets(network: nn.Module, choice: LowRank) -> list[str]:

@@ -20,6 +20,9 @@ from kurabe.files import write_bytes_atomic
 from kurabe.training.ema import EMA
 from kurabe.training.model import read_tensors
 
+# What AdamW keeps for each parameter.
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
 
 @dataclass
 class Progress:
@@ -72,8 +75,10 @@ class Training:
     def _take(self, stored: Mapping[str, Tensor]) -> None:
         for name, parameter in self.named.items():
             parameter.copy_(stored[f"weight/{name}"])
-            state = self.optimiser.state[parameter]
-            for key in ("step", "exp_avg", "exp_avg_sq"):
+            # A parameter that no pass has used yet has no moments: the mask token, say.
+            keys = [k for k in _MOMENTS if f"optimiser.{k}/{name}" in stored]
+            state = self.optimiser.state[parameter] if keys else {}
+            for key in keys:
                 value = stored[f"optimiser.{key}/{name}"]
                 like = parameter if value.dim() else value.to(parameter.device)
                 state[key] = torch.empty_like(like).copy_(value)
