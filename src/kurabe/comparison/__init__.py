@@ -9,11 +9,12 @@ from collections.abc import Callable
 from kurabe.comparison.build import compare, study_table
 from kurabe.comparison.drawings.flat import draw_csv, draw_markdown
 from kurabe.comparison.drawings.latex import draw_bibtex, draw_latex
+from kurabe.comparison.drawings.page import draw_html
 from kurabe.comparison.drawings.terminal import Screen, draw_terminal, screen_of
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.table import Table
 
-# What `kurabe compare --format` knows; each makes a text of a table.
+# Each makes a text of a table; draw_html also takes the folder that sample grids lie in.
 FORMATS: dict[str, Callable[[Table], str]] = {
     "table": draw_terminal,
     "json": Table.to_json,
@@ -21,6 +22,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "markdown": draw_markdown,
     "latex": draw_latex,
     "bibtex": draw_bibtex,
+    "html": draw_html,
 }
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "compare",
     "draw_bibtex",
     "draw_csv",
+    "draw_html",
     "draw_latex",
     "draw_markdown",
     "draw_terminal",

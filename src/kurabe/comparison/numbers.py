@@ -24,10 +24,11 @@ def decimals_for(values: Iterable[float]) -> int:
 
 
 def spread(mean: float, low: float | None, high: float | None, decimals: int) -> str:
-    """A mean with half its interval: .021 ± .004; the mean alone where there is no interval."""
-    if low is None or high is None or low == high:
+    """A mean with half its interval: .021 ± .004; the mean alone where that half is not seen."""
+    half = 0.0 if low is None or high is None else (high - low) / 2
+    if round(half, decimals) == 0:
         return number(mean, decimals)
-    return f"{number(mean, decimals)} ± {number((high - low) / 2, decimals)}"
+    return f"{number(mean, decimals)} ± {number(half, decimals)}"
 
 
 def rounded_up(value: float, decimals: int) -> str:

@@ -14,7 +14,7 @@ from kurabe.comparison.numbers import number, rounded_up
 from kurabe.comparison.results import StudyResults
 from kurabe.comparison.table import Cell, Column, Mark, Pair, Row, Sentence
 from kurabe.comparison.verdicts import FEWEST_BLOCKS, LEVEL, Blocks, paired
-from kurabe.comparison.words import joined, word
+from kurabe.comparison.words import in_sentence, joined, word
 
 # The first of these that a study has answers the question.
 _IMAGES = ("kid", "held-out-loss")
@@ -58,7 +58,7 @@ def sentences(
     equal = [column.id for column in columns if column.budget_factor == 1]
     for key, metrics in (("images", _IMAGES), ("features", _FEATURES)):
         row = next((by_key[metric] for metric in metrics if metric in by_key), None)
-        standing = row and _standing(row, columns, equal)
+        standing = row and _standing(row, columns, equal, lang)
         if standing:
             found.append(_ranking(key, standing, results, lang))
     if copies := _copies(results, columns, shown, lang):
@@ -69,7 +69,9 @@ def sentences(
     return tuple(found)
 
 
-def _standing(row: Row, columns: Sequence[Column], among: Sequence[str]) -> _Standing | None:
+def _standing(
+    row: Row, columns: Sequence[Column], among: Sequence[str], lang: str
+) -> _Standing | None:
     cells = dict(zip((column.id for column in columns), row.cells, strict=True))
     means = {key: found.mean for key in among if (found := cells[key].estimate)}
     if len(means) < 2:
@@ -79,7 +81,7 @@ def _standing(row: Row, columns: Sequence[Column], among: Sequence[str]) -> _Sta
         row,
         cells,
         {frozenset((pair.first, pair.second)): pair for pair in row.pairs},
-        {column.id: column.name for column in columns},
+        {column.id: in_sentence(column.name, lang) for column in columns},
         order,
     )
 
@@ -178,7 +180,7 @@ def _copies(
     """
     metric = METRICS["near-copies"]
     values = results.values(metric.id)
-    trained = {column.id: column.name for column in columns if column.trained}
+    trained = {c.id: in_sentence(c.name, lang) for c in columns if c.trained}
     sources = {column.id: column.source for column in shown if column.id in trained}
     shares = {key: values.get(source or "", {}) for key, source in sources.items()}
     real = {key: _held_out(results, source) for key, source in sources.items()}
@@ -230,7 +232,7 @@ def _larger_budgets(row: Row, columns: Sequence[Column], lang: str) -> Sentence 
         (column for column in columns if column.budget_factor > 1),
         key=lambda column: column.budget_factor,
     )
-    standing = _standing(row, columns, trained)
+    standing = _standing(row, columns, trained, lang)
     larger = [column for column in larger if standing and standing.cells[column.id].estimate]
     if standing is None or not larger:
         return None
@@ -245,7 +247,9 @@ def _larger_budgets(row: Row, columns: Sequence[Column], lang: str) -> Sentence 
     return Sentence(
         key="budget",
         label=word("question.budget", lang),
-        text=word(key, lang, name=column.name, leader=standing.names[standing.leader]),
+        text=word(
+            key, lang, name=in_sentence(column.name, lang), leader=standing.names[standing.leader]
+        ),
         mark=mark,
         detail=word(
             "against",
@@ -253,7 +257,7 @@ def _larger_budgets(row: Row, columns: Sequence[Column], lang: str) -> Sentence 
             metric=row.label,
             first=leader.text,
             second=standing.cells[column.id].text,
-            name=column.name,
+            name=in_sentence(column.name, lang),
         ),
     )
 

@@ -105,7 +105,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "pair.few": ("3 ブロック未満では判定しません", "No verdict with fewer than 3 blocks"),
     "pair.exact": ("ばらつきのない値どうしの比較", "values without spread, compared as they are"),
-    "seeds": ("乱数シード（n = {n}）", "Seeds (n = {n})"),
+    "seeds": ("n = {n}", "n = {n}"),
     "runs.failed": ("{n} 件失敗", "{n} failed"),
     "added": (
         "ブロック {blocks} は結果を見た後に追加されました。",
@@ -124,8 +124,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "reference.encoder": ("学習済みエンコーダ", "the pretrained encoder"),
     "question": ("{given}で何が得られたか", "What came of {given}?"),
     "given.limit": ("{n} 枚の画像", "{n} images"),
-    "given.seconds": ("1 実行 {n} 秒の学習", "{n} s of training a run"),
-    "given.images": ("1 実行 {n} 枚の学習", "{n} images seen a run"),
+    "given.seconds": ("実行ごとに {n} 秒の学習", "{n} s of training a run"),
+    "given.images": ("実行ごとに {n} 枚の学習", "{n} images seen a run"),
     "question.images": ("画像", "images"),
     "question.features": ("特徴", "features"),
     "question.copies": ("複製", "copies"),
@@ -183,6 +183,18 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{name}でも{leader}に届かない",
         "even {name} stays behind {leader}",
     ),
+    "only": ("異なる行だけ表示", "Only differing rows"),
+    "theme": ("表示", "Theme"),
+    "theme.auto": ("自動", "auto"),
+    "theme.light": ("ライト", "light"),
+    "theme.dark": ("ダーク", "dark"),
+    "language": ("言語", "Language"),
+    "plot.legend": (
+        "点は1つの実行、縦線は平均、帯は 95% 信頼区間、破線は参照値です。"
+        "白抜きの点は後から追加されたブロックです。",
+        "A dot is one run, the upright line the mean, the band its 95% confidence interval, "
+        "broken lines the references. Hollow dots are blocks added later.",
+    ),
     "dataset": ("Kurabeデータセット ↗", "Kurabe data set ↗"),
     "shown-with": ("{study} の結果", "Results of {study}"),
 }
@@ -197,6 +209,12 @@ def word(key: str, lang: str, **values: object) -> str:
 def has_word(key: str) -> bool:
     """Whether there are words of that key."""
     return key in _WORDS
+
+
+def in_sentence(name: str, lang: str) -> str:
+    """A name as it stands inside a sentence: an English one begins small, unless it is a DDPM."""
+    first, rest = name[:1], name.split(" ")[0][1:]
+    return first.lower() + name[1:] if lang == "en" and rest.islower() else name
 
 
 def joined(names: list[str], lang: str) -> str:

@@ -87,7 +87,8 @@ def draw_terminal(
             heading = title
             lines += ["", screen.bold(screen.say(title))]
         cells = [_cell(cell) for cell in row.cells]
-        lines += layout.lines(row.label + ARROWS[row.better], cells, row.mark or "")
+        label = row.label + ARROWS[row.better].replace(" ", "\u00a0")
+        lines += layout.lines(label, cells, row.mark or "")
         if row.references:
             text = " · ".join(f"{ref.label} {ref.text}" for ref in row.references)
             lines += layout.notes(text)

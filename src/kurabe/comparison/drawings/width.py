@@ -23,6 +23,7 @@ _STAND_INS = {
     "↓": ("(-)",),
     "±": ("+-",),
     "×": ("x",),
+    "\u00a0": (" ",),
     "·": ("・", "-"),
     "…": ("...",),
     "≤": ("≦", "<="),
@@ -108,7 +109,8 @@ def _fitting(piece: str, columns: int, ambiguous: int) -> int:
 def _pieces(text: str) -> list[str]:
     """What may not be broken: Latin words with the space behind, single wide characters."""
     pieces: list[str] = []
-    for piece in re.findall(r"[^\s\u2E80-\uFFEF]+\s*|[\u2E80-\uFFEF]\s*|\s+", text):
+    # A no-break space is part of a word.
+    for piece in re.findall(r"[^ \n\u2E80-\uFFEF]+[ \n]*|[\u2E80-\uFFEF][ \n]*|[ \n]+", text):
         stays = pieces and (piece[0] in _NO_LINE_START or pieces[-1].rstrip()[-1:] in _NO_LINE_END)
         if stays and not pieces[-1][-1:].isspace():
             pieces[-1] += piece

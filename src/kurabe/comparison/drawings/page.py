@@ -1,0 +1,267 @@
+"""The table as one self-contained HTML file: no script, no other file, nothing from elsewhere.
+
+Every text passes Jinja's escaping. The style sheet is admitted by its digest alone, so nothing
+that slips into a text could style or load anything.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from kurabe.comparison.drawings.flat import ARROWS
+from kurabe.comparison.drawings.plot import HEIGHT, WIDTH, Dots, dots_of
+from kurabe.comparison.numbers import number, rounded_up
+from kurabe.comparison.table import GROUPS, Cell, Column, Grid, Group, Pair, Row, Table
+from kurabe.comparison.verdicts import FEWEST_BLOCKS, MOST_BLOCKS
+from kurabe.comparison.words import word
+from kurabe.errors import UserError
+from kurabe.records.samples import read_grid
+
+# A tile of a grid is enlarged by a whole number, to at least this many pixels a side.
+_TILE = 64
+# Divides into rows of 2, 3, 4 or 6.
+_TILES = 12
+
+_MARK_NAMES = {"≠": "differs", "≈": "equal", "?": "unclear", None: "none"}
+
+
+@dataclass(frozen=True)
+class PairView:
+    """One pair's verdict in words."""
+
+    first: str
+    second: str
+    mark: str
+    verdict: str
+    details: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell with its dots, its difference from the baseline, and its tiles as data addresses."""
+
+    cell: Cell
+    dots: Dots | None = None
+    delta: str | None = None
+    delta_mark: str | None = None
+    delta_kind: str = "plain"
+    tiles: tuple[str, ...] = ()
+    nearest: tuple[str, ...] = ()
+    tile_width: int = 0
+    tile_height: int = 0
+
+
+@dataclass(frozen=True)
+class RowView:
+    """A row as the template shows it."""
+
+    row: Row
+    arrow: str
+    kind: str
+    meaning: str | None
+    cells: tuple[CellView, ...]
+    pairs: tuple[PairView, ...]
+
+
+@dataclass(frozen=True)
+class SectionView:
+    """Rows under one heading."""
+
+    heading: str
+    group: str
+    rows: tuple[RowView, ...]
+
+
+def draw_html(
+    table: Table,
+    root: Path | str | None = None,
+    groups: Sequence[Group] = GROUPS,
+    languages: Mapping[str, str] | None = None,
+) -> str:
+    """The whole page. root: the study's folder, from which sample grids are put into the page.
+
+    groups: which rows, in which order; languages: where the same page lies in other languages.
+    """
+    environment = page_environment()
+    style = environment.get_template("table.css").render()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        table=table,
+        word=word,
+        sections=sections_of(table, groups, None if root is None else Path(root)),
+        # The style sheet is ours and holds no text of a table.
+        style=Markup(style),
+        style_digest=digest,
+        languages={"ja": "日本語", "en": "English"},
+        addresses=dict(languages or {}),
+        marks=("≠", "≈", "?", "—"),
+        plot_width=WIDTH,
+        plot_height=HEIGHT,
+    )
+
+
+@lru_cache(maxsize=1)
+def page_environment() -> Environment:
+    """Templates that escape every value and fail on a name that is not there."""
+    return Environment(
+        loader=PackageLoader("kurabe.comparison", "templates"),
+        autoescape=lambda name: name is None or not name.endswith(".css"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def sections_of(
+    table: Table, groups: Sequence[Group], root: Path | None = None
+) -> tuple[SectionView, ...]:
+    """The table's rows under their headings, with everything that a template needs to show."""
+    names = {column.id: column.name for column in table.columns}
+    baseline = _baseline(table)
+    sections: list[SectionView] = []
+    for row in table.group(*groups):
+        key = f"section.{row.section}" if row.section else f"group.{row.group}"
+        heading = word(key, table.lang)
+        view = _row(row, names, table.columns, baseline, table.lang, root)
+        if sections and sections[-1].heading == heading:
+            rows = (*sections[-1].rows, view)
+            sections[-1] = SectionView(heading, row.group, rows)
+        else:
+            sections.append(SectionView(heading, row.group, (view,)))
+    return tuple(sections)
+
+
+def _baseline(table: Table) -> str | None:
+    ids = [column.id for column in table.columns]
+    return table.study.baseline if table.study and table.study.baseline in ids else None
+
+
+def _row(
+    row: Row,
+    names: Mapping[str, str],
+    columns: Sequence[Column],
+    baseline: str | None,
+    lang: str,
+    root: Path | None,
+) -> RowView:
+    dots = dots_of(row)
+    pairs = {(pair.first, pair.second): pair for pair in row.pairs}
+    cells: list[CellView] = []
+    for index, (column, cell) in enumerate(zip(columns, row.cells, strict=True)):
+        pair = pairs.get((baseline or "", column.id))
+        if cell.grid is not None and root is not None:
+            cells.append(_grid_cell(cell, cell.grid, root))
+        else:
+            cells.append(_cell(row, cell, dots[index], pair))
+    facts = row.group in ("facts", "how")
+    meaning = (
+        None if row.mark is None else word("mark.facts" if facts else f"mark.{row.mark}", lang)
+    )
+    return RowView(
+        row,
+        ARROWS[row.better].strip(),
+        _MARK_NAMES[row.mark],
+        meaning,
+        tuple(cells),
+        tuple(_pair(pair, row, names, lang) for pair in row.pairs) if row.mark else (),
+    )
+
+
+def _cell(row: Row, cell: Cell, dots: Dots | None, pair: Pair | None) -> CellView:
+    if pair is None or pair.difference is None or cell.estimate is None:
+        return CellView(cell, dots)
+    gap = pair.difference - 1 if pair.ratio else pair.difference
+    kind = "plain"
+    if pair.mark == "≠" and row.better is not None and gap:
+        kind = "better" if (gap > 0) == (row.better == "up") else "worse"
+    return CellView(cell, dots, difference_text(pair, row), pair.mark, kind)
+
+
+def difference_text(pair: Pair, row: Row) -> str:
+    """The difference with its sign, or the ratio: −.073, +.012, × 1.15."""
+    if pair.difference is None:
+        return ""
+    if pair.ratio:
+        return f"× {pair.difference:.2f}"
+    value = pair.difference / row.unit
+    return ("+" if value > 0 else "") + number(value, row.decimals)
+
+
+def _grid_cell(cell: Cell, grid: Grid, root: Path) -> CellView:
+    factor = max(1, -(-_TILE // max(grid.width, grid.height)))
+    return CellView(
+        cell,
+        tiles=_tiles(root / grid.file),
+        nearest=_tiles(root / grid.nearest) if grid.nearest else (),
+        tile_width=grid.width * factor,
+        tile_height=grid.height * factor,
+    )
+
+
+def _tiles(path: Path) -> tuple[str, ...]:
+    """The first tiles of a grid as data addresses; none where the file is gone."""
+    try:
+        tiles = read_grid(path).tiles[:_TILES]
+    except UserError:
+        return ()
+    found: list[str] = []
+    for tile in tiles:
+        buffer = io.BytesIO()
+        Image.fromarray(tile.squeeze()).save(buffer, "PNG", optimize=True)
+        found.append("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return tuple(found)
+
+
+def _pair(pair: Pair, row: Row, names: Mapping[str, str], lang: str) -> PairView:
+    verdict = word("mark.small" if pair.small else f"mark.{pair.mark}", lang) if pair.mark else "="
+    return PairView(
+        names[pair.first],
+        names[pair.second],
+        pair.mark or "=",
+        verdict,
+        tuple((word(key, lang) if key else "", text) for key, text in _details(pair, row, lang)),
+    )
+
+
+def _details(pair: Pair, row: Row, lang: str) -> list[tuple[str, str]]:
+    """Name and value of everything that a verdict rests on."""
+    if pair.family == "exact":
+        return [("", word("pair.exact", lang))]
+    if pair.blocks is None or pair.blocks < FEWEST_BLOCKS or pair.p is None:
+        return [("", word("pair.few", lang))]
+
+    def scaled(value: float | None) -> str:
+        if value is None:
+            return "—"
+        return f"× {value:.2f}" if pair.ratio else number(value / row.unit, row.decimals)
+
+    def gap(value: float | None) -> str:
+        if value is None or pair.ratio:
+            return scaled(value)
+        return rounded_up(value / row.unit, row.decimals)
+
+    details = [
+        ("pair.ratio" if pair.ratio else "pair.difference", difference_text(pair, row)),
+        ("interval", f"{scaled(pair.low)} … {scaled(pair.high)}"),
+        ("pair.p", "< .001" if pair.p < 0.001 else number(pair.p, 3)),
+        ("margin", gap(pair.margin)),
+        ("smallest-gap", gap(pair.smallest_gap)),
+    ]
+    if pair.mark == "?":
+        details.append(("", _settled(pair, gap(pair.gap), lang)))
+    return details
+
+
+def _settled(pair: Pair, gap: str, lang: str) -> str:
+    if pair.blocks_needed is None or pair.blocks is None:
+        return word("pair.never", lang, most=MOST_BLOCKS)
+    more = pair.blocks_needed - pair.blocks
+    return word("pair.settle.one" if more == 1 else "pair.settle", lang, more=more, gap=gap)

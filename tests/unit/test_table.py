@@ -1,0 +1,613 @@
+"""The one table: the seed's facts as literals, verdicts and answers of known numbers, drawings."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from made_study import COLUMNS, around, scans, study
+from PIL import Image
+from scipy import stats
+
+from kurabe.comparison import FORMATS, Screen, Table, compare, draw_html, draw_terminal, study_table
+from kurabe.comparison.drawings.latex import latex_text
+from kurabe.comparison.drawings.width import sayable, width, wrap
+from kurabe.comparison.metrics import METRICS
+from kurabe.comparison.numbers import decimals_for, number, rounded_up, spread
+from kurabe.errors import UserError
+from kurabe.methods import Method, catalogue, find
+
+SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
+HO = (
+    "Ho, J., Jain, A., & Abbeel, P. (2020). Denoising Diffusion Probabilistic Models. Advances in "
+    "Neural Information Processing Systems (NeurIPS), 33, 6840–6851."
+)
+
+
+@pytest.fixture(scope="module")
+def seed_ja():
+    return compare([find(slug) for slug in SEED], "ja")
+
+
+@pytest.fixture(scope="module")
+def seed_en():
+    return compare([find(slug) for slug in SEED], "en")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return scans(tmp_path_factory.mktemp("study") / "scans-study")
+
+
+def measured(path, metrics, **options):
+    return study_table(study(path / "s", metrics, **options), "en")
+
+
+# The seed's page.
+
+
+def test_the_seeds_rows_stand_in_the_seeds_order_with_its_marks(seed_ja):
+    facts = [(row.label, row.mark) for row in seed_ja.group("facts")]
+    assert facts == [
+        ("分野", None), ("系統", None), ("提唱年", "≠"), ("提唱者", "≠"), ("種類", "≠"),
+        ("原典", None), ("別名", None), ("関連", "≠"), ("概要", "≠"),
+    ]  # fmt: skip
+    keys = "field family proposed_year proposed_by kind source aliases related summary".split()
+    assert [row.key for row in seed_ja.group("facts")] == keys
+
+
+def test_the_seeds_introduction_and_headers(seed_ja):
+    assert seed_ja.title == "手法を比較"
+    assert seed_ja.introduction == (
+        "選択した手法を並べて確認できます。異なる行はハイライト表示されます。",
+    )
+    names = [column.name for column in seed_ja.columns]
+    assert names == ["拡散モデルを用いた転移学習", "自己教師あり拡散モデル"]
+
+
+def test_the_seeds_values_letter_by_letter(seed_en, seed_ja):
+    def said(key, table=seed_en):
+        return [cell.text for cell in table.row(key).cells]
+
+    assert said("field", seed_ja) == ["深層学習"] * 2
+    assert [cell.literal for cell in seed_ja.row("family").cells] == ["Machine learning"] * 2
+    assert said("family", seed_ja) == ["機械学習"] * 2
+    assert said("proposed_year") == ["2020–2023", "2020–2022"]
+    assert said("proposed_by") == [
+        "Ho et al. (DDPM); transfer application popularized by Rombach et al. (Stable Diffusion) "
+        "and Ruiz et al. (DreamBooth), 2020–2023",
+        "Ho, J. et al.; extended by Chen, T. et al. and subsequent self-supervised diffusion works",
+    ]
+    assert said("kind") == [
+        "Generative model with transfer learning",
+        "Generative model with self-supervised representation objective",
+    ]
+    assert said("source") == [HO, HO]
+    assert [cell.links[0].text for cell in seed_ja.row("source").cells] == ["link ↗"] * 2
+    assert said("aliases") == [
+        "diffusion model fine-tuning, pre-trained diffusion transfer, TL-DM, "
+        "domain-adapted diffusion model",
+        "SSDM, self-supervised score-based model, diffusion-based self-supervised learning, "
+        "denoising diffusion with self-supervised pretraining",
+    ]
+    assert seed_ja.row("related").values == (5, 2)
+    shared = set(find(SEED[0]).card.related) & set(find(SEED[1]).card.related)
+    assert said("related", seed_ja)[0] == f"5（共通 {len(shared)}）"
+
+
+def test_the_japanese_page_lists_the_seeds_aliases_first(seed_ja):
+    assert seed_ja.row("aliases").values[0][:3] == [
+        "diffusion model fine-tuning", "pre-trained diffusion transfer", "TL-DM",
+    ]  # fmt: skip
+
+
+def changed(slug, **fields):
+    method = find(slug)
+    card = {**method.card.model_dump(by_alias=True), **fields}
+    return Method.model_validate({**method.model_dump(by_alias=True), "card": card})
+
+
+def test_facts_are_compared_typed_not_as_strings():
+    method = find("ddpm")
+    related = tuple(reversed(method.card.related))
+    years = {**method.card.years.model_dump(), "note": {"ja": "別の説明", "en": "Another note"}}
+    assert len(related) > 1
+    same = changed("ddpm", related=related, years=years, aliases={"ja": ["x"], "en": ["y"]})
+    table = compare([method, same], "ja")
+    assert {row.key: row.mark for row in table.group("facts") if row.mark} == {}
+
+
+def test_one_column_or_none_has_no_marks_and_asks_for_more():
+    for methods in ([find("lora")], []):
+        table = compare(methods, "ja")
+        assert table.introduction[-1] == "もう1つ選ぶと比較できます"
+        assert {row.mark for row in table.rows} == {None}
+
+
+def test_a_method_that_does_not_run_says_so_and_marks_nothing():
+    table = compare([find("ddpm"), find("dit")], "en")
+    start = table.row("start")
+    assert (start.cells[1].text, start.cells[1].note) == ("—", "Does not run here")
+    assert start.mark is None
+    assert start.values[1] is None
+
+
+def test_every_pair_of_the_catalogue_can_be_compared_in_both_languages():
+    methods = list(catalogue().values())
+    for lang in ("ja", "en"):
+        table = compare(methods, lang)
+        assert len(table.columns) == len(methods)
+        assert all(len(row.cells) == len(row.values) == len(methods) for row in table.rows)
+
+
+# Measured rows.
+
+
+def test_a_cell_is_the_mean_and_half_of_students_interval(folder):
+    row = study_table(folder, "en").row("kid")
+    values = [block.value for block in row.cells[0].estimate.blocks]
+    low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    estimate = row.cells[0].estimate
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), rel=1e-12)
+    # Half of the interval at a standard deviation of .003 over 5: 2.776 · .003 / √5.
+    assert row.cells[0].text == ".021 ± .004"
+    assert row.values[0] == pytest.approx(0.021)
+    assert row.label == "KID (efficientnet-lite0)"
+    assert {ref.id: ref.text for ref in row.references} == {
+        "floor": ".001", "copier": ".012", "base": ".152",
+    }  # fmt: skip
+
+
+def test_pairs_with_the_baseline_stand_as_primary_with_its_side_first(folder):
+    pairs = study_table(folder, "en").row("kid").pairs
+    primary = {(pair.first, pair.second) for pair in pairs if pair.family == "primary"}
+    assert primary == {("scratch", c) for c in COLUMNS if c != "scratch"}
+    transfer = next(pair for pair in pairs if pair.second == "transfer" and pair.first == "scratch")
+    assert transfer.difference == pytest.approx(0.021 - 0.101)
+
+
+def test_a_pairs_verdict_does_not_change_with_the_columns_shown_but_a_rows_may(folder):
+    def pair(table):
+        first, second = "self-supervised-diffusion-model", "ddpm"
+        return next(p for p in table.row("kid").pairs if {p.first, p.second} == {first, second})
+
+    slugs = ["transfer-learning-with-diffusion-models", "self-supervised-diffusion-model", "ddpm"]
+    three = compare([find(slug) for slug in slugs], "en", folder)
+    two = compare([find(slug) for slug in slugs[1:]], "en", folder)
+    assert pair(three) == pair(two)
+    assert (three.row("kid").mark, two.row("kid").mark) == ("≠", "?")
+
+
+def test_a_method_without_runs_says_what_would_fill_its_cells(folder):
+    table = compare([find("ddpm"), find("lora")], "ja", folder)
+    cell = table.row("kid").cells[1]
+    assert (cell.text, cell.note) == ("—", "未測定")
+    assert cell.command == f"kurabe study {folder.path} --add lora"
+
+
+def test_failed_runs_are_counted_and_never_dropped_in_silence(tmp_path):
+    made = study(tmp_path / "s", {"kid": {c: around(0.1, 0.01, 1) for c in COLUMNS}})
+    made.run("transfer", 2).update(status="failed", error="the loss was not finite")
+    for block in range(1, 6):
+        made.run("untouched", block).update(status="failed")
+    row = study_table(made, "en").row("kid")
+    assert row.cells[0].estimate.failed == 1
+    assert row.cells[0].note == "1 failed"
+    assert len(row.cells[0].estimate.blocks) == 4
+    assert (row.cells[3].text, row.cells[3].note) == ("—", "Run failed")
+
+
+def test_blocks_beyond_the_plan_are_flagged(tmp_path):
+    table = measured(tmp_path, {"kid": {c: around(0.1, 0.01, 1) for c in COLUMNS}}, blocks=3)
+    assert [b.added for b in table.row("kid").cells[0].estimate.blocks] == [False] * 3 + [True] * 2
+    assert table.introduction[-1] == "Blocks 4 and 5 were added after a look at the results."
+
+
+def test_exact_values_carry_no_spread_and_say_so(folder):
+    row = study_table(folder, "en").row("total-parameters")
+    assert (row.mark, row.note) == (None, "no spread; compared exactly")
+    assert row.cells[0].text == "4.1"
+
+
+def test_times_are_ratios(folder):
+    pair = study_table(folder, "en").row("seconds").pairs[0]
+    assert pair.ratio
+    assert pair.margin == pytest.approx(1.1)
+    assert pair.difference == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_floors_standard_error_widens_the_margin_of_kid(tmp_path):
+    made = study(tmp_path / "s", {"kid": {c: around(0.1, 0.01, 1) for c in COLUMNS}})
+    for run in made.runs().values():
+        scores = run.scores()["scores"]
+        scores["metrics"]["kid"]["detail"] = {"floor_se": 0.02}
+        run.write_scores("scores", scores)
+    assert study_table(made, "en").row("kid").pairs[0].margin == pytest.approx(0.04)
+
+
+def test_scores_on_other_images_stay_out_of_the_table(tmp_path):
+    made = study(tmp_path / "s", {"kid": {c: around(0.1, 0.01, 1) for c in COLUMNS}})
+    before = study_table(made, "en")
+    made.run("transfer", 1).write_scores("on-else", {"metrics": {"recall": {"value": 0.5}}})
+    assert study_table(made, "en") == before
+
+
+def test_a_study_that_is_none_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"study\.toml is missing"):
+        study_table(study(tmp_path / "s", {}).__class__(tmp_path), "en")
+
+
+def test_every_metric_has_words_in_both_languages_and_a_margin_or_a_reason():
+    for metric in METRICS.values():
+        assert metric.label("ja")
+        assert metric.label("en")
+        margins = metric.margin + metric.relative + metric.floor_errors
+        assert (margins > 0) == (metric.scale in ("linear", "log")), metric.id
+
+
+# Answers.
+
+
+def answers(path, metrics, **options):
+    return {s.key: s for s in measured(path, metrics, **options).sentences}
+
+
+def test_a_clear_leader_is_ahead(folder):
+    said = {s.key: s for s in study_table(folder, "en").sentences}["images"]
+    assert (said.text, said.mark) == ("transfer learning with diffusion models is ahead", "≠")
+    assert said.detail == (
+        "KID (efficientnet-lite0): .021 ± .004 against .094 ± .011 (self-supervised diffusion model)"
+    )
+
+
+def test_what_cannot_be_told_apart_has_its_price(tmp_path):
+    means = {"transfer": 0.81, "self-supervised": 0.84, "scratch": 0.5, "untouched": 0.4}
+    recall = {c: around(mean, 0.03, i) for i, (c, mean) in enumerate(means.items())}
+    said = answers(tmp_path, {"own-view-recall": recall})["features"]
+    assert said.mark == "?"
+    assert said.text == (
+        "cannot tell self-supervised diffusion model and transfer learning with diffusion models "
+        "apart; DDPM (from scratch) and untouched base behind"
+    )
+    more, minutes, total = (
+        int(re.search(pattern, text)[1])
+        for pattern, text in (
+            (r"^(\d+) more blocks", said.detail),
+            (r"\((\d+) min\)", said.detail),
+            (r"--seeds (\d+)$", said.command),
+        )
+    )
+    # Four columns of a minute each on two workers: two minutes a block.
+    assert (total, minutes) == (5 + more, 2 * more)
+    d = np.subtract(recall["self-supervised"], recall["transfer"])
+    level, gap = 0.05 / 3, abs(d.mean())
+
+    def power(n):
+        t = stats.t.isf(level / 2, n - 1)
+        shift = gap / d.std(ddof=1) * np.sqrt(n)
+        return stats.nct.sf(t, n - 1, shift) + stats.nct.cdf(-t, n - 1, shift)
+
+    assert power(total) >= 0.8 > power(total - 1)
+
+
+def test_what_is_practically_equal_is_so_and_others_are_behind(tmp_path):
+    means = {"transfer": 0.8, "self-supervised": 0.8, "scratch": 0.5, "untouched": 0.4}
+    recall = {c: around(mean, 0.002, i) for i, (c, mean) in enumerate(means.items())}
+    said = answers(tmp_path, {"own-view-recall": recall})["features"]
+    assert said.mark == "≈"
+    assert "are practically equal; DDPM (from scratch) and untouched base behind" in said.text
+
+
+def test_a_lead_inside_the_margin_is_called_small(tmp_path):
+    knn = {"transfer": around(0.805, 0.0005, 0), "scratch": around(0.8, 0.0005, 1)}
+    said = answers(tmp_path, {"knn": knn}, columns={c: COLUMNS[c] for c in knn})["features"]
+    assert said.text == "transfer learning with diffusion models is ahead, by less than matters"
+
+
+def test_features_below_the_line_have_shown_nothing(tmp_path):
+    knn = {"transfer": around(0.61, 0.002, 0), "scratch": around(0.5, 0.002, 1)}
+    said = answers(tmp_path, {"knn": knn}, columns={c: COLUMNS[c] for c in knn})["features"]
+    assert said.detail.endswith("below raw pixels (.620): these features have shown nothing")
+
+
+@pytest.mark.parametrize(
+    ("share", "spread", "mark"), [(0.01, 0.004, "≈"), (0.30, 0.02, "≠"), (0.04, 0.03, "?")]
+)
+def test_copying_is_warned_of(tmp_path, share, spread, mark):
+    copies = {"transfer": around(share, spread, 0), "scratch": around(0.01, 0.002, 1)}
+    made = {c: COLUMNS[c] for c in copies}
+    said = answers(tmp_path, {"near-copies": copies}, columns=made)["copies"]
+    assert said.mark == mark
+    assert ("transfer" in said.text) == (mark != "≈")
+
+
+@pytest.mark.parametrize(
+    ("four", "sixteen", "text", "mark"),
+    [
+        (0.09, 0.05, "even DDPM (from scratch), 16 × the budget stays behind", "≠"),
+        (0.09, 0.0205, "DDPM (from scratch), 16 × the budget draws level with", "≈"),
+        (0.01, 0.005, "DDPM (from scratch), 4 × the budget overtakes", "≠"),
+    ],
+)
+def test_where_a_larger_budget_breaks_even(tmp_path, four, sixteen, text, mark):
+    columns = {
+        "transfer": COLUMNS["transfer"], "scratch": "ddpm", "x4": "ddpm", "x16": "ddpm",
+    }  # fmt: skip
+    means = {"transfer": 0.0205, "scratch": 0.1, "x4": four, "x16": sixteen}
+    kid = {c: around(mean, 0.0004, i) for i, (c, mean) in enumerate(means.items())}
+    said = answers(tmp_path, {"kid": kid}, columns=columns, factors={"x4": 4, "x16": 16})
+    assert said["budget"].text.startswith(text)
+    assert said["budget"].mark == mark
+    # The larger budgets take no part in the answer at the study's own.
+    assert said["images"].text == "transfer learning with diffusion models is ahead"
+
+
+def test_two_blocks_are_too_few_for_an_answer(tmp_path):
+    said = answers(tmp_path, {"kid": {c: [0.1, 0.2] for c in COLUMNS}}, blocks=2)["images"]
+    assert (said.mark, said.detail) == ("?", "a verdict needs at least 3 blocks")
+    assert said.command.endswith("--seeds 3")
+
+
+# Drawings.
+
+
+def test_json_is_of_the_promised_shape_and_comes_back(folder):
+    table = study_table(folder, "ja")
+    data = json.loads(FORMATS["json"](table))
+    assert data["lang"] == "ja"
+    assert [set(c) >= {"id", "name"} for c in data["columns"]] == [True] * 4
+    kid = next(row for row in data["rows"] if row["key"] == "kid")
+    assert {"group", "key", "label", "values", "mark"} <= set(kid)
+    assert (kid["group"], kid["mark"], len(kid["values"])) == ("measured", "≠", 4)
+    blocks = [block["value"] for block in kid["cells"][0]["estimate"]["blocks"]]
+    assert np.mean(blocks) == pytest.approx(kid["values"][0])
+    assert Table.from_json(table.to_json()) == table
+
+
+def texts_of(table):
+    rows = table.group("facts", "how", "measured")
+    return [[cell.text for cell in row.cells] for row in rows], [row.mark or "" for row in rows]
+
+
+def test_csv_holds_every_cell_and_mark_behind_a_byte_order_mark(folder):
+    table = study_table(folder, "ja")
+    text = FORMATS["csv"](table)
+    assert text.startswith("\ufeff")
+    [head, *lines] = csv.reader(io.StringIO(text[1:]))
+    assert head[2:-1] == [column.name for column in table.columns]
+    assert ([line[2:-1] for line in lines], [line[-1] for line in lines]) == texts_of(table)
+
+
+def test_a_spreadsheet_runs_nothing_from_a_cell():
+    odd = changed("ddpm", kind={"ja": "=HYPERLINK(1)", "en": "=HYPERLINK(1)"})
+    assert "'=HYPERLINK(1)" in FORMATS["csv"](compare([odd], "en"))
+
+
+def test_markdown_holds_every_cell(folder):
+    table = study_table(folder, "en")
+    lines = [line for line in FORMATS["markdown"](table).splitlines() if line.startswith("|")][2:]
+    cells = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines]
+    plain = [[re.sub(r"\\(.)", r"\1", c).replace("&amp;", "&") for c in line] for line in cells]
+    expected, _ = texts_of(table)
+    assert [line[1 : 1 + len(table.columns)] for line in plain] == expected
+
+
+def test_markdown_and_latex_let_nothing_through():
+    evil = r"<script>alert(1)</script> | \input{x} $a_b$ `c` *d* & 50 % # ~ ^"
+    table = compare([changed("ddpm", kind={"ja": evil, "en": evil})], "en")
+    markdown = FORMATS["markdown"](table)
+    assert "<script>" not in markdown
+    assert r"\| \\input{x} $a\_b$ \`c\` \*d\* &amp;" in markdown
+    latex = FORMATS["latex"](table)
+    assert r"\input{" not in latex
+    assert r"\textbackslash{}input\{x\} \$a\_b\$ `c` *d* \& 50 \% \#" in latex
+
+
+def test_latex_holds_every_cell_as_text(folder):
+    table = study_table(folder, "en")
+    lines = [line for line in FORMATS["latex"](table).splitlines() if line.endswith(r" \\")][1:]
+    cells = [re.split(r"(?<!\\) & ", line.removesuffix(r" \\")) for line in lines]
+    expected, marks = texts_of(table)
+    assert [line[1:-1] for line in cells] == [[latex_text(t) for t in row] for row in expected]
+    assert [line[-1] for line in cells] == [latex_text(mark) for mark in marks]
+    assert latex_text(".021 ± .004") == r".021 $\pm$ .004"
+
+
+def test_bibtex_has_each_source_once_under_a_key_of_its_own():
+    table = compare(list(catalogue().values()), "en")
+    text = FORMATS["bibtex"](table)
+    keys = re.findall(r"^@\w+\{(.+),$", text, re.M)
+    assert len(keys) == len(set(keys)) == len(table.sources)
+    assert text.count("{") == text.count("}")
+    assert "author = {Ho, Jonathan and Jain, Ajay and Abbeel, Pieter}" in text
+    assert "title = {{Denoising Diffusion Probabilistic Models}}" in text
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.style, self._in = [], "", "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._in = tag
+
+    def handle_endtag(self, tag):
+        self._in = ""
+
+    def handle_data(self, data):
+        if self._in == "style":
+            self.style += data
+        else:
+            self.text += data
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+def test_the_page_holds_every_text_and_loads_nothing(folder, lang):
+    table = study_table(folder, lang)
+    page = Page(draw_html(table, folder.path))
+    shown = " ".join(page.text.split())
+    for row in table.rows:
+        assert row.label in shown
+        for cell in row.cells:
+            assert " ".join(cell.text.split()) in shown or row.key == "aliases"
+    for sentence in table.sentences:
+        assert sentence.text in shown
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "base", "form"}
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+        if tag == "img":
+            assert attributes["src"].startswith("data:image/png;base64,")
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+
+
+def test_the_pages_policy_admits_its_own_style_alone(folder):
+    page = Page(draw_html(study_table(folder, "ja"), folder.path))
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_markup_in_a_card_is_text_on_the_page():
+    evil = "<img src=x onerror=alert(1)>\"'&"
+    table = compare([changed("ddpm", name={"ja": evil, "en": evil})], "en")
+    text = draw_html(table)
+    assert "<img src=x" not in text
+    assert evil in Page(text).text
+
+
+def test_tiles_are_enlarged_by_whole_pixels_and_are_the_runs_own(folder):
+    page = Page(draw_html(study_table(folder, "ja"), folder.path, ["samples"]))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert {(image["width"], image["height"]) for image in images} == {("64", "64")}
+    with Image.open(io.BytesIO(base64.b64decode(images[0]["src"].partition(",")[2]))) as first:
+        tile = np.asarray(first)
+    with Image.open(folder.run("transfer", 1).sample_grids()[0]) as sheet:
+        assert np.array_equal(tile, np.asarray(sheet)[:32, :32])
+    assert ".tiles img { image-rendering: pixelated;" in page.style
+
+
+def test_rows_that_differ_are_highlighted_and_said_aloud(seed_ja):
+    page = Page(draw_html(seed_ja))
+    rows = {a["data-key"]: a["class"] for tag, a in page.tags if tag == "tr" and "data-key" in a}
+    differs = {key for key, kind in rows.items() if kind == "differs"}
+    facts = {row.key for row in seed_ja.group("facts")}
+    assert differs & facts == {"proposed_year", "proposed_by", "kind", "related", "summary"}
+    assert page.text.count("値が異なる") == len(differs)
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_every_text_colour_has_the_contrast_of_wcag_aa_on_every_ground(seed_ja, theme):
+    style = Page(draw_html(seed_ja)).style
+    colours = {
+        name: pair[theme]
+        for name, *pair in re.findall(r"--([a-z]+): light-dark\((#\w{6}), (#\w{6})\)", style)
+    }
+    assert {"highlight", "sheet", "paper", "ink"} <= set(colours)
+    for text in ("ink", "soft", "mark", "accent", "better", "worse"):
+        for ground in ("paper", "sheet", "highlight"):
+            light, dark = sorted((luminance(colours[text]), luminance(colours[ground])))[::-1]
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+# The terminal.
+
+
+def cursor_columns(line, ambiguous):
+    """Where each piece of text starts when a terminal with that idea of width draws the line."""
+    starts, cell, text = [], 0, ""
+    for part in re.split(r"(\x1b\[\d+G)", line):
+        if move := re.fullmatch(r"\x1b\[(\d+)G", part):
+            target = int(move[1]) - 1
+            assert cell <= target, (text, part)
+            cell = target
+        elif part:
+            starts.append(cell)
+            cell, text = cell + width(part, ambiguous), part
+    return starts
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+def test_columns_stand_straight_whatever_width_the_terminal_gives_marks(folder, lang):
+    lines = draw_terminal(study_table(folder, lang), Screen(110, placed=True)).splitlines()
+    placed = [line for line in lines if "\x1b[" in line]
+    assert len(placed) > 40
+    for line in placed:
+        assert cursor_columns(line, 1) == cursor_columns(line, 2)
+
+
+def test_marks_stand_in_one_last_column(seed_en):
+    lines = draw_terminal(seed_en, Screen(100)).splitlines()
+    marked = [line for line in lines if line.endswith("≠")]
+    assert len(marked) == len([row for row in seed_en.rows if row.mark])
+    assert len({len(line) for line in marked}) == 1
+
+
+@pytest.mark.parametrize("columns", [60, 80, 132])
+@pytest.mark.parametrize("lang", ["ja", "en"])
+def test_no_line_is_wider_than_the_terminal(folder, lang, columns):
+    text = draw_terminal(study_table(folder, lang), Screen(columns))
+    long = [line for line in text.splitlines() if width(line) > columns]
+    # A command is never broken, so that it can be copied.
+    assert all(line.strip().startswith("kurabe") for line in long)
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp", "shift_jis"])
+def test_what_the_encoding_lacks_has_a_stand_in(folder, encoding):
+    text = draw_terminal(study_table(folder, "ja"), Screen(100, encoding))
+    assert text.encode(encoding).decode(encoding) == text
+    assert "\\u" not in text
+
+
+def test_stand_ins_of_cp932_and_ascii():
+    assert sayable("≠ ≈ — link ↗ −.002 ± 2020–2023", "cp932") == ("≠ ≒ ― link → -.002 ± 2020-2023")
+    assert sayable("≠≈—", "ascii") == "!=~-"
+    assert sayable("é", "ascii") == "\\xe9"
+
+
+def test_lines_break_as_japanese_breaks():
+    text = "拡散モデルを用いた転移学習。（Stable Diffusion）も、ここで学ぶ。"
+    for columns in range(6, 40):
+        lines = wrap(text, columns)
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+        assert all(width(line, 2) <= columns for line in lines)
+    lines = wrap("あいうえおかきくけ。こさしす（せそ", 18)
+    assert not any(line[0] in "。、）" for line in lines)
+
+
+# Numbers.
+
+
+def test_numbers_are_written_as_in_papers():
+    assert [number(x, 3) for x in (0.021, -0.0021, 1.5, -0.0001, 0)] == [
+        ".021", "−.002", "1.500", ".000", ".000",
+    ]  # fmt: skip
+    assert number(12800.4, 0) == "12,800"
+    assert spread(0.021, 0.017, 0.025, 3) == ".021 ± .004"
+    assert spread(60.31, 60.1, 60.5, 0) == "60"
+    assert [decimals_for(v) for v in ([61.0, 60.2], [0.61, 16.5], [4.1], [0.0], [512.3])] == [
+        0, 2, 1, 0, 0,
+    ]  # fmt: skip
+
+
+def test_a_promised_gap_is_never_smaller_than_it_is():
+    assert rounded_up(0.0301, 2) == ".04"
+    assert rounded_up(0.03, 2) == ".03"
+    assert rounded_up(0.0002, 2) == ".01"
