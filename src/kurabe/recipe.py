@@ -92,8 +92,8 @@ class Evaluation(Settings):
     ones on either side of a distance; at most loss_images on either side of the loss gap, whose
     bands lie between the log-SNRs of loss_bands.
     Features: the candidates are layers × log_snrs × grids (g × g cells of averaged tokens), tried
-    with search_draws of noise on at most search_images training images, reported with draws of
-    noise on at most probe_images training and test_images test images; place is the choice
+    on at most search_images training images and reported on at most probe_images training and
+    test_images test images, each averaged over draws of noise; place is the choice
     declared beforehand (depth as a share, log-SNR, grid). An image's own augmentation is drawn
     `views` times by the policy view_policy and looked for among at most gallery_images.
     """
@@ -106,11 +106,10 @@ class Evaluation(Settings):
     real_images: Positive = 1024
     loss_images: Positive = 256
     loss_bands: Annotated[tuple[float, ...], Field(min_length=2)] = (-6, -4, -2, 0, 2, 4, 6)
-    log_snrs: Annotated[tuple[float, ...], Field(min_length=1)] = (6, 4, 2, 0)
+    log_snrs: Annotated[tuple[float, ...], Field(min_length=1)] = (5, 2.5, 0)
     grids: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3)
-    place: tuple[Share, float, Positive] = (0.67, 4, 2)
-    search_draws: Positive = 1
-    draws: Positive = 2
+    place: tuple[Share, float, Positive] = (0.67, 2.5, 2)
+    draws: Positive = 1
     search_images: Positive = 2000
     probe_images: Positive = 10000
     test_images: Positive = 5000

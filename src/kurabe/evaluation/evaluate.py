@@ -24,7 +24,6 @@ from kurabe.evaluation.features import Model
 from kurabe.evaluation.forgetting import SourceDomain, forgetting_rows
 from kurabe.evaluation.material import gather
 from kurabe.evaluation.references import Rows, attach, representations
-from kurabe.evaluation.representation import ModelSource, represent
 from kurabe.recipe import Evaluation
 
 SCHEMA = 1
@@ -60,10 +59,11 @@ def evaluate(
     rows |= loss_rows(model, images, split, settings, base)
     rows |= memorisation_rows(samples.pixels, images, split)
     material = gather(images, split, settings)
-    features = represent(ModelSource(model, settings), material, settings, seed)
-    given = {"base": base, "random": untrained}
+    given = {"own": model, "base": base, "random": untrained}
     models = {name: of for name, of in given.items() if of is not None}
-    attach(features, representations(images, split, material, settings, encoder, models, seed))
+    sources = representations(images, split, material, settings, encoder, models, seed)
+    features = sources.pop("own")
+    attach(features, sources)
     rows |= features
     if base is not None and base_samples is not None and source is not None:
         rows |= forgetting_rows(

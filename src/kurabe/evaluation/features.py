@@ -93,16 +93,7 @@ class Pictures:
         return len(self.pixels)
 
 
-@dataclass(frozen=True)
-class Features:
-    """vectors: float32 (N, dim), averaged over draws. noise_share: variance over draws of one
-    image's vector over the variance of all; None from one draw."""
-
-    vectors: np.ndarray
-    noise_share: float | None
-
-
-Cells = dict[tuple[str, int], Features]
+Cells = dict[tuple[str, int], np.ndarray]
 
 
 def time_of(model: Model, log_snr: float) -> float:
@@ -129,36 +120,48 @@ def extract(
 ) -> Cells:
     """Features at one log-SNR for all layers and grids asked for, by (layer, grid)."""
     t_value = time_of(model, log_snr)
-    sums: dict[tuple[str, int], np.ndarray] = {}
-    within: dict[tuple[str, int], float] = {}
+    cells: Cells = {}
     for rows in blocks(len(pictures), batch):
         x0 = as_images(pictures.pixels[rows]).to(model.device)
         t = torch.full((len(x0),), t_value, device=x0.device)
-        pooled: dict[tuple[str, int], list[Tensor]] = {}
+        pooled: dict[tuple[str, int], Tensor | float] = {}
         for draw in range(draws):
             view = pictures.view * _DRAWS + draw
             noise = normal(0, "feature noise", pictures.positions[rows], tuple(x0.shape[1:]), view)
             x_t = model.denoiser.noisy(x0, torch.from_numpy(noise).to(x0), t)
             for layer, tokens in model.features(x_t, t, layers).items():
                 for grid in grids:
-                    cell = pool(tokens, model.token_grid, grid)
-                    pooled.setdefault((layer, grid), []).append(cell)
-        for key, drawn in pooled.items():
-            stack = torch.stack(drawn).float()
-            if key not in sums:
-                sums[key] = np.empty((len(pictures), stack.shape[2]), np.float32)
-            sums[key][rows] = stack.mean(0).cpu().numpy()
-            if draws > 1:
-                within[key] = within.get(key, 0.0) + float(stack.var(0).sum())
-    return {key: Features(v, _noise_share(v, within.get(key), draws)) for key, v in sums.items()}
+                    vectors = pool(tokens, model.token_grid, grid).float() / draws
+                    pooled[layer, grid] = pooled.get((layer, grid), 0.0) + vectors
+        for key, vectors in pooled.items():
+            assert isinstance(vectors, Tensor)
+            if key not in cells:
+                cells[key] = np.empty((len(pictures), vectors.shape[1]), np.float32)
+            cells[key][rows] = vectors.cpu().numpy()
+    return cells
 
 
-def _noise_share(vectors: np.ndarray, within: float | None, draws: int) -> float | None:
-    if within is None or len(vectors) < 2:
-        return None
-    within /= len(vectors)
-    # The mean over draws still holds 1/draws of the variance within an image.
-    total = float(vectors.var(0, ddof=1, dtype=np.float64).sum()) + within * (1 - 1 / draws)
+def noise_share(
+    model: Model, pictures: Pictures, place: Place, draws: int = 2, batch: int = 64
+) -> float | None:
+    """Variance over draws of noise within an image, over the variance of all features: 0 to 1.
+
+    None where no feature varies.
+    """
+    stack = np.stack([
+        extract(
+            model,
+            # Views far from any other, each with one draw of its own.
+            Pictures(pictures.pixels, pictures.positions, _DRAWS + draw),
+            place.log_snr,
+            (place.layer,),
+            (place.grid,),
+            batch=batch,
+        )[place.layer, place.grid]
+        for draw in range(draws)
+    ]).astype(np.float64)  # fmt: skip
+    within = float(stack.var(0, ddof=1).sum(1).mean())
+    total = float(stack.var(1, ddof=1).sum(1).mean())
     return within / total if total > 0 else None
 
 

@@ -9,23 +9,35 @@ their sum (Garrido et al. 2023, arXiv:2210.02885, eq. 1). Features float32 (N, D
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from kurabe.evaluation.distances import Vectors, double, squared_distances, unit
 
 
-def own_view_recall(images: Vectors, views: Sequence[Vectors]) -> float:
-    """Share of views (each (N, D), row i made from image i) whose nearest image is their own.
+def own_view_ranks(images: Vectors, views: Sequence[Vectors]) -> Tensor:
+    """Rank of its own image among all, from 1, for every view (each (N, D), row i from image i).
 
-    A tie with another image counts as a miss: features that are all alike find nothing.
+    Images as near as the own one rank before it: features that are all alike find nothing.
     """
     gallery = unit(images)
-    hits = []
+    ranks = []
     for view in views:
         cosine = unit(view) @ gallery.T
         own = cosine.diagonal().clone()
-        cosine.fill_diagonal_(-torch.inf)
-        hits.append((own > cosine.max(1).values).double().mean())
-    return float(torch.stack(hits).mean())
+        # Below any cosine, so that the own image does not count as one before itself.
+        cosine.fill_diagonal_(-2)
+        ranks.append(1 + (cosine >= own[:, None]).sum(1))
+    return torch.cat(ranks)
+
+
+def own_view_recall(images: Vectors, views: Sequence[Vectors]) -> float:
+    """Share of views whose nearest image is their own."""
+    return float((own_view_ranks(images, views) == 1).double().mean())
+
+
+def reciprocal_rank(images: Vectors, views: Sequence[Vectors]) -> float:
+    """Mean of 1/rank: recall with smaller steps."""
+    return float((1 / own_view_ranks(images, views).double()).mean())
 
 
 def alignment(images: Vectors, views: Sequence[Vectors]) -> float:

@@ -41,7 +41,10 @@ def representations(
     models: Mapping[str, Model],
     seed: int,
 ) -> dict[str, Rows]:
-    """All rows of each reference, by the reference's name; models: "base", "random"."""
+    """All rows of each source of features, by name: pixels, pca, encoder, and each of `models`.
+
+    A model that stands under two names, as the untouched base beside itself, is measured once.
+    """
     pixels = PixelEncoder(images.size, images.channels)
     fit = drawn(split.train, settings.search_images, "train")
     sources: dict[str, tuple[str, Callable[[], Source]]] = {

@@ -12,14 +12,30 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kurabe.evaluation.features import Features, Model, Pictures, Place, extract, usable_grids
-from kurabe.evaluation.labelfree import alignment, own_view_recall, rankme, uniformity
+from kurabe.evaluation.features import (
+    Cells,
+    Model,
+    Pictures,
+    Place,
+    extract,
+    noise_share,
+    usable_grids,
+)
+from kurabe.evaluation.labelfree import (
+    alignment,
+    own_view_recall,
+    rankme,
+    reciprocal_rank,
+    uniformity,
+)
 from kurabe.evaluation.probes import (
     accuracy,
     few_shot,
     knn_votes,
     linear_probe,
     ridge_scores,
+    right_share,
+    squared_error,
 )
 from kurabe.recipe import Evaluation
 
@@ -72,8 +88,12 @@ class Source(Protocol):
     places: Sequence[Place]
     default: Place
 
-    def features(self, pictures: Pictures, place: Place, final: bool) -> Features:
-        """Features at a place; `final` ones, which are reported, average more draws of noise."""
+    def features(self, pictures: Pictures, place: Place) -> np.ndarray:
+        """Vectors (N, dim) of the pictures at a place."""
+        ...
+
+    def noise_share(self, pictures: Pictures, place: Place) -> float | None:
+        """The part of the features' variance that fresh noise makes; None where there is none."""
         ...
 
 
@@ -85,9 +105,12 @@ class Fixed:
         self.places = (self.default,)
         self._vectors = vectors
 
-    def features(self, pictures: Pictures, place: Place, final: bool) -> Features:
+    def features(self, pictures: Pictures, place: Place) -> np.ndarray:
         """The same at every place and always."""
-        return Features(self._vectors(pictures), None)
+        return self._vectors(pictures)
+
+    def noise_share(self, pictures: Pictures, place: Place) -> None:
+        """No noise enters."""
 
 
 class ModelSource:
@@ -104,7 +127,7 @@ class ModelSource:
             for grid in self.grids
         )
         self.default = self._default()
-        self._kept: dict[tuple[Any, ...], dict[tuple[str, int], Features]] = {}
+        self._kept: dict[tuple[Any, ...], Cells] = {}
 
     def _default(self) -> Place:
         depth, log_snr, grid = self.settings.place
@@ -113,22 +136,25 @@ class ModelSource:
         grid = max((g for g in self.grids if g <= grid), default=self.grids[0])
         return Place(layers[round(depth * (len(layers) - 1))], nearest, grid)
 
-    def features(self, pictures: Pictures, place: Place, final: bool) -> Features:
+    def features(self, pictures: Pictures, place: Place) -> np.ndarray:
         """From a pass that is kept for the other layers and grids."""
-        draws = self.settings.draws if final else self.settings.search_draws
-        key = (pictures.positions.tobytes(), pictures.view, place.log_snr, draws)
+        key = (pictures.positions.tobytes(), pictures.view, place.log_snr)
         if key not in self._kept:
             while self._kept and self._bytes() > _MEMORY:
                 self._kept.pop(next(iter(self._kept)))
             layers = self.model.feature_layers
-            cells = extract(
-                self.model, pictures, place.log_snr, layers, self.grids, draws, self.settings.batch
+            draws, batch = self.settings.draws, self.settings.batch
+            self._kept[key] = extract(
+                self.model, pictures, place.log_snr, layers, self.grids, draws, batch
             )
-            self._kept[key] = cells
         return self._kept[key][place.layer, place.grid]
 
+    def noise_share(self, pictures: Pictures, place: Place) -> float | None:
+        """From two more draws of noise."""
+        return noise_share(self.model, pictures, place, batch=self.settings.batch)
+
     def _bytes(self) -> int:
-        return sum(f.vectors.nbytes for cells in self._kept.values() for f in cells.values())
+        return sum(v.nbytes for cells in self._kept.values() for v in cells.values())
 
 
 @dataclass(frozen=True)
@@ -156,22 +182,26 @@ def choose(source: Source, material: Material) -> Choices:
 
 
 def _validation_scores(source: Source, material: Material, place: Place) -> dict[str, float]:
+    """Smooth stand-ins for the rows, since a few dozen images give accuracies in coarse steps.
+
+    Own-view recall: mean reciprocal rank. k-NN: mean share of the vote for the right class.
+    Linear probe: 1 − squared error of ridge regression on one-hot labels.
+    """
+
     def vectors(pictures: Pictures) -> np.ndarray:
-        return source.features(pictures, place, final=False).vectors
+        return source.features(pictures, place)
 
     views = material.validation
-    scores = {
-        "own-view-recall": own_view_recall(
-            vectors(views.pictures), [vectors(v) for v in views.views]
-        )
-    }
+    scores = {"own-view-recall": reciprocal_rank(
+        vectors(views.pictures), [vectors(v) for v in views.views]
+    )}  # fmt: skip
     if (labels := material.labels) is not None:
         train, held = vectors(labels.search.pictures), vectors(labels.validation.pictures)
         known, wanted = labels.search.labels, labels.validation.labels
         votes = knn_votes(train, known, held, labels.classes)
-        scores["knn"] = accuracy(votes, wanted)
+        scores["knn"] = right_share(votes, wanted)
         fits = ridge_scores(train, known, held, labels.classes)
-        scores["linear-probe"] = max(accuracy(fit, wanted) for fit in fits)
+        scores["linear-probe"] = max(1 - squared_error(fit, wanted) for fit in fits)
     return scores
 
 
@@ -198,25 +228,23 @@ def _label_free(source: Source, material: Material, choices: Choices) -> dict[st
     views = material.test
     n = len(views.pictures)
 
-    def at(place: Place) -> tuple[Features, list[np.ndarray]]:
-        own = source.features(views.pictures, place, final=True)
-        return own, [source.features(v, place, final=True).vectors for v in views.views]
+    def at(place: Place) -> tuple[np.ndarray, list[np.ndarray]]:
+        own = source.features(views.pictures, place)
+        return own, [source.features(v, place) for v in views.views]
 
     own, others = at(place)
     detail = _described(place, own, choices, "own-view-recall")
-    if place != source.default:
-        images, drawn = at(source.default)
-        detail["default"] = _alternative(source.default, own_view_recall(images.vectors, drawn))
-    return {
-        "own-view-recall": {
-            "value": own_view_recall(own.vectors, others),
-            "n": n,
-            "detail": detail,
-        },
-        "alignment": {"value": alignment(own.vectors, others), "n": n, "detail": _place(place)},
-        "uniformity": {"value": uniformity(own.vectors), "n": n, "detail": _place(place)},
-        "rankme": {"value": rankme(own.vectors), "n": n, "detail": _place(place)},
+    detail["noise_share"] = source.noise_share(views.pictures, place)
+    detail["default"] = _alternative(source.default, own_view_recall(*at(source.default)))
+    values = {
+        "own-view-recall": own_view_recall(own, others),
+        "alignment": alignment(own, others),
+        "uniformity": uniformity(own),
+        "rankme": rankme(own),
     }
+    rows = {row: {"value": value, "n": n, "detail": _place(place)} for row, value in values.items()}
+    rows["own-view-recall"]["detail"] = detail
+    return rows
 
 
 def _classified(source: Source, labels: Labels, choices: Choices) -> dict[str, Entry]:
@@ -228,7 +256,7 @@ def _classified(source: Source, labels: Labels, choices: Choices) -> dict[str, E
         alternatives = {"default": source.default, "label_free": choices.best["own-view-recall"]}
         results = {p: scorer(source, labels, p) for p in {place, *alternatives.values()}}
         value, found = results[place]
-        test = source.features(labels.test.pictures, place, final=True)
+        test = source.features(labels.test.pictures, place)
         detail = _described(place, test, choices, row) | found
         for name, other in alternatives.items():
             detail[name] = _alternative(other, results[other][0])
@@ -238,7 +266,7 @@ def _classified(source: Source, labels: Labels, choices: Choices) -> dict[str, E
 
 def _vectors(source: Source, labels: Labels, place: Place) -> dict[str, np.ndarray]:
     roles = {"train": labels.train, "validation": labels.validation, "test": labels.test}
-    return {n: source.features(r.pictures, place, final=True).vectors for n, r in roles.items()}
+    return {n: source.features(r.pictures, place) for n, r in roles.items()}
 
 
 def _knn(source: Source, labels: Labels, place: Place) -> tuple[float, Entry]:
@@ -282,10 +310,9 @@ def _alternative(place: Place, value: float) -> Entry:
     return {"value": value} | _place(place)
 
 
-def _described(place: Place, features: Features, choices: Choices, row: str) -> Entry:
+def _described(place: Place, vectors: np.ndarray, choices: Choices, row: str) -> Entry:
     return _place(place) | {
-        "dimension": features.vectors.shape[1],
+        "dimension": vectors.shape[1],
         "validation": choices.scores[row][place],
         "candidates": len(choices.scores[row]),
-        "noise_share": features.noise_share,
     }
