@@ -259,7 +259,7 @@ def test_a_rows_mark_follows_its_pairs():
     assert row_mark([]) is None
 
 
-def false_differences(test, columns, sd, shared, tables=2000):
+def false_differences(test, columns, sd, shared, tables=1000):
     """Shares of tables with a false ≠ in the primary family: all columns have the same mean."""
     rng = np.random.default_rng(7)
     wrong = 0
@@ -277,13 +277,13 @@ def false_differences(test, columns, sd, shared, tables=2000):
 @pytest.mark.parametrize(
     ("test", "columns", "sd", "shared", "low", "high"),
     [
-        # Standard error of a share of .05 over 2,000 tables: .005; bounds are three of them.
-        (paired, 2, (1,), 1.0, 0.035, 0.065),
-        (paired, 2, (1, 3), 1.0, 0.035, 0.065),
-        (paired, 4, (1,), 1.0, 0.02, 0.06),
+        # Standard error of a share of .05 over 1,000 tables: .007; bounds are three of them.
+        (paired, 2, (1,), 1.0, 0.03, 0.07),
+        (paired, 2, (1, 3), 1.0, 0.03, 0.07),
+        (paired, 4, (1,), 1.0, 0.015, 0.065),
         # Welch is conservative at five runs: evaluation.md says 3.3–4.5 %.
-        (welch, 2, (1,), 0.0, 0.025, 0.06),
-        (welch, 2, (1, 3), 0.0, 0.035, 0.065),
+        (welch, 2, (1,), 0.0, 0.02, 0.06),
+        (welch, 2, (1, 3), 0.0, 0.03, 0.07),
     ],
 )
 def test_false_differences_stay_at_the_nominal_share(test, columns, sd, shared, low, high):

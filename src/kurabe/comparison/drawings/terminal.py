@@ -13,6 +13,7 @@ from kurabe.comparison.words import word
 
 _GAP = 2
 _MARK = 4
+_NARROWEST = 15
 _LEGACY = ("cp932", "shift_jis", "euc_jp", "iso2022_jp", "gbk", "gb2312", "big5", "euc_kr", "cp949")
 
 
@@ -76,23 +77,40 @@ def draw_terminal(
     rows = table.group(*groups)
     if not rows:
         return "\n".join(lines) + "\n" if lines else ""
-    layout = _Layout.of(table, rows, screen)
-    if lines:
-        lines.append("")
-    lines += layout.lines("", [column.name for column in table.columns], "", bold=True)
+    label = _label_width(rows, screen)
+    # Where not all columns fit side by side, they stand in several tables below one another.
+    fitting = max(1, (screen.columns - label - _MARK) // (_NARROWEST + _GAP))
+    for start in range(0, max(1, len(table.columns)), fitting):
+        part = range(start, min(start + fitting, len(table.columns)))
+        if lines:
+            lines.append("")
+        lines += _part(table, rows, part, label, screen)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _part(table: Table, rows: Sequence[Row], part: range, label: int, screen: Screen) -> list[str]:
+    """The rows with these columns; the marks are those of all columns shown."""
+    texts = [[_cell(row.cells[index]) for index in part] for row in rows]
+    names = [table.columns[index].name for index in part]
+    layout = _Layout.of(names, texts, label, screen)
+    lines = layout.lines("", names, "", bold=True)
     heading = None
-    for row in rows:
+    for row, cells in zip(rows, texts, strict=True):
         title = word(f"section.{row.section}" if row.section else f"group.{row.group}", table.lang)
         if title != heading:
             heading = title
             lines += ["", screen.bold(screen.say(title))]
-        cells = [_cell(cell) for cell in row.cells]
-        label = row.label + ARROWS[row.better].replace(" ", "\u00a0")
-        lines += layout.lines(label, cells, row.mark or "")
+        name = row.label + ARROWS[row.better].replace(" ", "\u00a0")
+        lines += layout.lines(name, cells, row.mark or "")
         if row.references:
             text = " · ".join(f"{ref.label} {ref.text}" for ref in row.references)
             lines += layout.notes(text)
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return lines
+
+
+def _label_width(rows: Sequence[Row], screen: Screen) -> int:
+    widest = max(width(screen.say(row.label), 2) + 2 for row in rows)
+    return min(max(widest, 8), max(14, screen.columns // 4))
 
 
 def draw_sentences(table: Table, screen: Screen) -> list[str]:
@@ -150,17 +168,14 @@ class _Layout:
     screen: Screen
 
     @classmethod
-    def of(cls, table: Table, rows: Sequence[Row], screen: Screen) -> "_Layout":
-        labels = [width(screen.say(row.label), 2) + 2 for row in rows]
-        label = min(max([*labels, 8]), max(14, screen.columns // 4))
-        count = max(1, len(table.columns))
+    def of(
+        cls, names: Sequence[str], texts: Sequence[Sequence[str]], label: int, screen: Screen
+    ) -> "_Layout":
+        count = max(1, len(names))
         room = (screen.columns - label - _MARK) // count - _GAP
-        widest = max(
-            (width(screen.say(text), 2) for row in rows for text in map(_cell, row.cells)),
-            default=8,
-        )
-        names = max((width(screen.say(column.name), 2) for column in table.columns), default=8)
-        return cls(label, max(10, min(room, max(widest, min(names, 24)))), count, screen)
+        widest = max((width(screen.say(t), 2) for row in texts for t in row), default=8)
+        title = max((width(screen.say(name), 2) for name in names), default=8)
+        return cls(label, max(8, min(room, max(widest, min(title, 24)))), count, screen)
 
     def starts(self) -> list[int]:
         """Where each column begins, the mark's last."""

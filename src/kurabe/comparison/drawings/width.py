@@ -106,11 +106,18 @@ def _fitting(piece: str, columns: int, ambiguous: int) -> int:
     return cut
 
 
+# Words end at spaces and at hyphens between letters; a wide character is a word.
+_PIECE = re.compile(
+    r"[^ \n\u2E80-\uFFEF]+?(?:(?<=[A-Za-z]-)(?=[A-Za-z])|(?=[\u2E80-\uFFEF])|[ \n]+|$)"
+    r"|[\u2E80-\uFFEF][ \n]*|[ \n]+"
+)
+
+
 def _pieces(text: str) -> list[str]:
     """What may not be broken: Latin words with the space behind, single wide characters."""
     pieces: list[str] = []
     # A no-break space is part of a word.
-    for piece in re.findall(r"[^ \n\u2E80-\uFFEF]+[ \n]*|[\u2E80-\uFFEF][ \n]*|[ \n]+", text):
+    for piece in _PIECE.findall(text):
         stays = pieces and (piece[0] in _NO_LINE_START or pieces[-1].rstrip()[-1:] in _NO_LINE_END)
         if stays and not pieces[-1][-1:].isspace():
             pieces[-1] += piece
