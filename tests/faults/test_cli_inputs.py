@@ -72,6 +72,7 @@ def test_identical_images(capsys, tmp_path):
     for k in range(1, 30):
         (folder / f"{k}.png").write_bytes((folder / "0.png").read_bytes())
     assert "Only 1 image is left" in refused(capsys, "study", "same", "--yes")
+    assert not (tmp_path / "same-study").exists()
 
 
 def bomb() -> bytes:

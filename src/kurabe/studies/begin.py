@@ -45,20 +45,19 @@ class Request:
     first_seed: int = 0
 
 
-def begin(request: Request) -> tuple[Study, StudyFolder]:
-    """The study asked for and its folder, study.toml written; begun ones keep their file.
+def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
+    """The study asked for, what it found out before, and its folder; nothing is written yet.
 
     UserError where the request contradicts what was begun, and for any setting that is wrong.
     """
     folder = StudyFolder(_place(request))
+    state = StudyState.read(folder.state_path)
     if folder.exists:
-        study = _continued(request, folder)
-    else:
-        study = _new(request)
-        for text in request.add:
-            study = _with_column(study, text)
-    study.save(folder.study_path)
-    return study, folder
+        return _continued(request, folder, state), state, folder
+    study = _new(request)
+    for text in request.add:
+        study = _with_column(study, text)
+    return study, state, folder
 
 
 def _place(request: Request) -> Path:
@@ -71,7 +70,7 @@ def _place(request: Request) -> Path:
     return Path(f"{name or source.resolve().name}-study")
 
 
-def _continued(request: Request, folder: StudyFolder) -> Study:
+def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Study:
     study = Study.from_toml(folder.study_path)
     budget = parse_budget(request.budget) if request.budget else study.budget
     asked = {
@@ -87,7 +86,6 @@ def _continued(request: Request, folder: StudyFolder) -> Study:
                 f"{folder.path} was begun without this {option}; "
                 "start another study with --out, or edit study.toml before its first run."
             )
-    state = StudyState.read(folder.state_path)
     begun = bool(folder.runs())
     for text in request.add:
         more = _with_column(study, text)
@@ -96,7 +94,6 @@ def _continued(request: Request, folder: StudyFolder) -> Study:
         study = more
     if request.seeds is not None:
         study = _with_blocks(study, request.seeds, begun)
-    state.write(folder.state_path)
     return study
 
 

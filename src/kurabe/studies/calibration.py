@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from kurabe.errors import RunFailed, UserError
@@ -25,8 +26,19 @@ def missing(study: Study, state: StudyState) -> tuple[Column, ...]:
     return tuple(c for c in study.columns if study.trained(c) and c.id not in state.rates)
 
 
-def calibrate(study: Study, folder: Path, workers: int) -> dict[str, float]:
-    """Images per second of every column without one; RunFailed where a copy fails."""
+def calibrate(study: Study, state: StudyState, workers: int) -> dict[str, float]:
+    """Images per second of every column without a speed.
+
+    UserError where a column's settings do not fit, RunFailed where a copy fails otherwise.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        study.save(Path(place) / "study.toml")
+        state.write(Path(place) / "study.json")
+        measured = _all_copies(Path(place), study.threads, workers)
+    return {key: sum(m[key] for m in measured) / len(measured) for key in measured[0]}
+
+
+def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, float]]:
     command = [sys.executable, "-m", "kurabe.studies.calibration", str(folder)]
     copies = [
         subprocess.Popen(
@@ -34,24 +46,21 @@ def calibrate(study: Study, folder: Path, workers: int) -> dict[str, float]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=process_environment(study.threads),
+            env=process_environment(threads),
         )
-        for _ in range(workers)
+        for _ in range(count)
     ]
     try:
         answers = [copy.communicate() for copy in copies]
-    except BaseException:
+    finally:
         for copy in copies:
             copy.kill()
-        raise
-    measured: list[dict[str, float]] = []
-    for copy, (out, error) in zip(copies, answers, strict=True):
+    for copy, (_, error) in zip(copies, answers, strict=True):
         if copy.returncode:
             reason = error.strip().splitlines()[-1] if error.strip() else "no reason given"
             kind = UserError if copy.returncode == UserError.exit_code else RunFailed
             raise kind(reason)
-        measured.append(json.loads(out.strip().splitlines()[-1]))
-    return {key: sum(m[key] for m in measured) / len(measured) for key in measured[0]}
+    return [json.loads(out.strip().splitlines()[-1]) for out, _ in answers]
 
 
 def process_environment(threads: int) -> dict[str, str]:

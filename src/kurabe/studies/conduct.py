@@ -40,13 +40,16 @@ def conduct(
     `ask` puts the question whether to start now; None starts at once. UserError where the
     request is wrong, RunFailed where no run finished, KeyboardInterrupt with all saved.
     """
-    study, folder = begin.begin(request)
+    study, state, folder = begin.begin(request)
+    images = load_images(study.data)
+    split = split_images(images, study.data, study.first_seed)
+    folder.path.mkdir(parents=True, exist_ok=True)
     with writing(folder.path / ".lock"):
-        images = load_images(study.data)
-        split = split_images(images, study.data, study.first_seed)
         for line in plan.about_images(study, images, split, lang):
             show(line)
-        state = _calibrated(study, folder, lang, show)
+        _calibrate(study, state, lang, show)
+        study.save(folder.study_path)
+        state.write(folder.state_path)
         show(plan.about_runs(study, state, folder, lang))
         written = str(folder.study_path)
         if dry_run:
@@ -58,16 +61,20 @@ def conduct(
             show(say("plan.later", lang, command=f"kurabe study {folder.path}"))
             return folder
         # The file may have been edited while the question stood.
-        run_study(Study.from_toml(folder.study_path), folder, lang, show)
+        study = Study.from_toml(folder.study_path)
+        _calibrate(study, state, lang, show)
+        state.write(folder.state_path)
+        run_study(study, state, folder, lang, show)
     return folder
 
 
-def run_study(study: Study, folder: StudyFolder, lang: str, show: Show = print) -> None:
+def run_study(
+    study: Study, state: StudyState, folder: StudyFolder, lang: str, show: Show = print
+) -> None:
     """Run what the study lacks, rewriting table and samples as runs end, then say what came out.
 
     RunFailed where not one run finished.
     """
-    state = _calibrated(study, folder, lang, show)
     samples = folder.path / "samples.html"
     if plan.unfinished(study, folder):
         shown = say("samples.growing", lang, path=samples)
@@ -122,12 +129,9 @@ def _execute(
         run_jobs(jobs, workers(study), look, ended)
 
 
-def _calibrated(study: Study, folder: StudyFolder, lang: str, show: Show) -> StudyState:
-    """The study's state with a speed for every column that trains, measured at most once."""
-    state = StudyState.read(folder.state_path)
+def _calibrate(study: Study, state: StudyState, lang: str, show: Show) -> None:
+    """Give every column that trains a speed, measured at most once in the study's life."""
     if missing := calibration.missing(study, state):
         seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(missing)
         show(plan.line("", say("calibrating", lang, seconds=seconds)))
-        state.add_rates(calibration.calibrate(study, folder.path, workers(study)))
-        state.write(folder.state_path)
-    return state
+        state.add_rates(calibration.calibrate(study, state, workers(study)))

@@ -100,4 +100,4 @@ def _found(model: Model, folder: RunFolder) -> tuple[str, float, int]:
     depth, log_snr, grid = Evaluation().place
     layers = model.feature_layers
     finest = min(model.token_grid)
-    return layers[min(len(layers) - 1, int(depth * len(layers)))], log_snr, min(grid, finest)
+    return layers[round(depth * (len(layers) - 1))], log_snr, min(grid, finest)

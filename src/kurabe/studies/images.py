@@ -34,4 +34,4 @@ def load_images(settings: DataSettings) -> data.ImageSet:
 
 def split_images(images: data.ImageSet, settings: DataSettings, seed: int) -> data.Split:
     """Train, validation and test positions of the block with that seed."""
-    return data.split(images, seed, test_seed=settings.test_seed)
+    return data.split(images, seed, test_seed=settings.test_seed, fractions=settings.fractions)

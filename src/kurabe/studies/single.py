@@ -4,7 +4,6 @@ The folder follows the digest of what was asked for, a budget in seconds include
 request finds its folder again; the seconds become images once, when the run begins.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from kurabe.errors import RunFailed
 from kurabe.methods import find
 from kurabe.recipe import Recipe
-from kurabe.records import RunFolder, StudyFolder
+from kurabe.records import RunFolder
 from kurabe.studies import begin, calibration
 from kurabe.studies.cores import cores
 from kurabe.studies.execution import run_jobs
@@ -92,9 +91,5 @@ def single_study(wanted: Single) -> Study:
 
 
 def _rates(study: Study) -> dict[str, float]:
-    if not study.trained(study.columns[0]):
-        return {}
-    with tempfile.TemporaryDirectory() as place:
-        folder = StudyFolder(place)
-        study.save(folder.study_path)
-        return calibration.calibrate(study, folder.path, 1)
+    trained = study.trained(study.columns[0])
+    return calibration.calibrate(study, StudyState(), 1) if trained else {}

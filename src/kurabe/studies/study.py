@@ -214,11 +214,11 @@ class Study(Settings):
             )
             if column["overrides"]:
                 text += _nested(column["overrides"])
-        return text
+        return re.sub(r"\[\n((?:    [^\n]*,\n)+)\]", _inline, text)
 
     def save(self, path: Path) -> None:
         """Write `study.toml`, replaced whole."""
-        write_text_atomic(path, _HEADER.format(name=self.name) + self.to_toml())
+        write_text_atomic(path, _HEADER.format(name=path.parent.name) + self.to_toml())
 
     @classmethod
     def from_toml(cls, path: Path | str) -> "Study":
@@ -270,3 +270,8 @@ def _nested(overrides: dict[str, Any]) -> str:
     """A column's overrides as TOML below its [[columns]] head."""
     text = tomli_w.dumps({"columns": {"overrides": overrides}})
     return "\n" + text.removeprefix("[columns]\n").lstrip("\n")
+
+
+def _inline(array: re.Match[str]) -> str:
+    """A short array on one line, as a person would write it."""
+    return "[" + ", ".join(item.strip(" ,") for item in array[1].splitlines()) + "]"
