@@ -78,7 +78,7 @@ def encoded(encoder: Encoder, images: ImageSet, index: np.ndarray) -> np.ndarray
 
 def _read(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return stored["rows"], stored["features"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return np.empty(0, np.int64), np.empty((0, dim), np.float32)
