@@ -99,25 +99,13 @@ _WORDS: dict[str, dict[str, str]] = {
         "reloads every ten seconds.",
     },
     "samples.short": {
-        "ja": "ゼロからの学習は、数十秒では色のかたまりしか描けないのが普通です。",
-        "en": "Training from scratch usually draws no more than coloured blobs after some "
+        "ja": "ゼロからの学習は、数十秒ではぼんやりした塊しか描けないのが普通です。",
+        "en": "Training from scratch usually draws no more than blobs after some "
         "ten seconds: that is what so little can buy.",
     },
     "interrupted": {
         "ja": "中断しました。状態は保存済みです。続けるには:  {command}",
         "en": "Interrupted; everything is saved. To go on:  {command}",
-    },
-    "end.question": {
-        "ja": "{images} 枚・{budget}で何が得られたか",
-        "en": "What do {images} images and {budget} buy here?",
-    },
-    "end.settle": {
-        "ja": "ブロックをあと {blocks} 個（{minutes}）で決着の見込み:  {command}",
-        "en": "{blocks} more blocks ({minutes}) would settle it:  {command}",
-    },
-    "end.settle.one": {
-        "ja": "ブロックをあと 1 個（{minutes}）で決着の見込み:  {command}",
-        "en": "1 more block ({minutes}) would settle it:  {command}",
     },
     "end.page": {"ja": "ページ", "en": "page"},
     "end.samples": {"ja": "生成例", "en": "samples"},
@@ -134,8 +122,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "a better one may lie outside",
     },
     "end.added": {
-        "ja": "{n} ブロックは結果を見た後に追加されました",
-        "en": "{n} blocks were added after a look at the results",
+        "ja": "{total} ブロックのうち {n} は結果を見た後に追加されました",
+        "en": "{n} of {total} blocks were added after a look at the results",
     },
     "demo.digits": {
         "ja": "画像を取得できないため、付属の手書き数字で代用します（{why}）",

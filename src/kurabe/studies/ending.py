@@ -7,21 +7,25 @@ languages, and shown.
 import shlex
 from collections.abc import Sequence
 
-from kurabe.comparison import FORMATS, draw_terminal, screen_of, study_table
+from kurabe.comparison import draw_html, draw_terminal, screen_of, study_table
 from kurabe.records import StudyFolder
 from kurabe.studies.execution import failed
 from kurabe.studies.jobs import Job
-from kurabe.studies.plan import line
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
-from kurabe.words import LANGUAGES, say
+from kurabe.words import LANGUAGES, aligned, say
+
+
+# The study's own page begins with what was found; the facts follow.
+_ORDER = ("samples", "measured", "how", "facts")
 
 
 def write_table(folder: StudyFolder, lang: str) -> None:
     """Write table.json and the page, index.html in `lang` and index.<lang>.html in each."""
+    pages = {each: f"index.{each}.html" for each in LANGUAGES}
     for each in LANGUAGES:
         table = study_table(folder, each)
-        page = FORMATS["html"](table)
+        page = draw_html(table, _ORDER, pages)
         folder.write_page(page, each)
         if each == lang:
             folder.write_table(table.to_json())
@@ -33,19 +37,20 @@ def closing(
 ) -> list[str]:
     """The lines that a study ends with."""
     table = study_table(folder, lang)
-    lines = [
-        "",
-        draw_terminal(table, screen_of(), ("measured",)),
-        *_cautions(study, state, jobs, lang),
-    ]
+    screen = screen_of()
     command = f"kurabe study {shlex.quote(str(folder.path))}"
+    ways = [
+        (say("end.page", lang), str(folder.page_path)),
+        (say("end.samples", lang), str(folder.path / "samples.html")),
+        (say("end.more", lang), f"{command} --add lora"),
+        (say("end.own", lang), "kurabe study FOLDER"),
+        (say("end.marks", lang), "kurabe compare --help"),
+    ]
     return [
-        *lines,
-        line(say("end.page", lang), str(folder.page_path)),
-        line(say("end.samples", lang), str(folder.path / "samples.html")),
-        line(say("end.more", lang), f"{command} --add lora"),
-        line(say("end.own", lang), "kurabe study FOLDER"),
-        line(say("end.marks", lang), "kurabe compare --help"),
+        "",
+        draw_terminal(table, screen, ("measured",)),
+        *_cautions(study, state, jobs, lang),
+        *(f"  {screen.say(text)}" for text in aligned(ways)),
     ]
 
 
@@ -55,7 +60,7 @@ def _cautions(study: Study, state: StudyState, jobs: Sequence[Job], lang: str) -
     if count := len(failed(jobs)):
         lines.append(say("end.failed", lang, n=count))
     if study.added_blocks:
-        lines.append(say("end.added", lang, n=study.added_blocks))
+        lines.append(say("end.added", lang, n=study.added_blocks, total=len(study.all_blocks)))
     for column, found in state.learning_rates.items():
         if found.on_edge:
             lines.append(say("end.edge", lang, column=column, lr=found.lr))
