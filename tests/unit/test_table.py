@@ -454,7 +454,7 @@ class Page(HTMLParser):
 @pytest.mark.parametrize("lang", ["ja", "en"])
 def test_the_page_holds_every_text_and_loads_nothing(folder, lang):
     table = study_table(folder, lang)
-    page = Page(draw_html(table, folder.path))
+    page = Page(draw_html(table))
     shown = " ".join(page.text.split())
     for row in table.rows:
         assert row.label in shown
@@ -473,7 +473,7 @@ def test_the_page_holds_every_text_and_loads_nothing(folder, lang):
 
 
 def test_the_pages_policy_admits_its_own_style_alone(folder):
-    page = Page(draw_html(study_table(folder, "ja"), folder.path))
+    page = Page(draw_html(study_table(folder, "ja")))
     policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
     digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
     assert policy == (
@@ -491,7 +491,7 @@ def test_markup_in_a_card_is_text_on_the_page():
 
 
 def test_tiles_are_enlarged_by_whole_pixels_and_are_the_runs_own(folder):
-    page = Page(draw_html(study_table(folder, "ja"), folder.path, ["samples"]))
+    page = Page(draw_html(study_table(folder, "ja"), ["samples"]))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert {(image["width"], image["height"]) for image in images} == {("64", "64")}
     with Image.open(io.BytesIO(base64.b64decode(images[0]["src"].partition(",")[2]))) as first:

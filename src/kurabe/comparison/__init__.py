@@ -14,7 +14,7 @@ from kurabe.comparison.drawings.terminal import Screen, draw_terminal, screen_of
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.table import Table
 
-# Each makes a text of a table; draw_html also takes the folder that sample grids lie in.
+# Each makes a text of a table.
 FORMATS: dict[str, Callable[[Table], str]] = {
     "table": draw_terminal,
     "json": Table.to_json,

@@ -119,6 +119,7 @@ def _question(results: StudyResults, lang: str) -> str:
 def _note(results: StudyResults) -> StudyNote:
     return StudyNote(
         name=results.name,
+        folder=str(results.folder.path),
         command=results.command,
         baseline=results.baseline,
         blocks=results.blocks,

@@ -162,9 +162,13 @@ class Sentence(Value):
 
 
 class StudyNote(Value):
-    """Of which study the measured rows are; seconds_per_block for one more block of all columns."""
+    """Of which study the measured rows are; seconds_per_block for one more block of all columns.
+
+    folder: where the study lies, and the files of the sample grids in it.
+    """
 
     name: str
+    folder: str
     command: str
     baseline: str
     blocks: int

@@ -82,13 +82,12 @@ class SectionView:
 
 def draw_html(
     table: Table,
-    root: Path | str | None = None,
     groups: Sequence[Group] = GROUPS,
     languages: Mapping[str, str] | None = None,
 ) -> str:
-    """The whole page. root: the study's folder, from which sample grids are put into the page.
+    """The whole page; sample grids are put into it from the study's folder.
 
-    groups: which rows, in which order; languages: where the same page lies in other languages.
+    groups: which rows, in which order; languages: where the same page lies, by language.
     """
     environment = page_environment()
     style = environment.get_template("table.css").render()
@@ -96,7 +95,7 @@ def draw_html(
     return environment.get_template("page.html").render(
         table=table,
         word=word,
-        sections=sections_of(table, groups, None if root is None else Path(root)),
+        sections=sections_of(table, groups),
         # The style sheet is ours and holds no text of a table.
         style=Markup(style),
         style_digest=digest,
@@ -120,10 +119,9 @@ def page_environment() -> Environment:
     )
 
 
-def sections_of(
-    table: Table, groups: Sequence[Group], root: Path | None = None
-) -> tuple[SectionView, ...]:
+def sections_of(table: Table, groups: Sequence[Group]) -> tuple[SectionView, ...]:
     """The table's rows under their headings, with everything that a template needs to show."""
+    root = Path(table.study.folder) if table.study else None
     names = {column.id: column.name for column in table.columns}
     baseline = _baseline(table)
     sections: list[SectionView] = []
