@@ -16,6 +16,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "ja": "{files} ファイル: {kept} 枚を使用{dropped}",
         "en": "{files} files: {kept} kept{dropped}",
     },
+    "plan.duplicate": {"ja": "重複 {n}", "en": "{n} duplicate"},
     "plan.duplicates": {"ja": "重複 {n}", "en": "{n} duplicates"},
     "plan.unreadable": {"ja": "読めないもの {n}", "en": "{n} unreadable"},
     "plan.near": {

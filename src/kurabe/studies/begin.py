@@ -12,8 +12,8 @@ from typing import Any
 from kurabe import bases, data
 from kurabe.errors import UserError
 from kurabe.methods import choices_of, find
-from kurabe.recipe import Network
-from kurabe.records import StudyFolder
+from kurabe.recipe import Network, Recipe, read_toml
+from kurabe.records import RunFolder, StudyFolder
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
 
@@ -118,29 +118,41 @@ def _with_blocks(study: Study, blocks: int, begun: bool) -> Study:
 
 def _new(request: Request) -> Study:
     file = Path(request.source)
-    if file.suffix == ".toml":
-        return _adjusted(Study.from_toml(file), request)
     shipped = RECIPES / f"{request.source}.toml"
+    if file.suffix == ".toml":
+        return _of_file(file, request)
     if shipped.is_file() and not file.exists():
-        return _adjusted(Study.from_toml(shipped), request)
+        return _of_file(shipped, request)
     return of_images(request)
 
 
-def _adjusted(study: Study, request: Request) -> Study:
-    changes: dict[str, Any] = {}
+def _of_file(path: Path, request: Request) -> Study:
+    """The study in a file, with what was asked for besides.
+
+    Where it has a base and names no network, training from scratch gets the base's.
+    """
+    settings = read_toml(path)
+    asked: dict[str, Any] = {
+        "blocks": request.seeds,
+        "first_seed": request.first_seed or None,
+        "base": request.base,
+    }
+    settings |= {key: value for key, value in asked.items() if value is not None}
     if request.budget:
-        changes["budget"] = parse_budget(request.budget).model_dump(exclude_none=True)
-    if request.seeds is not None:
-        changes["blocks"] = request.seeds
-    if request.first_seed:
-        changes["first_seed"] = request.first_seed
-    if request.base:
-        changes["base"] = request.base
-    settings = study.data.model_dump(mode="json")
-    settings |= {"labels": request.labels} if request.labels else {}
-    settings |= {"size": request.size} if request.size else {}
-    settings |= {"channels": request.channels} if request.channels else {}
-    return study.changed(**changes, data=settings)
+        settings["budget"] = parse_budget(request.budget).model_dump(exclude_none=True)
+    data_asked = {
+        "labels": request.labels, "size": request.size, "channels": request.channels,
+    }  # fmt: skip
+    given = {key: value for key, value in data_asked.items() if value is not None}
+    if given:
+        settings["data"] = {**settings.get("data", {}), **given}
+    study = Study.checked(settings, str(path))
+    if study.base is None:
+        return study
+    base = find_base(study.base)
+    if study.data.size and study.data.channels:
+        check_base(base, study.data.size, study.data.channels)
+    return study if "network" in settings else study.changed(network=network_of(base))
 
 
 def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
@@ -196,22 +208,41 @@ def network_of(base: bases.Base | None) -> dict[str, Any]:
 
 def _base(request: Request, channels: int) -> bases.Base | None:
     """The base asked for, or the shipped one that draws such images; None where there is none."""
-    shipped = [bases.find(name) for name in bases.available()]
     if request.base is None:
-        fitting = [b for b in shipped if b.channels == channels]
+        fitting = [b for b in _shipped() if b.channels == channels]
         return next((b for b in fitting if request.size in (None, b.image_size)), None)
-    base = bases.find(request.base)
-    check_base(base, request.size or base.image_size, channels, shipped)
+    base = find_base(request.base)
+    check_base(base, request.size or base.image_size, channels)
     return base
 
 
-def check_base(base: bases.Base, size: int, channels: int, shipped: list[bases.Base]) -> None:
+def _shipped() -> list[bases.Base]:
+    return [bases.find(name) for name in bases.available()]
+
+
+def find_base(text: str) -> bases.Base:
+    """A shipped base, a base's folder or a run's; UserError where there is none."""
+    run = RunFolder(text)
+    if not run.exists:
+        return bases.find(text)
+    recipe = Recipe.from_toml(run.recipe_path)
+    size, _, channels = run.info.get("image_shape") or (0, 0, 0)
+    info = {
+        "network": recipe.network.model_dump(mode="json"),
+        "parameters": run.info.get("total_parameters"),
+    }
+    return bases.Base(text, run.path, size, channels, info)
+
+
+def check_base(base: bases.Base, size: int, channels: int) -> None:
     """UserError, with what to type instead, where the base draws other images than these."""
     if (base.image_size, base.channels) == (size, channels):
         return
     draws = f"{base.image_size}×{base.image_size} {_colour(base.channels)}"
     these = _colour(channels) if base.channels != channels else f"{size}×{size}"
-    ways = [f"--base {b.name}" for b in shipped if b.channels == channels and b.name != base.name]
+    ways = [
+        f"--base {b.name}" for b in _shipped() if b.channels == channels and b.name != base.name
+    ]
     flag = "" if base.channels == channels else "--grey " if base.channels == 1 else "--colour "
     ways.append(f"{flag}--size {base.image_size}")
     raise UserError(

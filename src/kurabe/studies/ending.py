@@ -15,7 +15,6 @@ from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 from kurabe.words import LANGUAGES, aligned, say
 
-
 # The study's own page begins with what was found; the facts follow.
 _ORDER = ("samples", "measured", "how", "facts")
 

@@ -4,9 +4,9 @@ Expected minutes: Σ over runs of images / (images per second) + what a run take
 shared out among the workers.
 """
 
-from kurabe import bases
 from kurabe.data import ImageSet, Report, Split
 from kurabe.records import StudyFolder
+from kurabe.studies.begin import find_base
 from kurabe.studies.cores import cores, workers
 from kurabe.studies.progress import BESIDE_TRAINING, TRIAL_BESIDE
 from kurabe.studies.state import StudyState
@@ -110,14 +110,17 @@ def _files(study: Study, images: ImageSet, lang: str) -> str:
     report = images.report
     if report is None:
         return line(study.name, say("images", lang, n=len(images)))
+    counts = {
+        "duplicate": len(report.duplicates),
+        "unreadable": len(report.dropped),
+        "near": sum(len(group) for group in report.near_duplicates),
+    }
     parts = [
-        say("plan.duplicates", lang, n=len(report.duplicates)) if report.duplicates else "",
-        say("plan.unreadable", lang, n=len(report.dropped)) if report.dropped else "",
-        say("plan.near", lang, n=sum(len(g) for g in report.near_duplicates))
-        if report.near_duplicates
-        else "",
+        say(f"plan.{key}{'s' if key == 'duplicate' and n > 1 else ''}", lang, n=n)
+        for key, n in counts.items()
+        if n
     ]
-    dropped = "".join(f", {part}" for part in parts if part)
+    dropped = "".join(f", {part}" for part in parts)
     text = say("plan.files", lang, files=report.found, kept=len(images), dropped=dropped)
     return line(study.name, text, f"kurabe data check {study.data.source}")
 
@@ -132,12 +135,12 @@ def _sizes(report: Report) -> str:
 def _base(study: Study, lang: str) -> str:
     if study.base is None:
         return say("plan.base.none", lang)
-    base = bases.find(study.base)
+    base = find_base(study.base)
     return say(
         "plan.base.text",
         lang,
         name=base.name,
         colour=say(f"colour.{base.channels}", lang),
         size=base.image_size,
-        parameters=f"{base.info.get('parameters', 0) / 1e6:.1f}",
+        parameters=f"{(base.info.get('parameters') or 0) / 1e6:.1f}",
     )

@@ -118,6 +118,7 @@ def _footprint(model: Model, folder: RunFolder) -> dict[str, Any]:
     weights = folder.checkpoints / WEIGHTS
     return {
         "trainable_parameters": model.trainable_count,
+        "total_parameters": model.parameters_count,
         "stored_bytes": weights.stat().st_size if model.trainable_count else 0,
         "peak_memory": _peak_memory(model.device),
     }

@@ -1,0 +1,171 @@
+"""The plan as a person reads it, the words it is made of, and the times it promises."""
+
+import json
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kurabe import words
+from kurabe.cli import answer
+from kurabe.errors import UserError
+from kurabe.records import StudyFolder
+from kurabe.studies.begin import Request, begin
+from kurabe.studies.jobs import block_jobs
+from kurabe.studies.progress import Clock, plain
+from kurabe.studies.state import StudyState
+from kurabe.studies.study import Study
+
+TWO = ("self-supervised-diffusion-model", "ddpm")
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch) -> Path:
+    """A folder of 40 drawings, a copy of one and a page of HTML; speeds are known already."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("kurabe.bases.available", lambda: ())
+    monkeypatch.setattr("kurabe.studies.cores.cores", lambda: 2)
+    monkeypatch.setattr("kurabe.studies.plan.cores", lambda: 2)
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for k in range(40):
+        small = np.random.default_rng(k).integers(0, 256, (4, 4, 3), np.uint8)
+        side = 40 + k
+        Image.fromarray(small).resize((side, side), 0).save(folder / f"{k:02d}.png")
+    (folder / "copy.png").write_bytes((folder / "07.png").read_bytes())
+    (folder / "page.png").write_text("<html></html>")
+    state = StudyState(rates=dict.fromkeys(TWO, 100.0))
+    (tmp_path / "scans-study").mkdir()
+    state.write(tmp_path / "scans-study" / "study.json")
+    return folder
+
+
+def test_the_plan_in_five_lines(scans, capsys):
+    assert answer(["study", "scans", "--dry-run", "--lang", "en"]) == 0
+    lines = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["scans", "42 files: 40 kept, 1 duplicate, 1 unreadable", "kurabe data check scans"],
+        ["images", "40–79 px, colour → 32×32, centre crop", "--size 64 for larger"],
+        ["split", "28 train · 6 validation · 6 test, new draw per block"],
+        ["base", "none: every method starts from scratch", "--base"],
+        # 10 runs of 60 s and 25 s beside training, on 2 workers: 425 s.
+        ["plan", "2 methods × 5 blocks × 60 s", "≈ 7 min on 2 cores",
+         "Ctrl-C is safe: the same command continues"],
+        ["written to", "scans-study/study.toml (--dry-run: nothing was started)"],
+    ]  # fmt: skip
+    assert not (scans.parent / "scans-study" / "runs").exists()
+
+
+def test_the_plan_in_japanese(scans, capsys):
+    assert (
+        answer(["study", "scans", "--dry-run", "--lang", "ja", "--grey", "--budget", "2min"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "42 ファイル: 40 枚を使用, 重複 1, 読めないもの 1" in out
+    assert "グレースケール → 32×32" in out
+    # 10 runs of 120 s and 25 s on 2 workers: 725 s.
+    assert "2 手法 × 5 ブロック × 2 分  ≈ 12 分（2 コア）" in out
+
+
+def test_the_same_command_keeps_the_edited_file(scans):
+    assert answer(["study", "scans", "--dry-run"]) == 0
+    path = Path("scans-study/study.toml")
+    path.write_text(path.read_text().replace("blocks = 5", "blocks = 4"))
+    assert answer(["study", "scans", "--dry-run", "--seeds", "6"]) == 0
+    # No run has begun, so six are planned, not added.
+    study = Study.from_toml(path)
+    assert (study.blocks, study.added_blocks) == (6, 0)
+
+
+def test_blocks_and_columns_that_come_later_are_flagged(scans):
+    study, state, folder = begin(Request("scans"))
+    study.save(folder.study_path)
+    block_jobs(study, state, folder)
+    study, state, _ = begin(Request("scans", seeds=7, add=("ddae",)))
+    assert (study.blocks, study.added_blocks) == (5, 2)
+    assert state.added_columns == ["ddae"]
+    state.add_rates({"ddae": 100.0})
+    jobs = block_jobs(study, state, folder)
+    added = {(j.column.id, j.block) for j in jobs if j.folder.info["added"]}
+    assert added == {(c, b) for c in (*TWO, "ddae") for b in (6, 7)} | {
+        ("ddae", b) for b in range(1, 6)
+    }
+    with pytest.raises(UserError, match="never taken away"):
+        begin(Request("scans", seeds=3))
+
+
+def test_settings_that_changed_after_a_run_began_are_refused(scans):
+    study, state, folder = begin(Request("scans"))
+    block_jobs(study, state, folder)
+    changed = study.changed(optimiser={"lr": 0.25})
+    with pytest.raises(UserError, match=r"optimiser\.lr = 0\.001"):
+        block_jobs(changed, state, folder)
+    with pytest.raises(UserError, match="--budget"):
+        study.save(folder.study_path)
+        begin(Request("scans", budget="9min"))
+
+
+def test_the_clock_shares_what_is_left_among_the_workers(scans):
+    study, state, folder = begin(Request("scans", seeds=3))
+    jobs = block_jobs(study, state, folder)
+    clock = Clock(state.rates, workers=2)
+    assert clock.left(jobs, []) == pytest.approx(6 * (60 + 25) / 2)
+    for job in jobs[:2]:
+        job.folder.update(status="finished", seconds=60.0, beside_seconds=5.0)
+        clock.learn(job)
+    assert clock.left(jobs[2:], []) == pytest.approx(4 * (60 + 5) / 2)
+
+
+def test_every_sentence_stands_in_both_languages_with_the_same_places():
+    for key, texts in words._WORDS.items():
+        places = {
+            lang: {name for _, name, _, _ in string.Formatter().parse(text) if name}
+            for lang, text in texts.items()
+        }
+        assert set(texts) == {"ja", "en"}, key
+        assert places["ja"] == places["en"], key
+        assert "ノイズ" not in texts["ja"] or key == "samples.note", key
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"), [("ja_JP.UTF-8", "ja"), ("en_GB.UTF-8", "en"), ("C", "en")]
+)
+def test_the_language_follows_the_locale(monkeypatch, locale, language):
+    monkeypatch.setenv("LC_ALL", locale)
+    assert words.language() == language
+    assert words.language("ja") == "ja"
+
+
+def test_numbers_as_the_progress_line_writes_them():
+    assert [plain(v) for v in (0.0312, 0.5, 1.0, 12.3456)] == [".031", ".500", "1.00", "12.35"]
+    assert [words.duration(s, "en") for s in (0.2, 42, 89, 91, 3600, 9000)] == [
+        "1 s", "42 s", "89 s", "2 min", "60 min", "2.5 h",
+    ]  # fmt: skip
+    assert words.aligned([("転移", "a"), ("x", "b")]) == ["転移  a", "x     b"]
+
+
+def test_facts_need_no_torch(tmp_path):
+    """import kurabe, the catalogue and compare leave torch alone, with a study too."""
+    code = (
+        "import sys, kurabe; from kurabe.cli import answer; "
+        "assert [answer(a) for a in (['methods'], ['compare'], ['data', 'list'], ['--help'])]"
+        " == [0] * 4; kurabe.compare('lora', 'ddpm'); "
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "False\n"
+
+
+def test_compare_takes_a_studys_name(scans, capsys):
+    study, _, folder = begin(Request("scans"))
+    study.save(folder.study_path)
+    for name in ("scans", "scans-study", str(StudyFolder("scans-study").path.resolve())):
+        assert answer(["compare", "--study", name, "--format", "json", "--lang", "en"]) == 0
+        columns = json.loads(capsys.readouterr().out)["columns"]
+        assert [column["id"] for column in columns] == list(TWO)
