@@ -24,10 +24,11 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[st
         elif path.suffix in {".zip", ".whl"}:
             yield from _zip(path, wanted)
         elif path.suffix in {".tgz", ".gz"}:
-            with path.open("rb") as file:
-                yield from _tar(file, "r|gz", wanted)
+            with tarfile.open(path, "r|gz") as archive:
+                yield from _tar(archive, wanted)
         elif path.suffix == ".deb":
-            yield from _tar(io.BytesIO(_deb_data(path)), "r:*", wanted)
+            with tarfile.open(fileobj=io.BytesIO(_deb_data(path))) as archive:
+                yield from _tar(archive, wanted)
         else:
             raise ValueError(f"{path.name} is not an archive of a known kind")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
@@ -48,15 +49,11 @@ def _zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
                 yield member.filename, archive.read(member)
 
 
-def _tar(
-    file: io.BufferedIOBase, mode: str, wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=file, mode=mode) as archive:
-        for member in archive:
-            if member.isfile() and wanted(member.name):
-                content = archive.extractfile(member)
-                assert content is not None
-                yield member.name, content.read()
+def _tar(archive: tarfile.TarFile, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    for member in archive:
+        content = archive.extractfile(member) if member.isfile() and wanted(member.name) else None
+        if content is not None:
+            yield member.name, content.read()
 
 
 def _deb_data(path: Path) -> bytes:

@@ -30,10 +30,10 @@ class _ArraysOnly(pickle.Unpickler):
 def read_pickled_array(content: bytes) -> NDArray[Any]:
     """The numeric array in a pickle; UserError where it holds or asks for anything else."""
     try:
-        array = _ArraysOnly(io.BytesIO(content)).load()
+        array: Any = _ArraysOnly(io.BytesIO(content)).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, ValueError) as error:
         raise UserError(f"This is not a pickled array: {error}.") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+    if type(array) is not np.ndarray or array.dtype.kind not in "biuf":
         raise UserError("This pickle does not hold an array of numbers.")
     return array
 

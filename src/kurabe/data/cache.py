@@ -60,7 +60,7 @@ def _to_bytes(images: ImageSet) -> bytes:
 
 def _read(path: Path) -> ImageSet | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             meta = json.loads(arrays["meta"].tobytes())
             return ImageSet(
                 name=meta["name"],

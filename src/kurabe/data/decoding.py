@@ -101,7 +101,7 @@ def _to_rgb(image: Image.Image, treated: list[str]) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
-    if layer.getextrema()[3] == (255, 255):
+    if layer.getchannel("A").getextrema() == (255, 255):
         return layer.convert("RGB")
     treated.append("alpha on white")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

@@ -11,6 +11,8 @@ a difference, ‖Pĉ − Pĉ'‖ ≤ ‖ĉ − ĉ'‖, so the leading principal 
 along the first axis images are sorted and only a window is looked at.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,8 +47,12 @@ def near_duplicates(
         _, first, members = np.unique(groups, return_index=True, return_inverse=True)
         roots.join(np.arange(count), first[members])
     vectors = _unit_vectors(pixels)
-    for i, j in _close_pairs(vectors, 2 * (1 - COSINE)):
-        roots.join(i, j)
+    limit = 2 * (1 - COSINE)
+    for i, j in _candidates(vectors, limit):
+        apart = roots.of(i) != roots.of(j)
+        i, j = i[apart], j[apart]
+        close = ((vectors[i] - vectors[j]) ** 2).sum(axis=1) <= limit
+        roots.join(i[close], j[close])
     return np.unique(roots.of(np.arange(count)), return_inverse=True)[1].astype(np.int64)
 
 
@@ -58,24 +64,27 @@ def _unit_vectors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), LEAST_NORM)
 
 
-def _close_pairs(x: NDArray[np.float32], limit: float):
-    """Arrays (i, j) of positions with ‖x_i − x_j‖² ≤ limit, each pair once."""
+def _candidates(
+    x: NDArray[np.float32], limit: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Arrays (i, j) of positions, each pair once, with every pair for which
+    ‖x_i − x_j‖² ≤ limit and few others."""
     _, axes = np.linalg.eigh(x.T @ x)
     projected = x @ axes[:, ::-1][:, :AXES]
     order = np.argsort(projected[:, 0], kind="stable")
-    x, projected = x[order], projected[order]
-    ends = np.searchsorted(projected[:, 0], projected[:, 0] + np.sqrt(limit), side="right")
+    projected = projected[order]
+    first = projected[:, 0]
+    ends: list[int] = np.searchsorted(first, first + np.sqrt(limit), side="right").tolist()
     squares = (projected**2).sum(axis=1)
-    for start in range(0, len(x), BLOCK):
-        stop = min(start + BLOCK, len(x))
+    for start in range(0, len(order), BLOCK):
+        stop = min(start + BLOCK, len(order))
         end = ends[stop - 1]
         near = 2 * projected[start:stop] @ projected[start:end].T
         near = squares[start:stop, None] + squares[start:end] - near <= limit + 1e-5
         rows, columns = np.nonzero(np.triu(near, 1))
         for at in range(0, len(rows), PAIRS):
-            i, j = rows[at : at + PAIRS] + start, columns[at : at + PAIRS] + start
-            apart = ((x[i] - x[j]) ** 2).sum(axis=1)
-            yield order[i[apart <= limit]], order[j[apart <= limit]]
+            part = slice(at, at + PAIRS)
+            yield order[rows[part] + start], order[columns[part] + start]
 
 
 class _Roots:

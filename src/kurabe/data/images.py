@@ -65,13 +65,13 @@ class ImageSet:
 
     def subset(self, index: Sequence[int] | NDArray[np.int64]) -> "ImageSet":
         """The images at `index`, in that order; group numbers stay as they are."""
-        index = np.asarray(index, dtype=np.int64)
+        places: list[int] = np.asarray(index, dtype=np.int64).tolist()
         return replace(
             self,
-            pixels=self.pixels[index],
-            ids=tuple(self.ids[i] for i in index),
-            groups=self.groups[index],
-            labels=None if self.labels is None else self.labels[index],
+            pixels=self.pixels[places],
+            ids=tuple(self.ids[i] for i in places),
+            groups=self.groups[places],
+            labels=None if self.labels is None else self.labels[places],
         )
 
     def limited(self, count: int, seed: int) -> "ImageSet":
@@ -81,7 +81,7 @@ class ImageSet:
         drawn = draw_groups(self.groups, count, generator(seed, "limit"))
         if not drawn.any():
             raise UserError(f"A limit of {count} is smaller than each group in {self.name}.")
-        return self.subset(np.flatnonzero(drawn))
+        return self.subset(np.flatnonzero(drawn).tolist())
 
     def reported(self, report: Report | None) -> "ImageSet":
         """The same images with a report."""

@@ -71,4 +71,4 @@ def _from_path(source: str, size: int, labels: str | None) -> ImageSet:
     key = {"path": str(path.resolve()), "content": fingerprint(path), "size": size}
     if labels is not None:
         key |= {"labels": fingerprint(Path(labels))}
-    return cached(key, lambda: read_images(path, size, labels and Path(labels)))
+    return cached(key, lambda: read_images(path, size, Path(labels) if labels else None))

@@ -5,6 +5,7 @@ No mathematics.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ def digits(_: int, progress: Progress | None) -> ImageSet:
     """1,797 grey 8×8 digits (scikit-learn); 17 steps of grey from 0 to 255."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch = cast(Any, load_digits())
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
     return _ungrouped("digits", pixels, bunch.target, tuple("0123456789"))
 

@@ -5,7 +5,7 @@ No mathematics of its own; near-duplicates are those of `kurabe.data.duplicates`
 
 import os
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, takewhile
@@ -40,7 +40,8 @@ def read_images(path: Path, size: int, labels_file: Path | None = None) -> Image
     pixels = to_uint8(decoded)
     first = exact_duplicates(pixels)
     kept = np.flatnonzero(first == np.arange(len(first)))
-    again = np.flatnonzero(first != np.arange(len(first)))
+    earlier: list[int] = first.tolist()
+    again = [(i, j) for i, j in enumerate(earlier) if i != j]
     grey = bool((pixels[kept] == pixels[kept][..., :1]).all())
     names = tuple(entries[i].name for i in kept)
     labels, label_names, notes = _labels([entries[i] for i in kept], listing.labels)
@@ -57,9 +58,9 @@ def read_images(path: Path, size: int, labels_file: Path | None = None) -> Image
         found=found,
         kept=len(kept),
         dropped=tuple(listing.dropped),
-        duplicates=tuple((entries[i].name, entries[first[i]].name) for i in again),
+        duplicates=tuple((entries[i].name, entries[j].name) for i, j in again),
         near_duplicates=_alike(images),
-        sizes=dict(Counter((d.width, d.height) for d in decoded)),
+        sizes=dict[tuple[int, int], int](Counter((d.width, d.height) for d in decoded)),
         modes=dict(Counter(d.mode for d in decoded)),
         treated=dict(Counter(text for d in decoded for text in d.treated)),
         labels=_label_counts(images),
@@ -153,23 +154,22 @@ def _subfolders(names: list[str]) -> list[str | None]:
 
 def _labels_from(path: Path) -> dict[str, str]:
     try:
-        return read_labels(path.read_text(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as labels: {error}.") from None
+        return read_labels(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _alike(images: ImageSet) -> tuple[tuple[str, ...], ...]:
-    order = np.argsort(images.groups, kind="stable")
-    starts = np.flatnonzero(np.diff(images.groups[order])) + 1
-    return tuple(
-        tuple(images.ids[i] for i in group) for group in np.split(order, starts) if len(group) > 1
-    )
+    members = defaultdict[int, list[str]](list)
+    for name, group in zip(images.ids, images.groups.tolist(), strict=True):
+        members[group].append(name)
+    return tuple(tuple(names) for names in members.values() if len(names) > 1)
 
 
 def _label_counts(images: ImageSet) -> dict[str, int]:
     if images.labels is None:
         return {}
-    counts = Counter(images.labels.tolist())
+    counts = Counter[int](images.labels.tolist())
     names = dict(enumerate(images.label_names)) | {UNLABELLED: "(none)"}
     return {name: counts[i] for i, name in names.items() if counts[i]}
 

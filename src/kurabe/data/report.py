@@ -24,10 +24,10 @@ class Report:
     dropped: tuple[tuple[str, str], ...] = ()
     duplicates: tuple[tuple[str, str], ...] = ()
     near_duplicates: tuple[tuple[str, ...], ...] = ()
-    sizes: dict[tuple[int, int], int] = field(default_factory=dict)
-    modes: dict[str, int] = field(default_factory=dict)
-    treated: dict[str, int] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
+    sizes: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+    modes: dict[str, int] = field(default_factory=dict[str, int])
+    treated: dict[str, int] = field(default_factory=dict[str, int])
+    labels: dict[str, int] = field(default_factory=dict[str, int])
     ignored: int = 0
     notes: tuple[str, ...] = ()
 
@@ -40,11 +40,20 @@ class Report:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Report":
         """The report that `as_dict` gave, also after a trip through JSON."""
-        pairs = {key: tuple(map(tuple, values[key])) for key in ("dropped", "duplicates")}
-        alike = tuple(map(tuple, values["near_duplicates"]))
-        sizes = {tuple(map(int, key.split("x"))): n for key, n in values["sizes"].items()}
-        rest = {"near_duplicates": alike, "sizes": sizes, "notes": tuple(values["notes"])}
-        return cls(**{**values, **pairs, **rest})
+        return cls(
+            source=values["source"],
+            found=values["found"],
+            kept=values["kept"],
+            dropped=tuple((file, reason) for file, reason in values["dropped"]),
+            duplicates=tuple((file, first) for file, first in values["duplicates"]),
+            near_duplicates=tuple(tuple(group) for group in values["near_duplicates"]),
+            sizes={_width_height(key): n for key, n in values["sizes"].items()},
+            modes=values["modes"],
+            treated=values["treated"],
+            labels=values["labels"],
+            ignored=values["ignored"],
+            notes=tuple(values["notes"]),
+        )
 
     def lines(self, show: int = 10) -> list[str]:
         """Text for a terminal; at most `show` files are named in each list."""
@@ -86,6 +95,11 @@ class Report:
         small = f"{min(widths)}×{min(heights)}"
         large = f"{max(widths)}×{max(heights)}"
         return small if small == large else f"{small} to {large} pixels"
+
+
+def _width_height(text: str) -> tuple[int, int]:
+    width, height = text.split("x")
+    return int(width), int(height)
 
 
 def _files(count: int) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from kurabe.errors import UserError
 
 LARGEST = 1 << 30
 LABELS = "labels.csv"
+BYTES = "bytes"
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class Listing:
 
     entries: Iterable[Entry]
     ignored: int = 0
-    dropped: list[tuple[str, str]] = field(default_factory=list)
-    labels: dict[str, str] = field(default_factory=dict)
+    dropped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    labels: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Listing]:
+def opened(path: Path) -> Generator[Listing]:
     """The listing of a folder, .zip or .parquet file, with a labels.csv at its top read.
 
     Raises UserError for what does not exist, cannot be read or is of another kind.
@@ -62,6 +63,8 @@ def opened(path: Path) -> Iterator[Listing]:
             raise UserError(f"{path} is neither a folder nor a readable .zip or .parquet file.")
     except zipfile.BadZipFile as error:
         raise UserError(f"{path} is a damaged zip file: {error}.") from None
+    except UnreadableError as error:
+        raise UserError(f"{path}: {LABELS} {error}.") from None
     except PermissionError as error:
         raise UserError(f"{error.filename or path} may not be read: {error.strerror}.") from None
 
@@ -81,11 +84,15 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_labels(text: str, source: str) -> dict[str, str]:
-    """The rows of a labels.csv: file,label with or without a heading. UserError where it has
-    no two columns or names a file twice."""
+def read_labels(content: bytes, source: str) -> dict[str, str]:
+    """The rows of a labels.csv: file,label with or without a heading. UserError where it is not
+    UTF-8 text, has no two columns or gives a file two labels."""
     labels = dict[str, str]()
-    for number, row in enumerate(csv.reader(text.lstrip("\ufeff").splitlines()), 1):
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{source} is not UTF-8 text; save it as CSV in UTF-8.") from None
+    for number, row in enumerate(csv.reader(lines), 1):
         if not row or (number == 1 and row[-1].strip().lower() in {"label", "class", "category"}):
             continue
         if len(row) < 2:
@@ -111,7 +118,7 @@ def _folder(path: Path) -> Listing:
         names += [(inside / name).as_posix() for name in files]
     _choose(listing, names, lambda name: Entry(name, lambda: _read_file(path / name)))
     if (path / LABELS).is_file():
-        listing.labels = read_labels((path / LABELS).read_text(), str(path / LABELS))
+        listing.labels = read_labels((path / LABELS).read_bytes(), str(path / LABELS))
     return listing
 
 
@@ -139,7 +146,7 @@ def _zip(archive: zipfile.ZipFile) -> Listing:
     inside = [name for name in members if name not in set(outside)]
     _choose(listing, inside, lambda name: Entry(name, lambda: read(name)))
     if LABELS in members:
-        listing.labels = read_labels(read(LABELS).decode(), LABELS)
+        listing.labels = read_labels(read(LABELS), LABELS)
     return listing
 
 
@@ -161,45 +168,46 @@ def _hidden(path: PurePosixPath) -> bool:
 
 
 def _parquet(path: Path) -> Listing:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        file: Any = pq.ParquetFile(path)
+    except (ValueError, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {error}.") from None
-    image = next((f.name for f in file.schema_arrow if _holds_bytes(f.type)), None)
+    image: str | None = next((f.name for f in file.schema_arrow if _holds_bytes(f.type)), None)
     if image is None:
         raise UserError(f"{path} has no column of image bytes.")
     label = next((n for n in ("label", "labels", "class") if n in file.schema_arrow.names), None)
     names = _class_names(file.schema_arrow.metadata, label)
+    nested = str(file.schema_arrow.field(image).type).startswith("struct")
+    columns = [image] if label is None else [image, label]
 
     def entries() -> Iterator[Entry]:
-        row = 0
-        columns = [image] if label is None else [image, label]
-        for batch in file.iter_batches(256, columns=columns):
-            for record in batch.to_pylist():
+        records = (r for b in file.iter_batches(256, columns=columns) for r in b.to_pylist())
+        try:
+            for row, record in enumerate(records):
                 cell, value = record[image], record.get(label)
-                content = cell.get("bytes") if isinstance(cell, dict) else cell
+                content: bytes = (cell[BYTES] if nested and cell else cell) or b""
                 text = None if value is None else names.get(value, str(value))
-                yield Entry(f"row-{row:06d}", lambda content=content: content or b"", text)
-                row += 1
+                yield Entry(f"row-{row:06d}", lambda content=content: content, text)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path} is a damaged Parquet file: {error}.") from None
 
     return Listing(entries())
 
 
 def _holds_bytes(kind: Any) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    """Whether a column's type is bytes, or a struct with a member "bytes" as `datasets` writes."""
+    if str(kind).startswith("struct"):
+        return any(member.name == BYTES and _holds_bytes(member.type) for member in kind)
+    return str(kind) in {"binary", "large_binary", "binary_view"}
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> dict[Any, str]:
     """The names of whole-number labels where the `datasets` library left them in the file."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return dict(enumerate(features[label]["names"]))
+        named: list[str] = features[label]["names"]
+        return dict(enumerate(named))
     except (KeyError, TypeError, ValueError):
         return {}

@@ -40,12 +40,16 @@ def split(
         raise UserError(f"A split's fractions must be positive with sum 1, not {fractions}.")
     count = len(images)
     everything = np.arange(count)
-    drawn = generator(test_seed, f"test/{images.digest}")
-    in_test = draw_groups(images.groups, round(count * fractions[2]), drawn)
+    smallest = int(np.unique(images.groups, return_counts=True)[1].min())
+    in_test = draw_groups(
+        images.groups,
+        max(round(count * fractions[2]), smallest),
+        generator(test_seed, f"test/{images.digest}"),
+    )
     rest = everything[~in_test]
     in_validation = draw_groups(
         images.groups[rest],
-        round(count * fractions[1]),
+        max(round(count * fractions[1]), smallest),
         generator(seed, f"validation/{test_seed}/{images.digest}"),
     )
     parts = Split(rest[~in_validation], rest[in_validation], everything[in_test])

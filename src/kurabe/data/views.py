@@ -2,8 +2,9 @@
 
 A view is a function of the image and a random generator alone. Crops take a share of the area
 drawn uniformly and an aspect ratio drawn log-uniformly, scaled back to the image's size by
-bilinear interpolation (Szegedy et al. 2015, as used in Chen et al. 2020, appendix A); colour
-changes multiply brightness, contrast and saturation by factors around 1.
+bilinear interpolation (Szegedy et al. 2015, as used in Chen et al. 2020, appendix A). Colour
+changes multiply brightness b, contrast c and saturation s, in that order: with m the mean of the
+image and l the luma of a pixel x, x ↦ b c (s x + (1 − s) l) + (1 − c) b m.
 """
 
 import math
@@ -85,21 +86,22 @@ def _shifted(
     pixels: NDArray[np.uint8], rng: np.random.Generator, share: float
 ) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
-    reach = np.array([round(share * height), round(share * width)])
-    down, right = rng.integers(-reach, reach, endpoint=True).tolist()
-    rows = np.clip(np.arange(height) - down, 0, height - 1)
-    columns = np.clip(np.arange(width) - right, 0, width - 1)
-    return pixels[rows[:, None], columns]
+    v, h = round(share * height), round(share * width)
+    top, left = int(rng.integers(0, 2 * v + 1)), int(rng.integers(0, 2 * h + 1))
+    padded = np.pad(pixels, ((v, v), (h, h), (0, 0)), "edge")
+    return padded[top : top + height, left : left + width]
 
 
 def _jittered(
     pixels: NDArray[np.uint8], rng: np.random.Generator, strength: float
 ) -> NDArray[np.uint8]:
     brightness, contrast, saturation = (1 + strength * (2 * rng.random(3) - 1)).tolist()
-    x = pixels.astype(np.float32) * np.float32(brightness)
-    mean = x.mean()
-    x = mean + np.float32(contrast) * (x - mean)
+    x = pixels.astype(np.float32)
+    offset = (1 - contrast) * brightness * float(x.mean()) + 0.5
     if pixels.shape[2] == 3:
-        grey = (x @ LUMA)[..., None]
-        x = grey + np.float32(saturation) * (x - grey)
-    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+        colours = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * LUMA[:, None]
+        x = x @ (brightness * contrast * colours)
+    else:
+        x *= brightness * contrast
+    x += offset
+    return np.minimum(np.maximum(x, 0), 255).astype(np.uint8)

@@ -1,0 +1,164 @@
+"""Folders, zip and Parquet files: what is kept, dropped, labelled and grouped."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageEnhance
+
+from kurabe.data import check, load
+from kurabe.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+
+
+def drawing(seed: int, side: int = 48) -> Image.Image:
+    """Coarse random colours: unlike any other seed's, and well defined under shrinking."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def fill(folder, names):
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        drawing(seed).save(folder / name)
+    return folder
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path):
+    folder = fill(tmp_path / "set", ["b.png", "a.png", "c.jpg"])
+    images = load(str(folder), size=48)
+    assert images.ids == ("a.png", "b.png", "c.jpg")
+    np.testing.assert_array_equal(images.pixels[0], np.asarray(drawing(1)))
+    assert images.labels is None
+
+
+def test_subfolders_are_labels_only_where_every_image_is_in_one(tmp_path):
+    folder = fill(tmp_path / "set", ["cat/1.png", "dog/1.png", "cat/2.png"])
+    images = load(str(folder))
+    assert images.label_names == ("cat", "dog")
+    assert images.labels is not None and images.labels.tolist() == [0, 0, 1]
+    fill(folder, ["loose.png"] * 9)
+    assert load(str(folder)).labels is None
+
+
+def test_labels_csv_by_path_and_by_name_with_gaps(tmp_path):
+    folder = fill(tmp_path / "set", ["x/1.png", "x/2.png", "3.png"])
+    (folder / "labels.csv").write_text("file,label\nx/1.png,wren\n3.png,robin\n")
+    images = load(str(folder))
+    assert images.ids == ("3.png", "x/1.png", "x/2.png")
+    assert images.label_names == ("robin", "wren")
+    assert images.labels is not None and images.labels.tolist() == [0, 1, -1]
+    assert check(str(folder)).labels == {"robin": 1, "wren": 1, "(none)": 1}
+    given = tmp_path / "other.csv"
+    given.write_text("2.png,heron\n")
+    images = load(str(folder), labels=str(given))
+    assert images.label_names == ("heron",)
+    assert images.labels is not None and images.labels.tolist() == [-1, -1, 0]
+
+
+def test_labels_that_fit_no_image_are_an_error(tmp_path):
+    folder = fill(tmp_path / "set", ["1.png", "2.png"])
+    given = tmp_path / "labels.csv"
+    given.write_text("elsewhere.png,wren\n")
+    with pytest.raises(UserError, match=r"names none of the images.*elsewhere\.png.*1\.png"):
+        load(str(folder), labels=str(given))
+    given.write_text("just a column\n")
+    with pytest.raises(UserError, match="line 1: expected"):
+        load(str(folder), labels=str(given))
+
+
+def test_zip_and_folder_give_the_same_images(tmp_path):
+    folder = fill(tmp_path / "set", ["cat/1.png", "dog/2.png"])
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for file in folder.rglob("*.png"):
+            archive.write(file, f"birds/{file.relative_to(folder)}")
+        archive.writestr("__MACOSX/birds/cat/._1.png", b"\0\5\x16\7")
+    zipped, plain = load(str(tmp_path / "set.zip")), load(str(folder))
+    np.testing.assert_array_equal(zipped.pixels, plain.pixels)
+    assert zipped.label_names == plain.label_names == ("cat", "dog")
+    assert zipped.report is not None and zipped.report.ignored == 0
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_parquet_of_the_datasets_library_and_plain(tmp_path, nested):
+    rows = [png(drawing(i)) for i in range(5)]
+    cells = [{"bytes": row, "path": None} for row in rows] if nested else rows
+    table = pa.table({"image": cells, "label": [1, 0, 1, 1, 0]})
+    features = {"info": {"features": {"label": {"names": ["owl", "wren"]}}}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(table, tmp_path / "x.parquet")
+    images = load(str(tmp_path / "x.parquet"), size=48)
+    np.testing.assert_array_equal(images.pixels[3], np.asarray(drawing(3)))
+    assert [images.label_names[i] for i in images.labels] == ["wren", "owl", "wren", "wren", "owl"]
+
+
+def test_colour_is_kept_only_where_there_is_some(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for seed in range(3):
+        drawing(seed).convert("L").save(folder / f"{seed}.png")
+    assert load(str(folder)).pixels.shape == (3, 32, 32, 1)
+    assert load(str(folder), channels=3).pixels.shape == (3, 32, 32, 3)
+    drawing(7).save(folder / "7.png")
+    assert load(str(folder)).pixels.shape == (4, 32, 32, 3)
+
+
+def test_a_change_of_a_file_is_seen_and_the_cache_otherwise_used(tmp_path):
+    folder = fill(tmp_path / "set", ["1.png", "2.png"])
+    first = load(str(folder))
+    stored = list((tmp_path / "cache" / "images").iterdir())
+    again = load(str(folder))
+    assert list((tmp_path / "cache" / "images").iterdir()) == stored
+    assert again.digest == first.digest and again.report == first.report
+    drawing(50, side=64).save(folder / "2.png")
+    assert load(str(folder)).digest != first.digest
+
+
+def test_duplicates_are_left_out_and_near_ones_grouped(tmp_path):
+    folder = fill(tmp_path / "set", [f"{i}.png" for i in range(20)])
+    drawing(3).save(folder / "copy.bmp")
+    drawing(4).save(folder / "small.jpg", quality=60)
+    ImageEnhance.Brightness(drawing(5)).enhance(0.97).save(folder / "dim.png")
+    report = check(str(folder))
+    assert (report.found, report.kept) == (23, 22)
+    assert report.duplicates == (("copy.bmp", "3.png"),) or report.duplicates == (
+        ("3.png", "copy.bmp"),
+    )
+    assert {frozenset(group) for group in report.near_duplicates} == {
+        frozenset({"4.png", "small.jpg"}),
+        frozenset({"5.png", "dim.png"}),
+    }
+
+
+def test_the_report_says_what_was_found(tmp_path):
+    folder = fill(tmp_path / "set", ["1.png", "2.png"])
+    drawing(9).convert("L").resize((70, 50)).save(folder / "9.png")
+    (folder / "notes.md").write_text("x")
+    (folder / ".DS_Store").write_bytes(b"x")
+    report = check(str(folder))
+    assert report.sizes == {(48, 48): 2, (70, 50): 1}
+    assert report.modes == {"RGB": 2, "L": 1}
+    assert report.ignored == 1
+    text = "\n".join(report.lines())
+    assert "3 of 3 images kept" in text and "48×48 to 70×50" in text
+    assert "1 file without an image's ending ignored" in text
+    assert json.loads(json.dumps(report.as_dict()))["sizes"] == {"48x48": 2, "70x50": 1}
+
+
+def test_an_unknown_name_suggests_the_known_one():
+    with pytest.raises(UserError, match=r"fashion-mnits does not exist\. Did you mean fashion-mn"):
+        load("fashion-mnits")

@@ -1,0 +1,151 @@
+"""Splits, limits, groups and near-duplicates as numbers."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from kurabe.data import ImageSet, split
+from kurabe.data.duplicates import COSINE, SIDE, exact_duplicates, near_duplicates
+from kurabe.errors import UserError
+
+
+def some(groups, seed=0) -> ImageSet:
+    groups = np.asarray(groups, dtype=np.int64)
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(groups), 4, 4, 1), np.uint8)
+    return ImageSet("some", pixels, tuple(map(str, range(len(groups)))), groups)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=60, max_size=120), st.integers(0, 5))
+def test_parts_are_disjoint_whole_and_keep_groups_together(groups, seed):
+    assume(len(set(groups)) >= 10)
+    images = some(groups)
+    parts = split(images, seed)
+    pieces = [parts.train, parts.validation, parts.test]
+    assert sorted(np.concatenate(pieces).tolist()) == list(range(len(groups)))
+    sides = [set(images.groups[piece].tolist()) for piece in pieces]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+
+
+def test_sizes_are_exact_where_groups_are_single():
+    parts = split(some(range(300)), 3)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (210, 45, 45)
+    parts = split(some(range(300)), 3, fractions=(0.4, 0.1, 0.5))
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (120, 30, 150)
+
+
+def test_test_is_fixed_and_the_rest_drawn_anew():
+    images = some(range(300))
+    splits = [split(images, seed) for seed in range(20)]
+    for other in splits[1:]:
+        np.testing.assert_array_equal(other.test, splits[0].test)
+        assert not np.array_equal(other.validation, splits[0].validation)
+    # 45 of 255 drawn anew: by chance 45²/255 = 7.9 in common; standard deviation 2.3.
+    common = [len(np.intersect1d(splits[0].validation, s.validation)) for s in splits[1:]]
+    assert abs(np.mean(common) - 45**2 / 255) < 4 * 2.3 / np.sqrt(19)
+    assert not np.array_equal(split(images, 0, test_seed=1).test, splits[0].test)
+
+
+def test_labels_change_neither_digest_nor_split():
+    images = some(range(100))
+    labelled = replace(images, labels=np.arange(100) % 3, label_names=("a", "b", "c"))
+    shuffled = replace(labelled, labels=np.random.default_rng(1).permutation(100) % 3)
+    assert images.digest == labelled.digest == shuffled.digest
+    for name in ("train", "validation", "test"):
+        parts = [getattr(split(x, 4), name) for x in (images, labelled, shuffled)]
+        np.testing.assert_array_equal(parts[0], parts[1])
+        np.testing.assert_array_equal(parts[0], parts[2])
+
+
+def test_one_changed_pixel_changes_the_digest():
+    images = some(range(10))
+    changed = images.pixels.copy()
+    changed[3, 2, 1, 0] ^= 1
+    assert replace(images, pixels=changed).digest != images.digest
+
+
+def test_too_few_to_split_is_said():
+    with pytest.raises(UserError, match="has 2 different images"):
+        split(some([0, 0, 1]), 0)
+
+
+def test_a_limit_takes_whole_groups_the_same_every_time():
+    images = some(np.repeat(np.arange(50), 3))
+    few = images.limited(31, seed=2)
+    assert len(few) == 30
+    assert np.bincount(np.unique(few.groups, return_inverse=True)[1]).tolist() == [3] * 10
+    assert few.ids == images.limited(31, seed=2).ids != images.limited(31, seed=3).ids
+    assert images.limited(1000, seed=0) is images
+    with pytest.raises(UserError, match="limit of 2 is smaller"):
+        images.limited(2, seed=0)
+
+
+def test_floats_run_from_minus_one_to_one():
+    pixels = np.array([0, 51, 255, 102], np.uint8).reshape(1, 2, 2, 1)
+    images = ImageSet("four", pixels, ("a",), np.zeros(1, np.int64))
+    assert images.as_float().shape == (1, 1, 2, 2)
+    np.testing.assert_allclose(images.as_float().ravel(), [-1, -0.6, 1, -0.2], atol=1e-6)
+
+
+def test_exact_duplicates_point_to_the_first():
+    pixels = some(range(5)).pixels[[0, 1, 0, 2, 1, 0]]
+    assert exact_duplicates(pixels).tolist() == [0, 1, 0, 3, 1, 0]
+
+
+def brute_force(pixels: np.ndarray) -> set[tuple[int, int]]:
+    """Pairs with cosine ≥ COSINE, by the definition and a full matrix in float64."""
+    x = pixels.reshape(len(pixels), -1).astype(np.float64)
+    x -= x.mean(axis=0)
+    x -= x.mean(axis=1, keepdims=True)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    i, j = np.nonzero(np.triu(x @ x.T >= COSINE, 1))
+    return set(zip(i.tolist(), j.tolist(), strict=True))
+
+
+def test_near_duplicates_are_those_of_the_full_matrix():
+    """600 images of which many are noisy copies, at noises on both sides of the limit."""
+    rng = np.random.default_rng(5)
+    kinds = rng.integers(40, 216, (200, SIDE, SIDE, 1))
+    copies = kinds[rng.integers(0, 200, 400)] + rng.normal(
+        0, rng.uniform(2, 18, (400, 1, 1, 1)), (400, SIDE, SIDE, 1)
+    )
+    pixels = np.clip(np.concatenate([kinds, copies]), 0, 255).astype(np.uint8)
+    pairs = brute_force(pixels)
+    assert 100 < len(pairs) < 2000
+    groups = near_duplicates(pixels)
+    parent = list(range(600))
+
+    def root(i):
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    for i, j in sorted(pairs):
+        parent[max(root(i), root(j))] = min(root(i), root(j))
+    expected = np.unique([root(i) for i in range(600)], return_inverse=True)[1]
+    np.testing.assert_array_equal(groups, expected)
+
+
+def test_near_duplicates_join_groups_given_beforehand():
+    rng = np.random.default_rng(6)
+    pixels = rng.integers(0, 256, (6, SIDE, SIDE, 1), np.uint8)
+    pixels[4] = pixels[1]
+    groups = near_duplicates(pixels, np.array([7, 7, 8, 9, 10, 11]))
+    assert groups.tolist() == [0, 0, 1, 2, 0, 3]
+
+
+@pytest.mark.parametrize(("kinds", "sets"), [(10_000, 10_000), (2, 2)])
+def test_near_duplicates_are_fast(kinds, sets):
+    """10,000 images, all different or noisy copies of two (25 million pairs), in seconds."""
+    rng = np.random.default_rng(7)
+    coarse = rng.integers(0, 256, (kinds, 4, 4, 1))[np.arange(10_000) % kinds]
+    pixels = np.repeat(np.repeat(coarse, 4, axis=1), 4, axis=2)
+    pixels = np.clip(pixels + rng.integers(-2, 3, (10_000, 16, 16, 1)), 0, 255).astype(np.uint8)
+    begun = time.perf_counter()
+    groups = near_duplicates(pixels)
+    assert time.perf_counter() - begun < 30
+    assert len(np.unique(groups)) == sets
