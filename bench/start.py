@@ -1,7 +1,8 @@
 """How fast the command answers: python bench/start.py.
 
 Held to (issue "main job"): `kurabe --help` in under 0.4 s. Beside it an empty interpreter, and
-the commands that need no torch. each is a process of its own; the best of seven counts, since other work can only add.
+the commands that need no torch. Each is a process of its own; the best of seven counts, since
+other work on the machine can only add to it.
 """
 
 import statistics
