@@ -14,24 +14,26 @@ from kurabe.methods import Method, Source, choices_of, find
 from kurabe.records import StudyFolder
 
 
-def compare(methods: Sequence[Method], lang: str, folder: StudyFolder | None = None) -> Table:
-    """These methods side by side; from `folder`, the study's results of those it ran.
+def compare(
+    methods: Sequence[Method], lang: str, study: StudyFolder | StudyResults | None = None
+) -> Table:
+    """These methods side by side; with a study, its results of those it ran.
 
     Of a method that has several columns in the study, the one with the study's own budget counts.
     """
     columns = tuple(
         Column(id=method.id, name=method.card.name.of(lang), method=method.id) for method in methods
     )
-    if folder is None:
+    if study is None:
         return _table(columns, methods, lang, None, ())
-    results = read_results(folder)
+    results = _results(study)
     shown = [Shown(method.id, method.id, _column_of(method, results)) for method in methods]
     return _table(columns, methods, lang, results, shown)
 
 
-def study_table(folder: StudyFolder, lang: str) -> Table:
+def study_table(study: StudyFolder | StudyResults, lang: str) -> Table:
     """All columns of a study, in its order."""
-    results = read_results(folder)
+    results = _results(study)
     methods = [find(column.method) for column in results.columns]
     names = _names(results, methods, lang)
     columns = tuple(
@@ -46,6 +48,10 @@ def study_table(folder: StudyFolder, lang: str) -> Table:
     )
     shown = [Shown(column.id, column.method, column.id) for column in results.columns]
     return _table(columns, methods, lang, results, shown)
+
+
+def _results(study: StudyFolder | StudyResults) -> StudyResults:
+    return study if isinstance(study, StudyResults) else read_results(study)
 
 
 def _table(
@@ -78,7 +84,7 @@ def _table(
             "columns": columns,
             "rows": tuple(rows),
             "sentences": answers,
-            "study": _note(results) if results else None,
+            "study": _note(results, shown) if results else None,
             "sources": _sources(methods),
         }
     )
@@ -116,12 +122,13 @@ def _question(results: StudyResults, lang: str) -> str:
     return word("question", lang, given=joined(given, lang))
 
 
-def _note(results: StudyResults) -> StudyNote:
+def _note(results: StudyResults, shown: Sequence[Shown]) -> StudyNote:
+    ids = {column.source: column.id for column in shown}
     return StudyNote(
         name=results.name,
         folder=str(results.folder.path),
         command=results.command,
-        baseline=results.baseline,
+        baseline=ids.get(results.baseline, results.baseline),
         blocks=results.blocks,
         added_blocks=results.added_blocks(),
         seconds_per_block=results.seconds_per_block(),

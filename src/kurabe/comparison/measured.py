@@ -135,18 +135,24 @@ def _pairs(
 ) -> tuple[Pair, ...]:
     """Verdicts over all of the study's columns; those between columns shown come back."""
     ids = {column.source: column.id for column in shown if column.source is not None}
+    if metric.id not in results.judged:
+        results.judged[metric.id] = _judged(metric, values, results)
+    ratio = metric.scale == "log" and all(v > 0 for b in values.values() for v in b.values())
+    return tuple(
+        _pair(verdict, ids[verdict.first], ids[verdict.second], ratio)
+        for verdict in results.judged[metric.id]
+        if verdict.first in ids and verdict.second in ids
+    )
+
+
+def _judged(metric: Metric, values: Mapping[str, Blocks], results: StudyResults) -> list[Verdict]:
     errors = [
         float(error)
         for run in results.runs.values()
         if (error := run.metrics.get(metric.id, {}).get("detail", {}).get("floor_se")) is not None
     ]
     floor_error = float(np.mean(errors)) if errors else 0.0
-    ratio = metric.scale == "log" and all(v > 0 for b in values.values() for v in b.values())
-    return tuple(
-        _pair(verdict, ids[verdict.first], ids[verdict.second], ratio)
-        for verdict in judge_metric(metric, values, results.baseline, floor_error)
-        if verdict.first in ids and verdict.second in ids
-    )
+    return judge_metric(metric, values, results.baseline, floor_error)
 
 
 def _pair(verdict: Verdict, first: str, second: str, ratio: bool) -> Pair:

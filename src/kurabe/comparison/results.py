@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from kurabe.comparison.verdicts import Blocks, Verdict
 from kurabe.errors import UserError
 from kurabe.records import RunFolder, StudyFolder
-
-Blocks = dict[int, float]
 
 # scores/scores.json holds a run's own measurement; other files are of other images.
 OWN_SCORES = "scores"
@@ -36,7 +35,10 @@ class RunResult:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Everything a table needs of a study. Blocks are numbered as the runs' folders are."""
+    """Everything a table needs of a study. Blocks are numbered as the runs' folders are.
+
+    judged: each metric's verdicts on all pairs of columns, kept once they are made.
+    """
 
     folder: StudyFolder
     name: str
@@ -47,6 +49,7 @@ class StudyResults:
     budget: Mapping[str, Any]
     limit: int | None
     runs: Mapping[tuple[str, int], RunResult] = field(default_factory=dict)
+    judged: dict[str, list[Verdict]] = field(default_factory=dict)
 
     @property
     def command(self) -> str:

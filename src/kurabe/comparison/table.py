@@ -101,6 +101,23 @@ class Pair(Value):
     blocks_needed: int | None = None
     gap: float | None = None
 
+    def turned(self) -> "Pair":
+        """The same verdict seen from the second column: first minus second, or first over it."""
+
+        def other(value: float | None) -> float | None:
+            if value is None or (self.ratio and value == 0):
+                return None
+            return 1 / value if self.ratio else -value
+
+        changes = {
+            "first": self.second,
+            "second": self.first,
+            "difference": other(self.difference),
+            "low": other(self.high),
+            "high": other(self.low),
+        }
+        return self.model_copy(update=changes)
+
 
 class Reference(Value):
     """What a row's value would be without any of the methods, as shown and as a number."""

@@ -7,8 +7,8 @@ that slips into a text could style or load anything.
 import base64
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from kurabe.records.samples import read_grid
 # A tile of a grid is enlarged by a whole number, to at least this many pixels a side.
 _TILE = 64
 # Divides into rows of 2, 3, 4 or 6.
-_TILES = 12
+TILES = 12
 
 _MARK_NAMES = {"≠": "differs", "≈": "equal", "?": "unclear", None: "none"}
 
@@ -45,18 +45,29 @@ class PairView:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """An image's address and the size it is shown at."""
+
+    address: str
+    width: int
+    height: int
+
+
+# The pictures that show one file of a grid.
+DrawGrid = Callable[[Grid, str], tuple[Picture, ...]]
+
+
+@dataclass(frozen=True)
 class CellView:
-    """A cell with its dots, its difference from the baseline, and its tiles as data addresses."""
+    """A cell with its dots, its difference from the baseline, and its sample tiles."""
 
     cell: Cell
     dots: Dots | None = None
     delta: str | None = None
     delta_mark: str | None = None
     delta_kind: str = "plain"
-    tiles: tuple[str, ...] = ()
-    nearest: tuple[str, ...] = ()
-    tile_width: int = 0
-    tile_height: int = 0
+    tiles: tuple[Picture, ...] = ()
+    nearest: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class RowView:
     kind: str
     meaning: str | None
     cells: tuple[CellView, ...]
-    pairs: tuple[PairView, ...]
+    pairs: tuple[PairView, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,12 +101,12 @@ def draw_html(
     groups: which rows, in which order; languages: where the same page lies, by language.
     """
     environment = page_environment()
-    style = environment.get_template("table.css").render()
+    style = style_sheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         table=table,
         word=word,
-        sections=sections_of(table, groups),
+        sections=sections_of(table, groups, embedded(table)),
         # The style sheet is ours and holds no text of a table.
         style=Markup(style),
         style_digest=digest,
@@ -104,6 +115,8 @@ def draw_html(
         marks=("≠", "≈", "?", "—"),
         plot_width=WIDTH,
         plot_height=HEIGHT,
+        baseline=baseline_of(table),
+        linked=False,
     )
 
 
@@ -119,16 +132,32 @@ def page_environment() -> Environment:
     )
 
 
-def sections_of(table: Table, groups: Sequence[Group]) -> tuple[SectionView, ...]:
-    """The table's rows under their headings, with everything that a template needs to show."""
-    root = Path(table.study.folder) if table.study else None
+def style_sheet() -> str:
+    """The style sheet of everything that table.html draws."""
+    return page_environment().get_template("table.css").render()
+
+
+def sections_of(
+    table: Table,
+    groups: Sequence[Group],
+    draw: DrawGrid,
+    baseline: str | None = None,
+    with_pairs: Callable[[Row], bool] = lambda row: True,
+) -> tuple[SectionView, ...]:
+    """The table's rows under their headings, with everything that a template needs to show.
+
+    draw: how a sample grid is shown; baseline: the column that differences are taken from, else
+    the study's; with_pairs: for which rows the verdict on each pair is spelt out.
+    """
     names = {column.id: column.name for column in table.columns}
-    baseline = _baseline(table)
+    baseline = baseline or baseline_of(table)
     sections: list[SectionView] = []
     for row in table.group(*groups):
         key = f"section.{row.section}" if row.section else f"group.{row.group}"
         heading = word(key, table.lang)
-        view = _row(row, names, table.columns, baseline, table.lang, root)
+        view = _row(row, table.columns, baseline, table.lang, draw)
+        if row.mark and with_pairs(row):
+            view = replace(view, pairs=tuple(_pair(p, row, names, table.lang) for p in row.pairs))
         if sections and sections[-1].heading == heading:
             rows = (*sections[-1].rows, view)
             sections[-1] = SectionView(heading, row.group, rows)
@@ -137,28 +166,25 @@ def sections_of(table: Table, groups: Sequence[Group]) -> tuple[SectionView, ...
     return tuple(sections)
 
 
-def _baseline(table: Table) -> str | None:
+def baseline_of(table: Table) -> str | None:
+    """The study's baseline, where it is among the table's columns."""
     ids = [column.id for column in table.columns]
     return table.study.baseline if table.study and table.study.baseline in ids else None
 
 
 def _row(
-    row: Row,
-    names: Mapping[str, str],
-    columns: Sequence[Column],
-    baseline: str | None,
-    lang: str,
-    root: Path | None,
+    row: Row, columns: Sequence[Column], baseline: str | None, lang: str, draw: DrawGrid
 ) -> RowView:
     dots = dots_of(row)
-    pairs = {(pair.first, pair.second): pair for pair in row.pairs}
+    pairs = {pair.second: pair for pair in row.pairs if pair.first == baseline}
+    pairs |= {pair.first: pair.turned() for pair in row.pairs if pair.second == baseline}
     cells: list[CellView] = []
     for index, (column, cell) in enumerate(zip(columns, row.cells, strict=True)):
-        pair = pairs.get((baseline or "", column.id))
-        if cell.grid is not None and root is not None:
-            cells.append(_grid_cell(cell, cell.grid, root))
+        if cell.grid is not None:
+            nearest = draw(cell.grid, cell.grid.nearest) if cell.grid.nearest else ()
+            cells.append(CellView(cell, tiles=draw(cell.grid, cell.grid.file), nearest=nearest))
         else:
-            cells.append(_cell(row, cell, dots[index], pair))
+            cells.append(_cell(row, cell, dots[index], pairs.get(column.id)))
     facts = row.group in ("facts", "how")
     meaning = (
         None if row.mark is None else word("mark.facts" if facts else f"mark.{row.mark}", lang)
@@ -169,7 +195,6 @@ def _row(
         _MARK_NAMES[row.mark],
         meaning,
         tuple(cells),
-        tuple(_pair(pair, row, names, lang) for pair in row.pairs) if row.mark else (),
     )
 
 
@@ -193,21 +218,24 @@ def difference_text(pair: Pair, row: Row) -> str:
     return ("+" if value > 0 else "") + number(value, row.decimals)
 
 
-def _grid_cell(cell: Cell, grid: Grid, root: Path) -> CellView:
+def shown_size(grid: Grid) -> tuple[int, int]:
+    """The width and height that a tile is shown at: a whole multiple of its own."""
     factor = max(1, -(-_TILE // max(grid.width, grid.height)))
-    return CellView(
-        cell,
-        tiles=_tiles(root / grid.file),
-        nearest=_tiles(root / grid.nearest) if grid.nearest else (),
-        tile_width=grid.width * factor,
-        tile_height=grid.height * factor,
+    return grid.width * factor, grid.height * factor
+
+
+def embedded(table: Table) -> DrawGrid:
+    """Grids as data addresses, tile by tile, read from the study's folder."""
+    root = Path(table.study.folder) if table.study else Path()
+    return lambda grid, file: tuple(
+        Picture(address, *shown_size(grid)) for address in _tiles(root / file)
     )
 
 
 def _tiles(path: Path) -> tuple[str, ...]:
     """The first tiles of a grid as data addresses; none where the file is gone."""
     try:
-        tiles = read_grid(path).tiles[:_TILES]
+        tiles = read_grid(path).tiles[:TILES]
     except UserError:
         return ()
     found: list[str] = []
