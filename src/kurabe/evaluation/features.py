@@ -127,7 +127,9 @@ def extract(
         pooled: dict[tuple[str, int], Tensor | float] = {}
         for draw in range(draws):
             view = pictures.view * _DRAWS + draw
-            noise = normal(0, "feature noise", pictures.positions[rows], tuple(x0.shape[1:]), view)
+            noise = normal(
+                0, "feature noise", pictures.positions[rows].tolist(), tuple(x0.shape[1:]), view
+            )
             x_t = model.denoiser.noisy(x0, torch.from_numpy(noise).to(x0), t)
             for layer, tokens in model.features(x_t, t, layers).items():
                 for grid in grids:

@@ -171,7 +171,7 @@ def clusters(train: Vectors, seed: int = 0) -> Tensor:
 
     number = max(2, min(10, len(train) // 20))
     rows = torch.as_tensor(train).cpu().numpy()
-    return double(KMeans(number, n_init=3, random_state=seed).fit(rows).cluster_centers_)
+    return double(KMeans(number, n_init="auto", random_state=seed).fit(rows).cluster_centers_)
 
 
 def diversity(samples: Vectors, centres: Vectors) -> float | None:

@@ -5,8 +5,6 @@ same images. Labels choose images for the label rows only (an unlabelled image c
 there), never for any other.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kurabe.data import ImageSet, Split
@@ -55,14 +53,15 @@ def gather(images: ImageSet, split: Split, settings: Evaluation) -> Material:
 
 def _labels(images: ImageSet, split: Split, settings: Evaluation) -> Labels | None:
     """The labelled images by role; None where they cannot fit, choose and test a classifier."""
-    if images.labels is None:
+    labels = images.labels
+    if labels is None:
         return None
-    known = images.labels != UNLABELLED
+    known = labels != UNLABELLED
     train, validation, test = (
         part[known[part]] for part in (split.train, split.validation, split.test)
     )
     train = drawn(train, settings.probe_images, "train")
-    classes = np.unique(images.labels[train])
+    classes = np.unique(labels[train])
     if len(classes) < 2 or not len(validation) or not len(test):
         return None
     search = drawn(train, settings.search_images, "search")
@@ -70,13 +69,13 @@ def _labels(images: ImageSet, split: Split, settings: Evaluation) -> Labels | No
     tested = drawn(test, settings.test_images, "test")
 
     def labelled(index: np.ndarray) -> Labelled:
-        return Labelled(pictures(images, index), _renumbered(images.labels, index, classes))
+        return Labelled(pictures(images, index), _renumbered(labels, index, classes))
 
     return Labels(len(classes), labelled(search), labelled(train), labelled(held), labelled(tested))
 
 
-def _renumbered(labels: np.ndarray, index: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+def _renumbered(labels: np.ndarray, index: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Labels as places in `classes`; −1 for one that is not among them."""
     own = labels[index]
     place = np.searchsorted(classes, own).clip(max=len(classes) - 1)
-    return np.where(np.asarray(classes)[place] == own, place, -1)
+    return np.where(classes[place] == own, place, -1)

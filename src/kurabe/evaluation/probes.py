@@ -250,10 +250,10 @@ def few_shot(
         if rows is None:
             return []
         classes, own = np.unique(labels[rows], return_inverse=True)
-        known = np.isin(test_labels, classes)
-        if not known.any():
+        known = np.flatnonzero(np.isin(test_labels, classes))
+        if not len(known):
             return []
         linear = logistic(x[rows], own, len(classes), FEW_SHOT_STRENGTH, tolerance=_ROUGH)
         wanted = np.searchsorted(classes, test_labels[known])
-        scores.append(accuracy(linear(held[known]), wanted))
+        scores.append(accuracy(linear(held[torch.from_numpy(known)]), wanted))
     return scores

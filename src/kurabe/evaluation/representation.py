@@ -85,8 +85,15 @@ class Material:
 class Source(Protocol):
     """Anything that gives features."""
 
-    places: Sequence[Place]
-    default: Place
+    @property
+    def places(self) -> Sequence[Place]:
+        """Where it gives features, those that share a pass next to each other."""
+        ...
+
+    @property
+    def default(self) -> Place:
+        """The place declared beforehand."""
+        ...
 
     def features(self, pictures: Pictures, place: Place) -> np.ndarray:
         """Vectors (N, dim) of the pictures at a place."""
