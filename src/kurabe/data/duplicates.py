@@ -73,8 +73,9 @@ def _candidates(
     projected = x @ axes[:, ::-1][:, :AXES]
     order = np.argsort(projected[:, 0], kind="stable")
     projected = projected[order]
-    first = projected[:, 0]
-    ends: list[int] = np.searchsorted(first, first + np.sqrt(limit), side="right").tolist()
+    first: NDArray[np.float32] = projected[:, 0]
+    reach: NDArray[np.float32] = first + np.float32(np.sqrt(limit))
+    ends: list[int] = np.searchsorted(first, reach, side="right").tolist()
     squares = (projected**2).sum(axis=1)
     for start in range(0, len(order), BLOCK):
         stop = min(start + BLOCK, len(order))

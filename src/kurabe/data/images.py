@@ -25,8 +25,9 @@ UNLABELLED = -1
 class ImageSet:
     """Images of one size and colour.
 
-    pixels: uint8 (N, H, W, C). ids: N names, unique. groups: int64 (N,), from 0. labels: int64
-    (N,), an index into label_names or −1 where an image has none; None where no image has one.
+    pixels: uint8 (N, H, W, C). ids: N names, unique but in emoji-base. groups: int64 (N,), from
+    0. labels: int64 (N,), an index into label_names or −1 where an image has none; None where no
+    image has one.
     report: what was kept and dropped when a user's own images were read.
     """
 

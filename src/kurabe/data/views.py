@@ -87,7 +87,8 @@ def _shifted(
 ) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     v, h = round(share * height), round(share * width)
-    top, left = int(rng.integers(0, 2 * v + 1)), int(rng.integers(0, 2 * h + 1))
+    down, right = rng.random(2).tolist()
+    top, left = int(down * (2 * v + 1)), int(right * (2 * h + 1))
     padded = np.pad(pixels, ((v, v), (h, h), (0, 0)), "edge")
     return padded[top : top + height, left : left + width]
 
