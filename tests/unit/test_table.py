@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,6 +20,7 @@ from kurabe.comparison.drawings.latex import latex_text
 from kurabe.comparison.drawings.width import sayable, width, wrap
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import decimals_for, number, rounded_up, spread
+from kurabe.comparison.results import read_results
 from kurabe.errors import UserError
 from kurabe.methods import Method, catalogue, find
 
@@ -369,7 +371,36 @@ def test_json_is_of_the_promised_shape_and_comes_back(folder):
     assert (kid["group"], kid["mark"], len(kid["values"])) == ("measured", "≠", 4)
     blocks = [block["value"] for block in kid["cells"][0]["estimate"]["blocks"]]
     assert np.mean(blocks) == pytest.approx(kid["values"][0])
-    assert Table.from_json(table.to_json()) == table
+    assert Table.from_json(table.to_json()).to_json() == table.to_json()
+
+
+def test_a_row_that_differs_alone_says_why_it_is_not_marked(tmp_path):
+    same = {"transfer": [0.1, 0.2, 0.3, 0.2, 0.1], "scratch": [0.2, 0.1, 0.3, 0.1, 0.2]}
+    apart = {"transfer": around(0.9, 0.02, 1), "scratch": around(0.5, 0.02, 2)}
+    columns = {key: COLUMNS[key] for key in same}
+    made = study(tmp_path / "s", {"kid": same, "recall": apart}, columns=columns)
+    for lang, reason in (
+        ("ja", "この行だけの差: 主要行（KID）では区別できず、偶然かもしれない"),
+        (
+            "en",
+            "differs in this row alone: the headline rows (KID) cannot tell, so it may be chance",
+        ),
+    ):
+        table = study_table(made, lang)
+        row = table.row("recall")
+        assert (row.mark, row.note, row.pairs[0].gated) == ("?", reason, True)
+        assert [r.key for r in table.rows if r.headline] == ["kid"]
+        assert reason.replace(" ", "") in draw_terminal(table).replace("\n", "").replace(" ", "")
+        assert reason in " ".join(Page(draw_html(table)).text.split())
+
+
+def test_the_json_names_no_place_on_this_machine(folder):
+    assert str(folder.path.parent) in study_table(folder, "en").study.folder
+    shared = study_table(replace(read_results(folder), place="scans-study"), "en")
+    assert str(folder.path.parent) not in shared.to_json()
+    assert shared.study.command == "kurabe study scans-study"
+    grid = json.loads(shared.to_json())["rows"][-1]["cells"][0]["grid"]
+    assert (folder.path / grid["file"]).is_file()
 
 
 def texts_of(table):

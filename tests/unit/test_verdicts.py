@@ -7,20 +7,24 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from kurabe.comparison.metrics import METRICS
-from kurabe.comparison.verdicts import (
-    LEVEL,
+from kurabe.comparison.differences import (
     Difference,
     blocks_to_see,
     detectable,
-    holm,
-    judge,
-    judge_metric,
-    margin_of,
     paired,
     power_of,
-    row_mark,
     welch,
+)
+from kurabe.comparison.families import LEVEL, gates_of, holm, weighted_holm
+from kurabe.comparison.metrics import METRICS, headlines
+from kurabe.comparison.verdicts import (
+    COST,
+    COST_LEVEL,
+    judge,
+    judge_metric,
+    judge_rows,
+    margin_of,
+    row_mark,
 )
 
 
@@ -86,6 +90,44 @@ def test_holm_rejects_what_the_closed_bonferroni_test_rejects():
             for level in (0.01, 0.05, 0.2):
                 closed = all(min(p[i] for i in subset) <= level / len(subset) for subset in sets)
                 assert closed == (adjusted <= level)
+
+
+def test_weighted_holm_rejects_what_the_closed_weighted_bonferroni_test_rejects():
+    # The same closure with weights: a set falls iff a member has p ≤ level · w / Σ w of the set.
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        p = (rng.uniform(size=5) ** 3).round(4).tolist()
+        w = rng.uniform(0.1, 1, 5).tolist()
+        for index, adjusted in enumerate(weighted_holm(p, w)):
+            others = [i for i in range(5) if i != index]
+            sets = [
+                (index, *rest) for size in range(5) for rest in itertools.combinations(others, size)
+            ]
+            for level in (0.01, 0.05, 0.2):
+                closed = all(
+                    any(p[i] <= level * w[i] / sum(w[j] for j in subset) for i in subset)
+                    for subset in sets
+                )
+                assert closed == (adjusted <= level)
+
+
+def test_the_gates_of_a_worked_example():
+    # Two pairs with the baseline share .8, the third has .2; two headline rows each, Bonferroni:
+    # p .006, .02, .0008 over weights .4 .4 .2 are .015, .05, .004. In that order (c-b first):
+    # .004 · 1, .015 · .8, .05 · .4.
+    p = {("a", "b"): [0.003, 0.9], ("a", "c"): [0.3, 0.01], ("c", "b"): [0.0004, 0.0005]}
+    gates = gates_of(p, "a")
+    adjusted = [gates[frozenset(pair)].p for pair in p]
+    assert adjusted == pytest.approx([0.012, 0.02, 0.004])
+    # All are found; each by itself would have had the whole level, for the better of two rows.
+    assert [gates[frozenset(pair)].level for pair in p] == pytest.approx([0.025] * 3)
+    p[("a", "c")] = [0.3, 0.4]
+    p[("a", "b")] = [0.02, 0.9]
+    gates = gates_of(p, "a")
+    assert [gates[frozenset(pair)].p < LEVEL for pair in p] == [False, False, True]
+    # What c-b leaves is shared by the two that wait.
+    assert gates[frozenset("ac")].level == pytest.approx(0.05 / 2 / 2)
+    assert gates_of({("a", "b"): [0.02, 0.5]}, "a")[frozenset("ab")].p == pytest.approx(0.04)
 
 
 def power_by_definition(gap, df, level):
@@ -214,18 +256,107 @@ def test_a_column_without_values_takes_part_in_no_pair():
 
 
 def test_times_are_compared_as_ratios():
-    seconds = {"a": blocks([100, 101, 99]), "b": blocks([103, 104, 102])}
-    [verdict] = judge_metric(METRICS["seconds"], seconds, "a")
-    logs = np.log([103, 104, 102]) - np.log([100, 101, 99])
+    seconds = {"a": blocks([100, 101, 99]), "b": blocks([150, 153, 149])}
+    [verdict] = judge_metric(METRICS["seconds"], seconds, "a", rule=COST)
+    logs = np.log([150, 153, 149]) - np.log([100, 101, 99])
     assert verdict.difference.mean == pytest.approx(logs.mean())
     assert verdict.margin == pytest.approx(math.log(1.1))
-    assert (verdict.mark, verdict.small) == ("≠", True)
+    # The null hypothesis is the whole margin: SciPy's test against its nearer end.
+    assert verdict.p == pytest.approx(stats.ttest_1samp(logs, math.log(1.1)).pvalue)
+    assert (verdict.mark, verdict.small) == ("≠", False)
+
+
+def test_a_time_inside_the_margin_is_equal_however_sure_the_difference():
+    seconds = {"a": blocks([100, 101, 99]), "b": blocks([103, 104.1, 102])}
+    [verdict] = judge_metric(METRICS["seconds"], seconds, "a", rule=COST)
+    assert verdict.difference.p < 0.001
+    assert (verdict.mark, verdict.p) == ("≈", 1.0)
 
 
 def test_a_base_that_was_not_trained_took_no_time_and_differs():
     seconds = {"a": blocks([60.1, 60.4, 59.8]), "base": blocks([0.0, 0.0, 0.0])}
-    [verdict] = judge_metric(METRICS["seconds"], seconds, "a")
+    [verdict] = judge_metric(METRICS["seconds"], seconds, "a", rule=COST)
     assert (verdict.mark, verdict.small) == ("≠", False)
+
+
+PATTERN = np.array([-1, 1, 0, 0.5, -0.5])
+
+
+def rows_of(**gaps):
+    """Two columns a, b, five blocks: in each row b − a is the gap plus a spread of about .8."""
+    return {
+        key.replace("_", "-"): {"a": blocks(np.ones(5)), "b": blocks(1 + gap + PATTERN)}
+        for key, gap in gaps.items()
+    }
+
+
+def test_headline_rows_are_the_first_measured_of_each_line():
+    assert headlines(["recall", "held-out-loss", "kid"]) == ("kid",)
+    measured = ["held-out-loss", "own-view-recall", "knn", "seconds"]
+    assert headlines(measured) == ("held-out-loss", "knn")
+    assert headlines(["linear-probe", "own-view-recall"]) == ("linear-probe",)
+
+
+def test_a_row_that_differs_alone_is_not_marked_and_says_why():
+    verdicts = judge_rows(rows_of(kid=0.0, linear_probe=0.1, recall=3.0), "a")
+    [recall] = verdicts["recall"]
+    assert recall.p == pytest.approx(stats.ttest_1samp(3 + PATTERN, 0).pvalue)
+    assert recall.p < 0.01
+    assert (recall.mark, recall.gated, recall.blocks_needed) == ("?", True, None)
+    assert recall.gate == 1.0
+
+
+def test_an_open_gate_lets_each_row_be_judged_by_its_own_p():
+    verdicts = judge_rows(rows_of(kid=5.0, linear_probe=0.1, recall=3.0, precision=0.3), "a")
+    marks = {key: of[0].mark for key, of in verdicts.items()}
+    assert marks == {"kid": "≠", "linear-probe": "?", "recall": "≠", "precision": "?"}
+    expected = 2 * stats.ttest_1samp(5 + PATTERN, 0).pvalue
+    assert verdicts["recall"][0].gate == pytest.approx(expected)
+
+
+def test_a_headline_row_must_pass_the_gate_itself_and_more_blocks_would():
+    # p = .031 by itself, .063 as the smaller of two headline rows.
+    verdicts = judge_rows(rows_of(kid=1.15, linear_probe=0.1), "a")
+    [kid] = verdicts["kid"]
+    assert kid.p == pytest.approx(stats.ttest_1samp(1.15 + PATTERN, 0).pvalue)
+    assert kid.p < LEVEL < 2 * kid.p
+    assert (kid.mark, kid.gated, kid.gate) == ("?", True, pytest.approx(2 * kid.p))
+    n, spread = kid.blocks_needed, PATTERN.std(ddof=1)
+
+    def power(n):
+        t = stats.t.isf(LEVEL / 2 / 2, n - 1)
+        shift = 1.15 / spread * math.sqrt(n)
+        return stats.nct.sf(t, n - 1, shift) + stats.nct.cdf(-t, n - 1, shift)
+
+    assert n > 5
+    assert power(n) >= 0.8 > power(n - 1)
+
+
+def test_without_a_headline_row_only_cost_and_exact_values_are_marked():
+    rows = rows_of(recall=9.0)
+    rows["peak-memory"] = {"a": blocks([100, 101, 99, 100, 100]), "b": blocks([300] * 5)}
+    rows["total-parameters"] = {"a": blocks([4.0] * 5), "b": blocks([5.0] * 5)}
+    marks = {key: of[0].mark for key, of in judge_rows(rows, "a").items()}
+    assert marks == {"recall": "?", "peak-memory": "≠", "total-parameters": "≠"}
+
+
+def test_behind_a_closed_gate_cost_keeps_a_level_of_its_own():
+    ratio = math.log(1.1) + PATTERN / 20
+    for gap, mark in ((0.05, "?"), (0.4, "≠")):
+        logs = ratio + gap
+        rows = rows_of(kid=0.0)
+        rows["seconds"] = {"a": blocks(np.ones(5)), "b": blocks(np.exp(logs))}
+        [verdict] = judge_rows(rows, "a")["seconds"]
+        p = stats.ttest_1samp(logs, math.log(1.1)).pvalue
+        assert verdict.p == pytest.approx(p)
+        assert p < LEVEL
+        assert (verdict.mark, p < COST_LEVEL) == (mark, mark == "≠")
+
+
+def test_too_few_blocks_open_no_gate():
+    rows = rows_of(recall=9.0)
+    rows["kid"] = {"a": blocks([1.0, 1.1]), "b": blocks([9.0, 9.2])}
+    assert judge_rows(rows, "a")["recall"][0].mark == "?"
 
 
 def test_values_without_spread_are_compared_exactly():

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from kurabe.comparison.differences import Blocks
 from kurabe.comparison.facts import NOTHING
 from kurabe.comparison.metrics import METRICS, Metric
 from kurabe.comparison.numbers import decimals_for, number, spread
-from kurabe.comparison.results import Blocks, RunResult, StudyResults
+from kurabe.comparison.results import RunResult, StudyResults
 from kurabe.comparison.table import BlockValue, Cell, Estimate, Grid, Pair, Reference, Row
-from kurabe.comparison.verdicts import Verdict, judge_metric, row_mark
-from kurabe.comparison.words import has_word, word
+from kurabe.comparison.verdicts import Verdict, row_mark
+from kurabe.comparison.words import has_word, joined, word
 from kurabe.errors import UserError
 from kurabe.records.samples import read_grid
 
@@ -32,12 +33,11 @@ class Shown:
 
 def measured_rows(results: StudyResults, shown: Sequence[Shown], lang: str) -> tuple[Row, ...]:
     """One row for each metric that any run has, in the registry's order."""
-    rows: list[Row] = []
-    for metric in METRICS.values():
-        values = results.values(metric.id)
-        if any(values.get(column.source or "") for column in shown):
-            rows.append(_metric_row(metric, values, results, shown, lang))
-    return tuple(rows)
+    return tuple(
+        _metric_row(METRICS[metric], values, results, shown, lang)
+        for metric, values in results.measured.items()
+        if any(values.get(column.source or "") for column in shown)
+    )
 
 
 def _metric_row(
@@ -70,7 +70,8 @@ def _metric_row(
         better=metric.better,
         unit=metric.unit,
         decimals=decimals,
-        note=_note(metric, lang),
+        note=_note(metric, pairs, results, lang),
+        headline=metric.id in results.headlines,
         references=_references(metric, details, decimals, lang),
         pairs=pairs,
     )
@@ -135,24 +136,12 @@ def _pairs(
 ) -> tuple[Pair, ...]:
     """Verdicts over all of the study's columns; those between columns shown come back."""
     ids = {column.source: column.id for column in shown if column.source is not None}
-    if metric.id not in results.judged:
-        results.judged[metric.id] = _judged(metric, values, results)
     ratio = metric.scale == "log" and all(v > 0 for b in values.values() for v in b.values())
     return tuple(
         _pair(verdict, ids[verdict.first], ids[verdict.second], ratio)
-        for verdict in results.judged[metric.id]
+        for verdict in results.verdicts[metric.id]
         if verdict.first in ids and verdict.second in ids
     )
-
-
-def _judged(metric: Metric, values: Mapping[str, Blocks], results: StudyResults) -> list[Verdict]:
-    errors = [
-        float(error)
-        for run in results.runs.values()
-        if (error := run.metrics.get(metric.id, {}).get("detail", {}).get("floor_se")) is not None
-    ]
-    floor_error = float(np.mean(errors)) if errors else 0.0
-    return judge_metric(metric, values, results.baseline, floor_error)
 
 
 def _pair(verdict: Verdict, first: str, second: str, ratio: bool) -> Pair:
@@ -174,6 +163,8 @@ def _pair(verdict: Verdict, first: str, second: str, ratio: bool) -> Pair:
         low=scaled(low),
         high=scaled(high),
         p=verdict.p,
+        gate=verdict.gate,
+        gated=verdict.gated,
         margin=None if verdict.family == "exact" else scale(verdict.margin),
         smallest_gap=scaled(verdict.smallest_gap),
         blocks=None if difference is None else difference.blocks,
@@ -193,8 +184,14 @@ def _label(
     return f"{label} ({encoder})" if metric.encoder and encoder else label
 
 
-def _note(metric: Metric, lang: str) -> str | None:
-    return word(metric.scale, lang) if metric.scale in ("exact", "untested") else None
+def _note(metric: Metric, pairs: Sequence[Pair], results: StudyResults, lang: str) -> str | None:
+    """Why a row's mark is not what its numbers alone would say."""
+    if metric.scale in ("exact", "untested"):
+        return word(metric.scale, lang)
+    if any(pair.gated for pair in pairs) and row_mark([pair.mark for pair in pairs]) != "≠":
+        names = [METRICS[key].label(lang) for key in results.headlines]
+        return word("gated" if names else "gated.none", lang, headlines=joined(names or [""], lang))
+    return None
 
 
 def _references(

@@ -5,6 +5,7 @@ margin are practically equal. A margin is an absolute width, a share of the base
 ratio where values are compared on a log scale (times, sizes).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,3 +105,14 @@ _ALL = [
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _ALL}
+
+# The rows that decide whether two columns differ at all, declared before any run: of each line the
+# first that a study measures. Which that is depends on the images and their labels alone.
+HEADLINES = (("kid", "held-out-loss"), ("linear-probe", "knn", "own-view-recall"))
+
+
+def headlines(measured: Iterable[str]) -> tuple[str, ...]:
+    """The headline rows of a study that measured these metrics: images first, then features."""
+    known = set(measured)
+    found = (next((key for key in line if key in known), None) for line in HEADLINES)
+    return tuple(key for key in found if key is not None)

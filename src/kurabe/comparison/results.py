@@ -4,9 +4,12 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
-from kurabe.comparison.verdicts import Blocks, Verdict
+from kurabe.comparison.differences import Blocks
+from kurabe.comparison.metrics import METRICS, headlines
+from kurabe.comparison.verdicts import Verdict, judge_rows
 from kurabe.errors import UserError
 from kurabe.records import RunFolder, StudyFolder
 
@@ -37,7 +40,7 @@ class RunResult:
 class StudyResults:
     """Everything a table needs of a study. Blocks are numbered as the runs' folders are.
 
-    judged: each metric's verdicts on all pairs of columns, kept once they are made.
+    place: how commands name the study's folder; what is shared names no place on this machine.
     """
 
     folder: StudyFolder
@@ -49,12 +52,12 @@ class StudyResults:
     budget: Mapping[str, Any]
     limit: int | None
     runs: Mapping[tuple[str, int], RunResult] = field(default_factory=dict)
-    judged: dict[str, list[Verdict]] = field(default_factory=dict)
+    place: str = ""
 
     @property
     def command(self) -> str:
         """The command that goes on with the study."""
-        return f"kurabe study {shlex.quote(str(self.folder.path))}"
+        return f"kurabe study {shlex.quote(self.place or str(self.folder.path))}"
 
     @property
     def encoder(self) -> str | None:
@@ -79,6 +82,31 @@ class StudyResults:
             for column in self.columns
         }
 
+    @cached_property
+    def measured(self) -> dict[str, dict[str, Blocks]]:
+        """`values` of every metric that any run has, in the registry's order."""
+        found = {metric: self.values(metric) for metric in METRICS}
+        return {metric: values for metric, values in found.items() if any(values.values())}
+
+    @cached_property
+    def headlines(self) -> tuple[str, ...]:
+        """The metrics whose rows decide whether two columns differ at all."""
+        return headlines(self.measured)
+
+    @cached_property
+    def verdicts(self) -> dict[str, list[Verdict]]:
+        """Each measured metric's verdicts on all pairs of the study's columns."""
+        return judge_rows(self.measured, self.baseline, self._floor_errors())
+
+    def _floor_errors(self) -> dict[str, float]:
+        """The mean standard error of each real-against-real floor that the runs know."""
+        found: dict[str, list[float]] = {}
+        for run in self.runs.values():
+            for metric, entry in run.metrics.items():
+                if (error := entry.get("detail", {}).get("floor_se")) is not None:
+                    found.setdefault(metric, []).append(float(error))
+        return {metric: sum(errors) / len(errors) for metric, errors in found.items()}
+
     def added_blocks(self) -> tuple[int, ...]:
         """Blocks beyond those that were planned beforehand."""
         found = sorted({block for _, block in self.runs})
@@ -99,7 +127,7 @@ class StudyResults:
 
 def read_results(folder: StudyFolder) -> StudyResults:
     """Read study.toml and every run below it; UserError where there is no study."""
-    settings = _settings(folder)
+    settings = read_settings(folder)
     columns = tuple(
         StudyColumn(str(c["id"]), str(c["method"]), float(c.get("budget_factor", 1.0)))
         for c in settings.get("columns", ())
@@ -118,7 +146,8 @@ def read_results(folder: StudyFolder) -> StudyResults:
     )
 
 
-def _settings(folder: StudyFolder) -> dict[str, Any]:
+def read_settings(folder: StudyFolder) -> dict[str, Any]:
+    """study.toml as it stands; UserError where it is missing or no TOML."""
     try:
         return tomllib.loads(folder.study_path.read_text("utf-8"))
     except FileNotFoundError:
@@ -129,10 +158,13 @@ def _settings(folder: StudyFolder) -> dict[str, Any]:
 
 def _run(folder: RunFolder) -> RunResult:
     metrics: dict[str, Mapping[str, Any]] = {}
-    info = folder.info
-    status = folder.status
+    try:
+        info, status = folder.info, folder.status
+        scores = folder.scores().get(OWN_SCORES, {}) if status == "finished" else {}
+    except UserError as error:
+        # What cannot be read is shown as failed, never dropped.
+        return RunResult(folder, "failed", {}, {"error": str(error)})
     if status == "finished":
-        scores = folder.scores().get(OWN_SCORES, {})
         metrics = cast(dict[str, Mapping[str, Any]], scores.get("metrics", {}))
         info = {**info, "encoder": scores.get("encoder")}
     return RunResult(folder, status, metrics, info)

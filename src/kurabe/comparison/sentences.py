@@ -8,17 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, paired
+from kurabe.comparison.families import LEVEL
 from kurabe.comparison.measured import Shown
-from kurabe.comparison.metrics import METRICS
+from kurabe.comparison.metrics import HEADLINES, METRICS
 from kurabe.comparison.numbers import number, rounded_up
 from kurabe.comparison.results import StudyResults
 from kurabe.comparison.table import Cell, Column, Mark, Pair, Row, Sentence
-from kurabe.comparison.verdicts import FEWEST_BLOCKS, LEVEL, Blocks, paired
 from kurabe.comparison.words import in_sentence, joined, word
 
-# The first of these that a study has answers the question.
-_IMAGES = ("kid", "held-out-loss")
-_FEATURES = ("linear-probe", "knn", "own-view-recall")
+_IMAGES, _FEATURES = HEADLINES
 # What needs no training: features that are no better have shown nothing.
 _WITHOUT_LEARNING = ("pixels", "pca", "random")
 

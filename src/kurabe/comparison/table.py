@@ -82,7 +82,8 @@ class Pair(Value):
     """The verdict on two columns in one row; numbers on the row's own scale.
 
     difference, low, high: second minus first with its 95 % interval, or where `ratio` holds
-    second over first; likewise margin, smallest_gap and gap.
+    second over first; likewise margin, smallest_gap and gap. p is the row's own, gate that of
+    the pair's headline rows; gated: this row alone differs, which its closed gate does not pass.
     """
 
     first: str
@@ -95,6 +96,8 @@ class Pair(Value):
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    gate: float | None = None
+    gated: bool = False
     margin: float | None = None
     smallest_gap: float | None = None
     blocks: int | None = None
@@ -137,6 +140,7 @@ class Row(Value):
         better: which way is better, where one is.
         unit: the number that shown values were divided by.
         note: what must be said beside the row.
+        headline: one of the rows that decide whether two columns differ at all.
     """
 
     group: Group
@@ -150,6 +154,7 @@ class Row(Value):
     unit: float = 1.0
     decimals: int = 3
     note: str | None = None
+    headline: bool = False
     references: tuple[Reference, ...] = ()
     pairs: tuple[Pair, ...] = ()
 
@@ -181,11 +186,12 @@ class Sentence(Value):
 class StudyNote(Value):
     """Of which study the measured rows are; seconds_per_block for one more block of all columns.
 
-    folder: where the study lies, and the files of the sample grids in it.
+    folder: where the study lies, and the files of the sample grids in it; not part of the JSON,
+    which may be read elsewhere.
     """
 
     name: str
-    folder: str
+    folder: str = Field(default=".", exclude=True)
     command: str
     baseline: str
     blocks: int
@@ -195,7 +201,7 @@ class StudyNote(Value):
 
 
 class Table(Value):
-    """Columns, rows and sentences in one language."""
+    """Columns, rows and sentences in one language; proof: how far its marks can be trusted."""
 
     version: int = Field(default=1, alias="schema")
     lang: Literal["ja", "en"]
@@ -207,6 +213,7 @@ class Table(Value):
     sentences: tuple[Sentence, ...] = ()
     study: StudyNote | None = None
     sources: tuple[dict[str, Any], ...] = ()
+    proof: str | None = None
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -222,7 +229,7 @@ class Table(Value):
         raise KeyError(key)
 
     def to_json(self) -> str:
-        """The table as JSON; `from_json` of it gives an equal table."""
+        """The table as JSON; `from_json` of it gives an equal table, but for the study's folder."""
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
     @classmethod

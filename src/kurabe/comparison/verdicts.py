@@ -1,161 +1,60 @@
-"""When two measured values differ: tests over blocks of seeds, families of tests, and marks.
-
-What replicates is the block. For two columns a, b with values a_r, b_r in block r,
-
-- `paired`: t = d̄ / (s_d / √n), d_r = b_r − a_r, n − 1 degrees of freedom: for studies whose
-  blocks draw the images anew, so that a block's luck is shared by its columns;
-- `welch`: Welch (1947), unequal variances, Satterthwaite's degrees of freedom: for studies in
-  which seeds alone vary, and nothing is shared within a block.
+"""When two measured values differ: marks of pairs and rows from tests over blocks of seeds.
 
 Pairs with the baseline are one family per metric, all other pairs a second one; within a family
-p is corrected by Holm (1979). A pair is "≠" where the corrected p < .05, else "≈" where the 90 %
-interval of the difference lies inside the margin of relevance (two one-sided tests at 5 %,
+p (`kurabe.comparison.differences`) is corrected by Holm (1979). A pair is "≠" in a row where the
+corrected p < .05 and the pair's gate is open (`kurabe.comparison.families`), else "≈" where the
+90 % interval of the difference lies inside the margin of relevance (two one-sided tests at 5 %,
 Schuirmann 1987), else "?".
+
+Times and memory are the machine's as much as the method's, and a cheaper method need not differ
+in what it makes. Their null hypothesis is therefore the whole margin, |δ| ≤ m: "≠" means that the
+interval lies outside it. Where the gate is closed, they keep a level of their own, COST_LEVEL.
 """
 
-import bisect
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
-from kurabe.comparison.metrics import Metric
+from kurabe.comparison.differences import (
+    FEWEST_BLOCKS,
+    Blocks,
+    Difference,
+    Test,
+    blocks_to_see,
+    paired,
+)
+from kurabe.comparison.families import CLOSED, LEVEL, OPEN, Gate, Gates, Pair, gates_of, holm
+from kurabe.comparison.metrics import METRICS, Metric, headlines
 
-LEVEL = 0.05
-POWER = 0.8
-FEWEST_BLOCKS = 3
-MOST_BLOCKS = 100
+# Per family of a cost row while its pair's gate is closed: five such rows of two families each
+# add at most 1 % to the share of tables with a false "≠".
+COST_LEVEL = 0.001
 
 Mark = Literal["≠", "≈", "?"]
-Blocks = Mapping[int, float]
+# A row's values by column.
+Values = Mapping[str, Blocks]
 
 
 @dataclass(frozen=True)
-class Difference:
-    """An estimated difference of means, second column minus first.
+class Rule:
+    """How a row's own p becomes a mark.
 
-    On a log scale it is the logarithm of a ratio. blocks: how many went into it, the fewer of
-    both columns where they are not paired.
+    Attributes:
+        headline: the row is one of those that open gates.
+        beyond: only what exceeds the margin counts as a difference.
+        closed_level: the row's level where the pair's gate is closed.
     """
 
-    mean: float
-    standard_error: float
-    df: float
-    blocks: int
-
-    @property
-    def p(self) -> float:
-        """Two-sided p of no difference; without any spread 1 where the values agree, else 0."""
-        if self.standard_error == 0:
-            return 1.0 if self.mean == 0 else 0.0
-        return float(2 * special.stdtr(self.df, -abs(self.mean) / self.standard_error))
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The two-sided confidence interval."""
-        half = self.standard_error * float(special.stdtrit(self.df, 0.5 + level / 2))
-        return self.mean - half, self.mean + half
-
-    def within(self, margin: float, level: float) -> bool:
-        """Whether the interval at that level lies wholly inside ±margin."""
-        low, high = self.interval(level)
-        return -margin <= low and high <= margin
-
-    def smallest_gap(self, level: float = LEVEL, power: float = POWER) -> float:
-        """The true difference that a test at `level` would have seen with this power."""
-        return self.standard_error * detectable(self.df, level, power)
-
-    def with_blocks(self, blocks: int) -> "Difference":
-        """The same difference and spread as they would stand after so many blocks."""
-        error = self.standard_error * math.sqrt(self.blocks / blocks)
-        df = self.df * (blocks - 1) / (self.blocks - 1)
-        return Difference(self.mean, error, df, blocks)
+    headline: bool = False
+    beyond: bool = False
+    closed_level: float = 0.0
 
 
-def paired(first: Blocks, second: Blocks) -> Difference | None:
-    """Over the blocks that both have; None with fewer than two of them."""
-    common = sorted(first.keys() & second.keys())
-    if len(common) < 2:
-        return None
-    gaps = np.array([second[block] - first[block] for block in common])
-    error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
-    return Difference(float(gaps.mean()), error, len(gaps) - 1, len(gaps))
-
-
-def welch(first: Blocks, second: Blocks) -> Difference | None:
-    """Over all blocks of each; None where either has fewer than two."""
-    a, b = np.array(list(first.values())), np.array(list(second.values()))
-    if min(len(a), len(b)) < 2:
-        return None
-    part_a, part_b = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
-    square = part_a + part_b
-    weight = part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1)
-    df = square**2 / weight if weight > 0 else float(len(a) + len(b) - 2)
-    return Difference(float(b.mean() - a.mean()), math.sqrt(square), df, min(len(a), len(b)))
-
-
-Test = Callable[[Blocks, Blocks], Difference | None]
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: max over smaller p of (m − rank) · p, ≤ 1."""
-    order = sorted(range(len(p)), key=lambda index: p[index])
-    adjusted = [0.0] * len(p)
-    highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
-
-
-def power_of(noncentrality: float, df: float, level: float = LEVEL) -> float:
-    """The power of a two-sided t test whose true difference is so many standard errors.
-
-    P(|T| > c) = ∫ [Φ(δ − c s) + Φ(−δ − c s)] f(s) ds, s² = χ²_df / df, by Gauss–Legendre with 160
-    nodes: SciPy 1.17's noncentral t answers NaN for some of the values that are needed here.
-    """
-    critical = float(special.stdtrit(df, 1 - level / 2))
-    top = math.sqrt(float(special.chdtri(df, 1e-16)) / df)
-    s = (_NODES + 1) / 2 * top
-    log_density = (df - 1) * np.log(s) - df * s * s / 2
-    log_density += math.log(2) + df / 2 * math.log(df / 2) - math.lgamma(df / 2)
-    tails = special.ndtr(noncentrality - critical * s) + special.ndtr(-noncentrality - critical * s)
-    return top / 2 * float(np.sum(_WEIGHTS * np.exp(log_density) * tails))
-
-
-@lru_cache(maxsize=4096)
-def detectable(df: float, level: float = LEVEL, power: float = POWER) -> float:
-    """The true difference, in standard errors, that is found with this power (bisection)."""
-    low, high = 0.0, 2.0
-    while power_of(high, df, level) < power:
-        low, high = high, 2 * high
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power_of(middle, df, level) < power else (low, middle)
-    return high
-
-
-def blocks_to_see(difference: Difference, gap: float, level: float = LEVEL) -> int | None:
-    """How many blocks in all would see a true difference of `gap` at 80 % power.
-
-    None where more than MOST_BLOCKS would be needed: more runs are then no way out. Welch's
-    degrees of freedom are rounded down, which is never too few blocks and lets tables be kept.
-    """
-
-    def enough(blocks: int) -> bool:
-        then = difference.with_blocks(blocks)
-        return then.standard_error * detectable(math.floor(then.df + 1e-9), level) <= gap
-
-    candidates = range(max(FEWEST_BLOCKS, difference.blocks + 1), MOST_BLOCKS + 1)
-    first = bisect.bisect_left(candidates, True, key=enough)
-    return candidates[first] if first < len(candidates) else None
+USUAL, HEADLINE, COST = Rule(), Rule(headline=True), Rule(beyond=True, closed_level=COST_LEVEL)
 
 
 @dataclass(frozen=True)
@@ -169,11 +68,15 @@ class Verdict:
         small: ≠, but the whole 95 % interval lies inside the margin of relevance.
         difference: second minus first; None with fewer than two common blocks. What follows
             it is None with fewer than three.
-        p: corrected within the family.
+        p: the row's own, corrected within the family.
+        gate: the p of the pair's gate; None where the row was judged without one.
+        gated: "?" only because the gate is closed: this row alone differs.
         smallest_gap: what would have been seen at 80 % power, at the family's strictest level
-            (.05 / its number of pairs), so that Holm's order cannot take it back.
+            (.05 / its number of pairs) so that Holm's order cannot take it back; for headline
+            rows at the gate's, where that is stricter.
         blocks_needed, gap: so many blocks in all would see a true difference of `gap`: the one
-            observed, or the margin where that is larger.
+            observed, or the margin where that is larger. None where more blocks of this row
+            would not open the gate.
     """
 
     first: str
@@ -183,19 +86,12 @@ class Verdict:
     small: bool = False
     difference: Difference | None = None
     p: float | None = None
+    gate: float | None = None
+    gated: bool = False
     margin: float = 0.0
     smallest_gap: float | None = None
     blocks_needed: int | None = None
     gap: float | None = None
-
-
-def mark_of(difference: Difference | None, p: float, margin: float) -> tuple[Mark, bool]:
-    """The mark of a pair, and whether a "≠" is small; p is corrected already."""
-    if difference is None or difference.blocks < FEWEST_BLOCKS:
-        return "?", False
-    if p < LEVEL:
-        return "≠", difference.within(margin, 0.95)
-    return ("≈" if difference.within(margin, 0.90) else "?"), False
 
 
 def margin_of(metric: Metric, baseline: Sequence[float], floor_error: float = 0.0) -> float:
@@ -211,62 +107,81 @@ def margin_of(metric: Metric, baseline: Sequence[float], floor_error: float = 0.
 
 
 def judge(
-    values: Mapping[str, Blocks], baseline: str, margin: float, test: Test = paired
+    values: Values,
+    baseline: str,
+    margin: float,
+    test: Test = paired,
+    gates: Gates | None = None,
+    rule: Rule = USUAL,
 ) -> list[Verdict]:
     """The verdict on every pair of columns that have values, in the columns' order.
 
-    The columns are all of the study's: a pair's verdict does not depend on what is shown.
+    The columns are all of the study's: a pair's verdict does not depend on what is shown. Without
+    `gates` the row is judged by itself, as if each stood open.
     """
-    columns = [column for column, blocks in values.items() if blocks]
-    pairs = [(b, a) if b == baseline else (a, b) for a, b in itertools.combinations(columns, 2)]
-    families = {
+    pairs = _pairs([column for column, blocks in values.items() if blocks], baseline)
+    families: dict[Literal["primary", "secondary"], list[Pair]] = {
         "primary": [pair for pair in pairs if baseline in pair],
         "secondary": [pair for pair in pairs if baseline not in pair],
     }
-    found: dict[tuple[str, str], Verdict] = {}
+    found: dict[Pair, Verdict] = {}
     for family, members in families.items():
         differences = [test(values[first], values[second]) for first, second in members]
         # A pair that cannot be tested yet still counts in the family's size.
-        adjusted = holm([1.0 if d is None else d.p for d in differences])
-        level = LEVEL / max(1, len(members))
-        for (first, second), difference, p in zip(members, differences, adjusted, strict=True):
-            found[first, second] = _verdict(
-                first, second, difference, p, margin, level, primary=family == "primary"
-            )
+        adjusted = holm([1.0 if d is None else _own_p(d, margin, rule) for d in differences])
+        for pair, difference, p in zip(members, differences, adjusted, strict=True):
+            unmarked = Verdict(*pair, family, "?", difference=difference, margin=margin)
+            if difference is None or difference.blocks < FEWEST_BLOCKS:
+                found[pair] = unmarked
+                continue
+            gate = OPEN if gates is None else gates.get(frozenset(pair), CLOSED)
+            marked = _marked(unmarked, difference, p, gate, rule)
+            found[pair] = _priced(marked, difference, gate, len(members), rule)
+            if gates is not None:
+                found[pair] = replace(found[pair], gate=gate.p)
     return [found[pair] for pair in pairs]
 
 
-def _verdict(
-    first: str,
-    second: str,
-    difference: Difference | None,
-    p: float,
-    margin: float,
-    level: float,
-    *,
-    primary: bool,
+def _pairs(columns: Sequence[str], baseline: str) -> list[Pair]:
+    """Every two columns, the baseline first where it is one of them."""
+    pairs = itertools.combinations(columns, 2)
+    return [(b, a) if b == baseline else (a, b) for a, b in pairs]
+
+
+def _own_p(difference: Difference, margin: float, rule: Rule) -> float:
+    return difference.p_beyond(margin) if rule.beyond else difference.p
+
+
+def _marked(verdict: Verdict, difference: Difference, p: float, gate: Gate, rule: Rule) -> Verdict:
+    """With its mark; p is corrected already."""
+    margin = verdict.margin
+    if p < (LEVEL if gate.open else rule.closed_level):
+        return replace(verdict, mark="≠", small=difference.within(margin, 0.95), p=p)
+    mark: Mark = "≈" if difference.within(margin, 0.90) else "?"
+    return replace(verdict, mark=mark, gated=mark == "?" and p < LEVEL, p=p)
+
+
+def _priced(
+    verdict: Verdict, difference: Difference, gate: Gate, family: int, rule: Rule
 ) -> Verdict:
-    mark, small = mark_of(difference, p, margin)
-    family = "primary" if primary else "secondary"
-    if difference is None or difference.blocks < FEWEST_BLOCKS:
-        return Verdict(first, second, family, mark, difference=difference, margin=margin)
-    gap = max(abs(difference.mean), margin)
-    return Verdict(
-        first,
-        second,
-        family,
-        mark,
-        small,
-        difference,
-        p,
-        margin,
-        difference.smallest_gap(level),
-        blocks_to_see(difference, gap, level) if mark == "?" and gap > 0 else None,
-        gap if mark == "?" else None,
-    )
+    """With the smallest gap that could have been seen, and for "?" the blocks that would settle it.
+
+    family: how many pairs the row's family has.
+    """
+    level = (LEVEL if gate.open or not rule.closed_level else rule.closed_level) / family
+    if rule.headline:
+        level = min(level, gate.level)
+    beyond = verdict.margin if rule.beyond else 0.0
+    smallest = beyond + difference.smallest_gap(level)
+    gap = max(abs(difference.mean), verdict.margin + beyond)
+    if verdict.mark != "?" or gap <= beyond:
+        return replace(verdict, smallest_gap=smallest)
+    may_settle = rule.headline or rule.closed_level or not verdict.gated
+    needed = blocks_to_see(difference, gap - beyond, level) if may_settle else None
+    return replace(verdict, smallest_gap=smallest, blocks_needed=needed, gap=gap)
 
 
-def judge_exact(values: Mapping[str, Blocks]) -> list[Verdict]:
+def judge_exact(values: Values) -> list[Verdict]:
     """Values without spread, compared as they are: "≠" or, where they are equal, no mark."""
     columns = {column: set(blocks.values()) for column, blocks in values.items() if blocks}
     return [
@@ -277,10 +192,12 @@ def judge_exact(values: Mapping[str, Blocks]) -> list[Verdict]:
 
 def judge_metric(
     metric: Metric,
-    values: Mapping[str, Blocks],
+    values: Values,
     baseline: str,
     floor_error: float = 0.0,
     test: Test = paired,
+    gates: Gates | None = None,
+    rule: Rule = USUAL,
 ) -> list[Verdict]:
     """The verdicts on one metric's row, on the scale and with the margin that it declares.
 
@@ -293,15 +210,58 @@ def judge_metric(
     if metric.scale == "exact":
         return judge_exact(values)
     base = list(values.get(baseline, {}).values())
-    if metric.scale == "linear":
-        return judge(values, baseline, margin_of(metric, base, floor_error), test)
-    if all(value > 0 for blocks in values.values() for value in blocks.values()):
-        logs = {
-            column: {block: math.log(value) for block, value in blocks.items()}
-            for column, blocks in values.items()
-        }
-        return judge(logs, baseline, margin_of(metric, base), test)
-    return judge(values, baseline, metric.relative * abs(float(np.mean(base or [0.0]))), test)
+    margin = margin_of(metric, base, floor_error)
+    if metric.scale == "log":
+        if all(value > 0 for blocks in values.values() for value in blocks.values()):
+            values = {
+                column: {block: math.log(value) for block, value in blocks.items()}
+                for column, blocks in values.items()
+            }
+        else:
+            margin = metric.relative * abs(float(np.mean(base or [0.0])))
+    return judge(values, baseline, margin, test, gates, rule)
+
+
+def judge_rows(
+    rows: Mapping[str, Values],
+    baseline: str,
+    floor_errors: Mapping[str, float] | None = None,
+    test: Test = paired,
+) -> dict[str, list[Verdict]]:
+    """The verdicts on all rows of a study, by metric: gates first, then each row behind them.
+
+    rows: the values of every metric that the study measured, by the metric's id; floor_errors:
+    the standard errors of real-against-real floors, where they are known.
+    """
+    heads = headlines(key for key, values in rows.items() if any(values.values()))
+    gates = _gates([rows[key] for key in heads], baseline, test)
+    errors = floor_errors or {}
+    return {
+        key: judge_metric(
+            METRICS[key], values, baseline, errors.get(key, 0.0), test, gates, _rule(key, heads)
+        )
+        for key, values in rows.items()
+    }
+
+
+def _rule(key: str, heads: Sequence[str]) -> Rule:
+    return COST if METRICS[key].section == "cost" else HEADLINE if key in heads else USUAL
+
+
+def _gates(heads: Sequence[Values], baseline: str, test: Test) -> Gates:
+    """The gates of all pairs of columns that have a value in any headline row."""
+    columns = dict.fromkeys(key for values in heads for key, blocks in values.items() if blocks)
+
+    def p(values: Values, first: str, second: str) -> float:
+        difference = test(values.get(first, {}), values.get(second, {}))
+        # Too few blocks for a mark are too few for a gate.
+        enough = difference is not None and difference.blocks >= FEWEST_BLOCKS
+        return difference.p if enough else 1.0
+
+    return gates_of(
+        {pair: [p(values, *pair) for values in heads] for pair in _pairs(list(columns), baseline)},
+        baseline,
+    )
 
 
 def row_mark(marks: Sequence[Mark | None]) -> Mark | None:

@@ -91,6 +91,21 @@ _WORDS: dict[str, tuple[str, str]] = {
     "margin": ("実用上無視できる差の幅", "Margin of relevance"),
     "smallest-gap": ("検出可能な最小差", "Smallest detectable gap"),
     "pair.p": ("p（Holm 補正後）", "p (Holm)"),
+    "pair.gate": ("組の p（主要行）", "p of the pair (headline rows)"),
+    "headline": ("主要行", "headline row"),
+    "gated": (
+        "この行だけの差: 主要行（{headlines}）では区別できず、偶然かもしれない",
+        "differs in this row alone: the headline rows ({headlines}) cannot tell, so it may be "
+        "chance",
+    ),
+    "gated.none": (
+        "この行だけの差: 主要行が測定されていないため判定しない",
+        "differs, but no headline row was measured that could confirm it",
+    ),
+    "pair.gated": (
+        "この行だけの差であり、主要行では区別できない。この行のブロックを増やしても決着しない",
+        "differs in this row alone; the headline rows cannot tell these two apart",
+    ),
     "pair.settle": (
         "あと {more} ブロックで {gap} の差を判定できる見込み",
         "{more} more blocks would see a gap of {gap}",

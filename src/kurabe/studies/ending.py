@@ -6,8 +6,10 @@ languages, and shown.
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kurabe.comparison import draw_html, draw_terminal, screen_of, study_table
+from kurabe.comparison.results import read_results
 from kurabe.records import StudyFolder
 from kurabe.studies.execution import failed
 from kurabe.studies.jobs import Job
@@ -22,8 +24,10 @@ _ORDER = ("samples", "measured", "how", "facts")
 def write_table(folder: StudyFolder, lang: str) -> None:
     """Write table.json and the page, index.html in `lang` and index.<lang>.html in each."""
     pages = {each: f"index.{each}.html" for each in LANGUAGES}
+    # What is handed on names the folder, not where it lies on this machine.
+    results = replace(read_results(folder), place=folder.name)
     for each in LANGUAGES:
-        table = study_table(folder, each)
+        table = study_table(results, each)
         page = draw_html(table, _ORDER, pages)
         folder.write_page(page, each)
         if each == lang:

@@ -16,11 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from kurabe.comparison.differences import FEWEST_BLOCKS, MOST_BLOCKS
 from kurabe.comparison.drawings.flat import ARROWS
 from kurabe.comparison.drawings.plot import HEIGHT, WIDTH, Dots, dots_of
 from kurabe.comparison.numbers import number, rounded_up
 from kurabe.comparison.table import GROUPS, Cell, Column, Grid, Group, Pair, Row, Table
-from kurabe.comparison.verdicts import FEWEST_BLOCKS, MOST_BLOCKS
 from kurabe.comparison.words import word
 from kurabe.errors import UserError
 from kurabe.records.samples import read_grid
@@ -277,7 +277,8 @@ def _details(pair: Pair, row: Row, lang: str) -> list[tuple[str, str]]:
     details = [
         ("pair.ratio" if pair.ratio else "pair.difference", difference_text(pair, row)),
         ("interval", f"{scaled(pair.low)} … {scaled(pair.high)}"),
-        ("pair.p", "< .001" if pair.p < 0.001 else number(pair.p, 3)),
+        ("pair.p", _probability(pair.p)),
+        *([("pair.gate", _probability(pair.gate))] if pair.gate is not None else []),
         ("margin", gap(pair.margin)),
         ("smallest-gap", gap(pair.smallest_gap)),
     ]
@@ -286,7 +287,13 @@ def _details(pair: Pair, row: Row, lang: str) -> list[tuple[str, str]]:
     return details
 
 
+def _probability(p: float) -> str:
+    return "< .001" if p < 0.001 else number(p, 3)
+
+
 def _settled(pair: Pair, gap: str, lang: str) -> str:
+    if pair.gated and pair.blocks_needed is None:
+        return word("pair.gated", lang)
     if pair.blocks_needed is None or pair.blocks is None:
         return word("pair.never", lang, most=MOST_BLOCKS)
     more = pair.blocks_needed - pair.blocks

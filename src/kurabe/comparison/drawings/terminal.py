@@ -105,6 +105,8 @@ def _part(table: Table, rows: Sequence[Row], part: range, label: int, screen: Sc
         if row.references:
             text = " · ".join(f"{ref.label} {ref.text}" for ref in row.references)
             lines += layout.notes(text)
+        if row.note and row.mark == "?":
+            lines += layout.notes(row.note)
     return lines
 
 

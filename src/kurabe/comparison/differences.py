@@ -1,0 +1,147 @@
+"""The difference of two columns over blocks of seeds: estimate, t tests, intervals, power.
+
+What replicates is the block. For two columns a, b with values a_r, b_r in block r,
+
+- `paired`: t = d̄ / (s_d / √n), d_r = b_r − a_r, n − 1 degrees of freedom: for studies whose
+  blocks draw the images anew, so that a block's luck is shared by its columns;
+- `welch`: Welch (1947), unequal variances, Satterthwaite's degrees of freedom: for studies in
+  which seeds alone vary, and nothing is shared within a block.
+
+Power is that of the noncentral t (`power_of`).
+"""
+
+import bisect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import special
+
+from kurabe.comparison.families import LEVEL
+
+POWER = 0.8
+FEWEST_BLOCKS = 3
+MOST_BLOCKS = 100
+
+Blocks = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An estimated difference of means, second column minus first.
+
+    On a log scale it is the logarithm of a ratio. blocks: how many went into it, the fewer of
+    both columns where they are not paired.
+    """
+
+    mean: float
+    standard_error: float
+    df: float
+    blocks: int
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of no difference; without any spread 1 where the values agree, else 0."""
+        if self.standard_error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        return float(2 * special.stdtr(self.df, -abs(self.mean) / self.standard_error))
+
+    def p_beyond(self, margin: float) -> float:
+        """p of |true difference| ≤ margin: twice the tail beyond the nearer end of ±margin."""
+        excess = abs(self.mean) - margin
+        if excess <= 0 or self.standard_error == 0:
+            return 1.0 if excess <= 0 else 0.0
+        return float(2 * special.stdtr(self.df, -excess / self.standard_error))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The two-sided confidence interval."""
+        half = self.standard_error * float(special.stdtrit(self.df, 0.5 + level / 2))
+        return self.mean - half, self.mean + half
+
+    def within(self, margin: float, level: float) -> bool:
+        """Whether the interval at that level lies wholly inside ±margin."""
+        low, high = self.interval(level)
+        return -margin <= low and high <= margin
+
+    def smallest_gap(self, level: float = LEVEL, power: float = POWER) -> float:
+        """The true difference that a test at `level` would have seen with this power."""
+        return self.standard_error * detectable(self.df, level, power)
+
+    def with_blocks(self, blocks: int) -> "Difference":
+        """The same difference and spread as they would stand after so many blocks."""
+        error = self.standard_error * math.sqrt(self.blocks / blocks)
+        df = self.df * (blocks - 1) / (self.blocks - 1)
+        return Difference(self.mean, error, df, blocks)
+
+
+def paired(first: Blocks, second: Blocks) -> Difference | None:
+    """Over the blocks that both have; None with fewer than two of them."""
+    common = sorted(first.keys() & second.keys())
+    if len(common) < 2:
+        return None
+    gaps = np.array([second[block] - first[block] for block in common])
+    error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    return Difference(float(gaps.mean()), error, len(gaps) - 1, len(gaps))
+
+
+def welch(first: Blocks, second: Blocks) -> Difference | None:
+    """Over all blocks of each; None where either has fewer than two."""
+    a, b = np.array(list(first.values())), np.array(list(second.values()))
+    if min(len(a), len(b)) < 2:
+        return None
+    part_a, part_b = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
+    square = part_a + part_b
+    weight = part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1)
+    df = square**2 / weight if weight > 0 else float(len(a) + len(b) - 2)
+    return Difference(float(b.mean() - a.mean()), math.sqrt(square), df, min(len(a), len(b)))
+
+
+Test = Callable[[Blocks, Blocks], Difference | None]
+
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
+
+
+def power_of(noncentrality: float, df: float, level: float = LEVEL) -> float:
+    """The power of a two-sided t test whose true difference is so many standard errors.
+
+    P(|T| > c) = ∫ [Φ(δ − c s) + Φ(−δ − c s)] f(s) ds, s² = χ²_df / df, by Gauss–Legendre with 160
+    nodes: SciPy 1.17's noncentral t answers NaN for some of the values that are needed here.
+    """
+    critical = float(special.stdtrit(df, 1 - level / 2))
+    top = math.sqrt(float(special.chdtri(df, 1e-16)) / df)
+    s = (_NODES + 1) / 2 * top
+    log_density = (df - 1) * np.log(s) - df * s * s / 2
+    log_density += math.log(2) + df / 2 * math.log(df / 2) - math.lgamma(df / 2)
+    tails = special.ndtr(noncentrality - critical * s) + special.ndtr(-noncentrality - critical * s)
+    return top / 2 * float(np.sum(_WEIGHTS * np.exp(log_density) * tails))
+
+
+@lru_cache(maxsize=4096)
+def detectable(df: float, level: float = LEVEL, power: float = POWER) -> float:
+    """The true difference, in standard errors, that is found with this power (bisection)."""
+    low, high = 0.0, 2.0
+    while power_of(high, df, level) < power:
+        low, high = high, 2 * high
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power_of(middle, df, level) < power else (low, middle)
+    return high
+
+
+def blocks_to_see(difference: Difference, gap: float, level: float = LEVEL) -> int | None:
+    """How many blocks in all would see a true difference of `gap` at 80 % power.
+
+    None where more than MOST_BLOCKS would be needed: more runs are then no way out. Welch's
+    degrees of freedom are rounded down, which is never too few blocks and lets tables be kept.
+    """
+
+    def enough(blocks: int) -> bool:
+        then = difference.with_blocks(blocks)
+        return then.standard_error * detectable(math.floor(then.df + 1e-9), level) <= gap
+
+    candidates = range(max(FEWEST_BLOCKS, difference.blocks + 1), MOST_BLOCKS + 1)
+    first = bisect.bisect_left(candidates, True, key=enough)
+    return candidates[first] if first < len(candidates) else None
