@@ -54,7 +54,7 @@ def test_the_plan_in_five_lines(scans, capsys):
         ["images", "40–79 px, colour → 32×32, centre crop", "--size 64 for larger"],
         ["split", "28 train · 6 validation · 6 test, new draw per block"],
         ["base", "none: every method starts from scratch", "--base"],
-        # 10 runs of 60 s and 25 s beside training, on 2 workers: 425 s.
+        # 10 runs of 60 s, 12 s and 128 · 20 / (3 · 100) s of sampling on 2 workers: 403 s.
         ["plan", "2 methods × 5 blocks × 60 s", "≈ 7 min on 2 cores",
          "Ctrl-C is safe: the same command continues"],
         ["written to", "scans-study/study.toml (--dry-run: nothing was started)"],
@@ -69,7 +69,7 @@ def test_the_plan_in_japanese(scans, capsys):
     out = capsys.readouterr().out
     assert "42 ファイル: 40 枚を使用, 重複 1, 読めないもの 1" in out
     assert "グレースケール → 32×32" in out
-    # 10 runs of 120 s and 25 s on 2 workers: 725 s.
+    # 10 runs of 120 s and 20.5 s on 2 workers: 703 s.
     assert "2 手法 × 5 ブロック × 2 分  ≈ 12 分（2 コア）" in out
 
 
@@ -114,7 +114,7 @@ def test_settings_that_changed_after_a_run_began_are_refused(scans):
 def test_the_clock_shares_what_is_left_among_the_workers(scans):
     study, state, folder = begin(Request("scans", seeds=3))
     jobs = block_jobs(study, state, folder)
-    clock = Clock(state.rates, workers=2)
+    clock = Clock(state.rates, workers=2, guess=25)
     assert clock.left(jobs, []) == pytest.approx(6 * (60 + 25) / 2)
     for job in jobs[:2]:
         job.folder.update(status="finished", seconds=60.0, beside_seconds=5.0)

@@ -54,7 +54,8 @@ def evaluate(
         settings.encoder, size=images.size, channels=images.channels, device=str(model.device)
     )
     samples = samples or draw_samples(model, settings, seed)
-    base_samples = None if base is None else _base_samples(base, settings, seed)
+    own = samples if base is not None and base.state_digest() == model.state_digest() else None
+    base_samples = None if base is None else _base_samples(base, settings, seed, own)
     rows = generation_rows(samples.pixels, images, split, settings, encoder, base_samples)
     rows |= loss_rows(model, images, split, settings, base)
     rows |= memorisation_rows(samples.pixels, images, split)
@@ -78,12 +79,18 @@ def evaluate(
     }
 
 
-def _base_samples(base: Model, settings: Evaluation, seed: int) -> np.ndarray:
-    """The base's images of a block, drawn once."""
+def _base_samples(
+    base: Model, settings: Evaluation, seed: int, drawn: Samples | None
+) -> np.ndarray:
+    """The base's images of a block, drawn once; `drawn` where the model measured is the base."""
     key = digest_of(
         base.state_digest(), seed, settings.samples, settings.evaluations, settings.solver
     )
-    return cached_array("base-samples", key, lambda: draw_samples(base, settings, seed).pixels)
+
+    def make() -> np.ndarray:
+        return (drawn or draw_samples(base, settings, seed)).pixels
+
+    return cached_array("base-samples", key, make)
 
 
 def _finite(rows: Rows) -> Rows:

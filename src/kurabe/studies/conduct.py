@@ -16,7 +16,7 @@ from kurabe.studies.execution import Running, check_finished, run_jobs
 from kurabe.studies.gallery import write_gallery
 from kurabe.studies.images import load_images, split_images
 from kurabe.studies.jobs import Job, block_jobs, trial_jobs
-from kurabe.studies.progress import Board, Clock
+from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 from kurabe.words import say
@@ -107,7 +107,8 @@ def _execute(
     draw: Callable[[bool], None],
     tabulate: Callable[[], None],
 ) -> None:
-    clock = Clock(state.rates, workers(study))
+    guess = beside_training(study.evaluation, state.rates)
+    clock = Clock(state.rates, workers(study), guess)
     for job in jobs:
         if job.finished:
             clock.learn(job)

@@ -36,11 +36,13 @@ class Job:
 def block_jobs(study: Study, state: StudyState, folder: StudyFolder) -> list[Job]:
     """Every run of the study, block by block, its folder made where it is missing.
 
+    In a block what does not train comes first: the others use its images as their reference.
+
     UserError where a folder was begun with other settings.
     """
     jobs: list[Job] = []
     for block in study.all_blocks:
-        for column in study.columns:
+        for column in sorted(study.columns, key=study.trained):
             recipe = study.recipe(column, block, state)
             run = folder.run(column.id, block)
             info = {

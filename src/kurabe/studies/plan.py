@@ -8,7 +8,7 @@ from kurabe.data import ImageSet, Report, Split
 from kurabe.records import StudyFolder
 from kurabe.studies.begin import find_base
 from kurabe.studies.cores import cores, workers
-from kurabe.studies.progress import BESIDE_TRAINING, TRIAL_BESIDE
+from kurabe.studies.progress import TRIAL_BESIDE, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 from kurabe.words import cells, duration, say
@@ -77,8 +77,9 @@ def expected_seconds(study: Study, state: StudyState, folder: StudyFolder) -> fl
         study.trials.count * (study.trials.share * run_seconds(study, column, state) + TRIAL_BESIDE)
         for column in _untried(study, state)
     )
+    beside = beside_training(study.evaluation, state.rates)
     for column, _ in unfinished(study, folder):
-        total += run_seconds(study, column, state) + BESIDE_TRAINING
+        total += run_seconds(study, column, state) + beside
     return total / workers(study)
 
 

@@ -8,7 +8,7 @@ runs took besides training (a guess until one has finished).
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,13 +16,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from kurabe.recipe import Evaluation
 from kurabe.records import RunFolder
 from kurabe.studies.execution import Running
 from kurabe.studies.jobs import Job
 from kurabe.words import duration, say
 
-# Start of a process, decoding, sampling and features, in seconds, before a run has shown it.
-BESIDE_TRAINING = 25.0
+# Start of a process, decoding and features, in seconds, before a run has shown it.
+BESIDE_SAMPLING = 12.0
+# A training step costs a forward and a backward pass, which is about two forward ones.
+PASSES = 3.0
 # The same for a learning-rate trial, which is not measured further.
 TRIAL_BESIDE = 5.0
 # Where there is no terminal, a line a run at most this often, in seconds.
@@ -31,10 +34,14 @@ PLAIN_EVERY = 30.0
 
 @dataclass
 class Clock:
-    """Expected seconds of a study's runs: rates in images/s by column, and the rest as measured."""
+    """Expected seconds of a study's runs: rates in images/s by column, and the rest as measured.
+
+    guess: seconds of a run besides training, until one has shown it.
+    """
 
     rates: dict[str, float]
     workers: int
+    guess: float
     beside: list[float] = field(default_factory=list)
 
     def learn(self, job: Job) -> None:
@@ -46,7 +53,7 @@ class Clock:
     @property
     def beside_training(self) -> float:
         """Mean seconds of a run besides training."""
-        return sum(self.beside) / len(self.beside) if self.beside else BESIDE_TRAINING
+        return sum(self.beside) / len(self.beside) if self.beside else self.guess
 
     def seconds(self, job: Job, share_done: float = 0.0) -> float:
         """What a run still needs, training `share_done` of its images being done."""
@@ -69,6 +76,13 @@ class Clock:
         rest = self.seconds(running.job, share)
         elapsed = time.monotonic() - running.began
         return rest if share < 1 else max(1.0, self.training(running.job) + rest - elapsed)
+
+
+def beside_training(evaluation: Evaluation, rates: Mapping[str, float]) -> float:
+    """Seconds that a run is expected to take besides training: mostly drawing its samples."""
+    rate = max(rates.values(), default=0.0)
+    passes = evaluation.samples * evaluation.evaluations
+    return BESIDE_SAMPLING + (passes / (PASSES * rate) if rate else 0.0)
 
 
 class Board:

@@ -17,7 +17,7 @@ from kurabe.studies.cores import cores
 from kurabe.studies.execution import run_jobs
 from kurabe.studies.images import load_images
 from kurabe.studies.jobs import Job
-from kurabe.studies.progress import Board, Clock
+from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 
@@ -65,7 +65,8 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
         )
     job = Job(column, folder, recipe, 1)
     names = {column.id: find(column.method).card.name.of(lang)}
-    with Board([job], Clock(rates, 1), names, lang) as board:
+    clock = Clock(rates, 1, beside_training(recipe.evaluation, rates))
+    with Board([job], clock, names, lang) as board:
         run_jobs([job], 1, board.look, board.ended)
     if not job.finished:
         raise RunFailed(str(folder.info.get("error")))
