@@ -130,7 +130,11 @@ class Where(Settings):
 
 
 class Recipe(Settings):
-    """One run. `choices` are the method's five choices, written out, so the record is whole."""
+    """One run. `choices` are the method's five choices, written out, so the record is whole.
+
+    initialisation: which draw of random weights under the same seed; another one leaves images,
+    their order and all noise as they are.
+    """
 
     method: str
     choices: Choices
@@ -141,6 +145,7 @@ class Recipe(Settings):
     optimiser: Optimiser = Optimiser()
     evaluation: Evaluation = Evaluation()
     seed: Annotated[int, Field(ge=0)] = 0
+    initialisation: Annotated[int, Field(ge=0)] = 0
     where: Where = Where()
 
     @property

@@ -120,11 +120,12 @@ def make_denoiser(network: Network, image_size: int, channels: int) -> NetworkDe
 def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
     """The model a recipe starts from, adapted as its method chooses but not yet trained.
 
-    Random weights and an adapter's initialisation are functions of the recipe's seed. UserError
-    where the base does not draw images of that size and colour.
+    Random weights and an adapter's initialisation are functions of the recipe's seed and
+    `initialisation`. UserError where the base does not draw images of that size and colour.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(generator(recipe.seed, "initialisation").integers(2**62)))
+        rng = generator(recipe.seed, "initialisation", recipe.initialisation)
+        torch.manual_seed(int(rng.integers(2**62)))
         if recipe.choices.start == "random":
             network = recipe.network
             denoiser = make_denoiser(network, image_size, channels)
