@@ -101,7 +101,6 @@ class Evaluation(Settings):
     encoder: str = "efficientnet-lite0"
     samples: Positive = 128
     evaluations: Positive = 20
-    solver: Literal["ddim", "heun", "dpmpp-2m", "ddpm"] = "dpmpp-2m"
     batch: Positive = 64
     real_images: Positive = 1024
     loss_images: Positive = 256

@@ -74,9 +74,7 @@ def how_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
         "adaptation": lambda c: (_adaptation(c, lang), c.adaptation),
         "objective": lambda c: (_objective(c, lang), frozenset(c.objective)),
         "sampling": lambda c: (
-            word(
-                "sampling.text", lang, solver=c.sampling.solver, evaluations=c.sampling.evaluations
-            ),
+            word("sampling.text", lang, solver=c.sampling.solver),
             c.sampling,
         ),
     }

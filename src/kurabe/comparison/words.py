@@ -62,8 +62,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "sampling": ("サンプリング方法", "Sampling"),
     "sampling.text": (
-        "{solver}、関数評価 {evaluations} 回（NFE）",
-        "{solver}, {evaluations} function evaluations",
+        "{solver}（関数評価の回数は全手法で共通）",
+        "{solver} (as many function evaluations for every method)",
     ),
     "does-not-run": ("ここでは実行できません", "Does not run here"),
     "samples": ("同じ初期ノイズからの生成例", "From the same starting noise"),
@@ -197,6 +197,14 @@ _WORDS: dict[str, tuple[str, str]] = {
     "never-reaches": (
         "{name}でも{leader}に届かない",
         "even {name} stays behind {leader}",
+    ),
+    "proof": (
+        "判定の確かさ: 同じ手法どうしの表 {tables} 枚（実際の学習 {runs} 回から作成）のうち、"
+        "≠ が1つでも出たのは {share}（95% 信頼上限 {upper}）。"
+        "標準偏差の {gap} 倍の差は {blocks} ブロックで {found} 以上の表で検出。",
+        "How far the marks can be trusted: of {tables} tables of one method against itself "
+        "(from {runs} real runs), {share} show any ≠ (upper bound {upper}); a gap of {gap} "
+        "standard deviations is found in at least {found} at {blocks} blocks.",
     ),
     "only": ("異なる行だけ表示", "Only differing rows"),
     "theme": ("表示", "Theme"),

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kurabe.evaluation.drawing import Samples
 from kurabe.evaluation.features import Model
 from kurabe.evaluation.references import Rows
 from kurabe.recipe import Evaluation
+from kurabe.training.flops import counter
 
 # Row → the key of run.json that training wrote it under.
 _RECORDED = {
@@ -24,13 +24,13 @@ _RECORDED = {
 }
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluation_flops(model: Model, channels: int, size: int) -> int:
     """FLOPs of one denoiser call for one image."""
     x_t = torch.zeros(1, channels, size, size, device=model.device)
-    with FlopCounterMode(display=False) as counter:
+    with counter() as counted:
         model.denoiser(x_t, torch.full((1,), 0.5, device=model.device))
-    return counter.get_total_flops()
+    return counted.get_total_flops()
 
 
 def cost_rows(
@@ -51,7 +51,7 @@ def cost_rows(
         "n": len(samples.pixels),
         "detail": {
             "evaluations": settings.evaluations,
-            "solver": settings.solver,
+            "solver": model.solver,
             "flops": settings.evaluations * evaluation_flops(model, channels, size),
         },
     }

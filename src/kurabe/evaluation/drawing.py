@@ -55,7 +55,7 @@ def draw_samples(model: Model, settings: Evaluation, seed: int) -> Samples:
     """Draw the images of a block, all with the same number of network evaluations."""
     seeds = sample_seeds(seed, settings.samples)
     began = time.perf_counter()
-    pixels = model.sample(seeds, settings.evaluations, settings.solver, settings.batch)
+    pixels = model.sample(seeds, settings.evaluations, batch=settings.batch)
     return Samples(pixels, seeds, time.perf_counter() - began)
 
 

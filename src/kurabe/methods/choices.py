@@ -115,10 +115,9 @@ Term = Annotated[Denoising | Contrastive | Masked, Field(discriminator="term")]
 
 
 class Sampling(Choice):
-    """How images are drawn: the solver and how often it calls the network."""
+    """How images are drawn. How often the network is called is a study's choice, for all alike."""
 
     solver: Solver = "dpmpp-2m"
-    evaluations: Count = 20
 
 
 class OptimiserOverrides(Choice):

@@ -22,6 +22,7 @@ from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training.batches import Source
 from kurabe.training.ema import EMA
+from kurabe.training.flops import counter
 from kurabe.training.held_out import HeldOut
 from kurabe.training.interrupt import interruptible
 from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
@@ -157,9 +158,22 @@ def _go_on(run: Run) -> None:
     state = run.folder.checkpoints / STATE
     if state.exists():
         run.training.load(state)
+    else:
+        run.folder.update(flops_per_image=_flops_per_image(run))
     run.folder.truncate_metrics(run.training.progress.images_seen)
     run.folder.update(status="running", budget_images=run.plan.images)
     run.accelerator.init_trackers("kurabe", {"method": run.recipe.method})
+
+
+def _flops_per_image(run: Run) -> float:
+    """FLOPs of one image's forward and backward pass, counted on the first batch."""
+    streams = run.objective.streams(0.0)
+    batches = {s.name: run.source.batch(s, *run.plan.window(s, 0, 0)) for s in streams}
+    with counter() as counted:
+        sum(loss.mean() for loss in run.objective(batches, 0.0).values()).backward()
+    run.training.optimiser.zero_grad()
+    images = sum(len(batch.images) for batch in batches.values())
+    return counted.get_total_flops() / images
 
 
 def _updates(run: Run, stop: Callable[[], bool]) -> None:

@@ -133,8 +133,8 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
             denoiser, network = _load_base(recipe, image_size, channels)
         adaptation = attach(denoiser.backbone, recipe.choices.adaptation)
     denoiser.to(recipe.where.device)
-    settings = recipe.evaluation
-    return Model(denoiser, adaptation, network, settings.evaluations, settings.solver)
+    solver = recipe.choices.sampling.solver
+    return Model(denoiser, adaptation, network, recipe.evaluation.evaluations, solver)
 
 
 def load_model(source: Path | str, device: str = "cpu") -> Model:

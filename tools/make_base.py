@@ -1,0 +1,131 @@
+"""Turn a finished run into a shipped base: python tools/make_base.py RUN NAME.
+
+Writes src/kurabe/bases/NAME/: model.safetensors (half precision), base.json, samples.png and the
+model card README.md, with KID and its reference rows measured on the images of the run's own test
+part, from the weights as they are shipped. Makefile targets `base-…` train the run and call this.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+from kurabe import data
+from kurabe.data.named import available
+from kurabe.evaluation.drawing import draw_samples, generation_rows, loss_rows
+from kurabe.evaluation.encoders import load_encoder
+from kurabe.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from kurabe.recipe import Evaluation, Recipe
+from kurabe.records import RunFolder
+from kurabe.training import load_model
+from kurabe.training.model import WEIGHTS
+
+BASES = Path(__file__).parent.parent / "src" / "kurabe" / "bases"
+SETTINGS = Evaluation(samples=1000, evaluations=25, real_images=1000)
+
+
+def main(run: str, name: str) -> None:
+    """Write the base's folder from a finished run."""
+    folder, target = RunFolder(run), BASES / name
+    recipe = Recipe.from_toml(folder.recipe_path)
+    trained = load_model(run)
+    half = {k: v.half().contiguous() for k, v in trained.denoiser.backbone.state_dict().items()}
+    write_bytes_atomic(target / WEIGHTS, save(half, {"format": "pt"}))
+    settings, info = recipe.data, folder.info
+    base = {
+        "image_size": trained.image_size,
+        "channels": trained.channels,
+        "network": recipe.network.model_dump(mode="json"),
+        "data": {**settings.model_dump(mode="json"), "split_seed": recipe.seed},
+        "recipe": f"src/kurabe/recipes/{name}.toml",
+        "commit": info["commit"],
+        "images_seen": info["images_seen"],
+        "seconds": round(info["seconds"]),
+        "hardware": info["hardware"],
+        "libraries": info["libraries"],
+        "data_digest": info["data_digest"],
+    }
+    write_json_atomic(target / "base.json", base)
+    images = data.load(settings.source, size=settings.size, channels=settings.channels)
+    split = data.split(
+        images, recipe.seed, test_seed=settings.test_seed, fractions=settings.fractions
+    )
+    torch.set_num_threads(2)
+    model = load_model(target)
+    encoder = load_encoder(SETTINGS.encoder, size=images.size, channels=images.channels)
+    samples = draw_samples(model, SETTINGS, recipe.seed)
+    rows = generation_rows(samples.pixels, images, split, SETTINGS, encoder, None)
+    rows |= loss_rows(model, images, split, SETTINGS, None)
+    base["measured"] = {
+        key: {"value": row["value"], "n": row["n"], "references": row.get("references", {})}
+        for key, row in rows.items()
+    }
+    base["encoder"] = encoder.name
+    write_json_atomic(target / "base.json", base)
+    _grid(samples.pixels[:64], target / "samples.png")
+    parts = {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
+    write_text_atomic(target / "README.md", _card(name, base, parts))
+
+
+def _grid(pixels: object, path: Path, scale: int = 2) -> None:
+    import numpy as np
+
+    tiles = np.asarray(pixels)
+    n, h, w, c = tiles.shape
+    sheet = tiles.reshape(n // 16, 16, h, w, c).swapaxes(1, 2).reshape(n // 16 * h, 16 * w, c)
+    image = Image.fromarray(sheet.squeeze())
+    image.resize((image.width * scale, image.height * scale), 0).save(path, optimize=True)
+
+
+def _card(name: str, base: dict, parts: dict[str, int]) -> str:
+    measured = base["measured"]
+    known = available()[base["data"]["source"]]
+    kid, references = measured["kid"]["value"], measured["kid"]["references"]
+    rows = "\n".join(
+        f"| {what} | {1000 * value:.1f} |"
+        for what, value in (
+            (f"**{name}**, {measured['kid']['n']} samples", kid),
+            ("real training images (floor, expectation 0 for one distribution)",
+             references["floor"]),
+            ("training images as if they were samples (a copier)", references["copier"]),
+        )
+    )
+    colour = "grey" if base["channels"] == 1 else "colour"
+    size = base["image_size"]
+    return f"""# {name}
+
+A small unconditional diffusion model that draws {size}×{size} {colour} images: a base to adapt.
+
+![samples]( samples.png )
+
+- **Network**: patch transformer, {json.dumps(base["network"])}; half-precision weights.
+- **Data**: `{base["data"]["source"]}` — {known.about}. {parts["train"]} training,
+  {parts["validation"]} validation, {parts["test"]} test images. Licences: {known.licence}.
+- **Recipe**: `{base["recipe"]}`, trained at commit `{base["commit"][:12]}`:
+  {base["images_seen"]:,} images seen in {base["seconds"] / 60:.0f} minutes on one thread
+  of {base["hardware"]["processor"]}.
+- **Attribution**: `NOTICE.md` beside this file, where the data ask for it.
+
+## Measured on its test images, from the weights as shipped
+
+KID × 10³, {base["encoder"]} features, {SETTINGS.evaluations} network evaluations (lower is better):
+
+| what | KID × 10³ |
+|---|---|
+{rows}
+
+Recall {measured["recall"]["value"]:.2f}, precision {measured["precision"]["value"]:.2f},
+held-out x₀-error {measured["held-out-loss"]["value"]:.4f}.
+
+## Limits
+
+Trained in hours on two cores, on drawings alone: it knows shapes and colours of its domain, and
+nothing of photographs. Samples can resemble training images; `kurabe` measures how often.
+""".replace("( samples.png )", "(samples.png)")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
