@@ -1,0 +1,181 @@
+"""The application: all pages and the API over one library, with what protects them.
+
+No page holds a script or a style of its own, so the Content-Security-Policy allows the site's
+files and nothing else. Pages can only be read.
+"""
+
+import logging
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib import resources
+
+from fastapi import FastAPI
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kurabe.comparison.drawings.page import style_sheet
+from kurabe.web import (
+    api,
+    blind_page,
+    catalogue_page,
+    compare_page,
+    data_page,
+    grids,
+    method_page,
+    run_page,
+    study_page,
+)
+from kurabe.web.address import LANGUAGES, LONGEST, language_of
+from kurabe.web.library import Library
+from kurabe.web.problems import Problem, short
+from kurabe.web.site import Site, in_readers_language
+from kurabe.web.words import word
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_PAGES = (catalogue_page, compare_page, method_page, study_page, run_page, blind_page, data_page)
+
+
+class _Language(Convertor[str]):
+    """One of the languages, as the first part of a path."""
+
+    regex = "|".join(LANGUAGES)
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("lang", _Language())
+
+
+def create_app(library: Library) -> FastAPI:
+    """The site over a library, whose index it keeps up to date while it runs."""
+    site = Site(library)
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncGenerator[None]:
+        stop = threading.Event()
+        watcher = threading.Thread(target=library.watch, args=(stop,), daemon=True)
+        watcher.start()
+        yield
+        stop.set()
+
+    app = FastAPI(
+        title="Kurabe",
+        description="Diffusion methods side by side: catalogue, studies, runs, and the one table.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=living,
+        middleware=[Middleware(Guard, site=site)],
+        exception_handlers=_handlers(site),
+    )
+    app.include_router(api.router(library))
+    app.router.routes.extend(_routes(site))
+    return app
+
+
+def _routes(site: Site) -> list[BaseRoute]:
+    static = str(resources.files("kurabe.web") / "static")
+    routes: list[BaseRoute] = [route for page in _PAGES for route in page.pages(site)]
+    routes += grids.pages(site)
+    routes += [
+        Route("/", in_readers_language),
+        *(
+            Route(f"/{path}", in_readers_language)
+            for path in ("compare", "data", "studies", "blind", "studies/{rest:path}",
+                         "methods/{rest:path}", "runs/{rest:path}")
+        ),
+        Route("/{lang:lang}", lambda request: RedirectResponse(f"{request.url.path}/", 307)),
+        Route("/static/table.css", _style),
+        Mount("/static", StaticFiles(directory=static)),
+    ]  # fmt: skip
+    return routes
+
+
+def _style(_: Request) -> Response:
+    return Response(style_sheet(), media_type="text/css")
+
+
+class Guard:
+    """Refuses addresses that are too long, and adds what browsers are to hold a page to."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self.app = app
+        self.site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(key.encode(), value.encode()) for key, value in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST:
+            # The page about it must not carry the address on.
+            scope = {**scope, "query_string": b"", "path": scope["path"][:4]}
+            answer = _answer(self.site, Request(scope), Problem(414, "problem.long"))
+            await answer(scope, receive, guarded)
+            return
+        await self.app(scope, receive, guarded)
+
+
+def _handlers(site: Site):  # noqa: ANN202
+    def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return _answer(site, request, error)
+
+    def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            return _answer(site, request, Problem(405, "problem.method-not-allowed"))
+        first = request.url.path.split("/")[1]
+        if len(first) == 2 and first not in LANGUAGES:
+            return _answer(site, request, Problem(404, "problem.language", name=first))
+        path = short(request.url.path)
+        return _answer(site, request, Problem(error.status_code, "problem.page", path=path))
+
+    def inside(request: Request, error: Exception) -> Response:
+        logging.getLogger("kurabe.web").error("%s failed", request.url.path, exc_info=error)
+        return _answer(site, request, Problem(500, "problem.inside"))
+
+    return {Problem: problem, HTTPException: http, Exception: inside}
+
+
+def _answer(site: Site, request: Request, problem: Problem) -> Response:
+    lang = language_of(request)
+    values = {key: value for key, value in problem.values.items() if key != "near"}
+    text = word(problem.key, lang, **values)
+    near = problem.values.get("near", [])
+    if request.url.path.startswith("/api"):
+        return JSONResponse({"error": text, "near": near}, problem.status)
+    return site.draw(
+        request,
+        "problem.html",
+        problem.status,
+        title=word("problem.title", lang),
+        text=text,
+        near=near,
+    )

@@ -1,0 +1,155 @@
+"""/{lang}/compare: methods side by side, and the same table as files.
+
+The address holds everything that is chosen; a request in another form of it is led to that one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from kurabe.comparison import FORMATS, compare
+from kurabe.comparison.drawings.page import sections_of
+from kurabe.comparison.table import GROUPS, Row, Table
+from kurabe.methods import Method, catalogue
+from kurabe.web.address import MOST_COLUMNS, View, at, language_of, methods_of, slugs_of
+from kurabe.web.curves import study_curves
+from kurabe.web.grids import grid_pictures
+from kurabe.web.library import Library
+from kurabe.web.problems import Problem, short
+from kurabe.web.site import SEED, Site
+
+# What is offered as a file: the format, its media type, and the file's ending.
+EXPORTS = {
+    "csv": ("text/csv", "csv"),
+    "json": ("application/json", "json"),
+    "markdown": ("text/markdown", "md"),
+    "latex": ("application/x-tex", "tex"),
+    "bibtex": ("application/x-bibtex", "bib"),
+    "html": ("text/html", "html"),
+}
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a reader can do with a view of a table; all of it leads to another address."""
+
+    view: View
+    table: Table
+    baseline: str | None
+
+    def sort(self, row: Row) -> str | None:
+        """The address with the columns in the order of this row, the best first."""
+        if self.view.slugs is None or row.better is None:
+            return None
+        means = {c.id: v for c, v in zip(self.table.columns, row.values, strict=True)}
+        known = [slug for slug in self.view.slugs if means.get(slug) is not None]
+        known.sort(key=lambda slug: means[slug], reverse=row.better == "up")
+        rest = tuple(slug for slug in self.view.slugs if slug not in known)
+        ordered = (*known, *rest)
+        return None if ordered == self.view.slugs else self.view.address(slugs=ordered)
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything to take a difference from."""
+        return any(row.pairs for row in self.table.rows)
+
+
+def pages(site: Site) -> list[BaseRoute]:
+    """The compare page and its exports."""
+
+    def show(request: Request) -> Response:
+        view = view_of(request, f"/{language_of(request)}/compare", slugs_of(request))
+        if leads := _canonical(request, view):
+            return RedirectResponse(leads, 307)
+        methods = methods_of(view.slugs or ())
+        table = table_of(site.library, methods, view.study, language_of(request))
+        return site.draw(
+            request,
+            "compare.html",
+            title=table.title,
+            others=[m for m in catalogue().values() if m.id not in (view.slugs or ())],
+            full=len(methods) >= MOST_COLUMNS,
+            studies=site.library.holding(frozenset(view.slugs or SEED)),
+            curves=study_curves(site.library, view.study, table) if view.study else None,
+            **shown(view, table, view.study),
+        )
+
+    def export(request: Request) -> Response:
+        form = request.path_params["form"]
+        methods = methods_of(slugs_of(request))
+        table = table_of(
+            site.library, methods, request.query_params.get("study"), language_of(request)
+        )
+        return exported(table, form, "kurabe-compare")
+
+    return [
+        Route("/{lang:lang}/compare", show),
+        Route("/{lang:lang}/compare/export/{form}", export),
+    ]
+
+
+def shown(view: View, table: Table, study_name: str | None) -> dict[str, object]:
+    """What every page that holds a table gives its template."""
+    ids = [column.id for column in table.columns]
+    if view.baseline is not None and view.baseline not in ids:
+        raise Problem(400, "problem.baseline", name=short(view.baseline))
+    study = table.study
+    baseline = view.baseline or (study.baseline if study and study.baseline in ids else None)
+    draw = grid_pictures(study_name or "")
+    sections = sections_of(
+        table, GROUPS, draw, baseline, with_pairs=lambda row: row.key == view.pairs
+    )
+    if view.only:
+        sections = [
+            type(section)(section.heading, section.group, rows)
+            for section in sections
+            if (rows := tuple(row for row in section.rows if row.row.mark == "≠"))
+        ]
+    return {
+        "view": view,
+        "table": table,
+        "sections": sections,
+        "baseline": baseline,
+        "tools": Tools(view, table, baseline),
+        "exports": EXPORTS,
+    }
+
+
+def table_of(library: Library, methods: Sequence[Method], study: str | None, lang: str) -> Table:
+    """These methods' table, with a study's results where one is named."""
+    return compare(methods, lang, library.results(study) if study else None)
+
+
+def exported(table: Table, form: str, name: str) -> Response:
+    """The table as a file."""
+    if form not in EXPORTS:
+        raise Problem(404, "problem.format", name=short(form))
+    media, ending = EXPORTS[form]
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{ending}"'}
+    return Response(FORMATS[form](table), media_type=media, headers=headers)
+
+
+def view_of(request: Request, path: str, slugs: tuple[str, ...] | None) -> View:
+    """The view that a request asks for."""
+    query = request.query_params
+    return View(
+        path,
+        slugs,
+        study=query.get("study") or None,
+        baseline=query.get("baseline") or None,
+        pin=query.get("pin") if query.get("pin") in (slugs or ()) else None,
+        only=query.get("only") == "1",
+        pairs=query.get("pairs") or None,
+    )
+
+
+def _canonical(request: Request, view: View) -> str | None:
+    """The address in its one form, where the request has another; what it does not know stays."""
+    given = request.query_params.getlist("slugs")
+    if not given or (len(given) == 1 and given[0] == ",".join(view.slugs or ())):
+        return None
+    query = [(k, v) for k, v in request.query_params.multi_items() if k != "slugs"]
+    return at(view.path, [("slugs", ",".join(view.slugs or ())), *query])

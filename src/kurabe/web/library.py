@@ -1,0 +1,201 @@
+"""What the pages show: the studies and runs below a folder, and the studies that are shipped.
+
+A study's results are read from its folder, anew whenever one of its files changed, so that a
+page is never older than the folder. Runs are found through the SQLite index, which a thread
+brings in line with the folders.
+"""
+
+import hashlib
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kurabe.comparison.results import StudyResults, read_results, read_settings
+from kurabe.errors import KurabeError
+from kurabe.files import cache_dir
+from kurabe.methods import catalogue, find
+from kurabe.records import RunFolder, RunIndex, StudyFolder
+from kurabe.web.problems import Problem, short
+
+SHIPPED = Path(__file__).parent.parent / "results"
+
+# Of so many studies the results are kept in memory.
+_KEPT = 16
+# The index is renewed after this many seconds, and never takes more than a tenth of the time.
+_PAUSE = 2.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A study in the list: the name in addresses, its folder, and the methods that it ran.
+
+    methods: those that its columns name, and the families whose default they are.
+    """
+
+    name: str
+    folder: StudyFolder
+    methods: frozenset[str]
+    shipped: bool
+
+
+class Library:
+    """The studies and runs below `runs`, then those shipped with the package."""
+
+    def __init__(self, runs: Path | str, shipped: Path = SHIPPED) -> None:
+        self.roots = (Path(runs).resolve(), shipped.resolve())
+        folder = cache_dir() / "indexes"
+        self._indexes = [
+            RunIndex(root, folder / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.sqlite")
+            for root in self.roots
+            if root.is_dir()
+        ]
+        self._entries: dict[str, Entry] = {}
+        self._results: OrderedDict[Path, tuple[Any, StudyResults]] = OrderedDict()
+
+    def refresh(self) -> None:
+        """Bring the list of studies and the index in line with the folders."""
+        found: dict[str, Entry] = {}
+        for root in self.roots:
+            for folder in _study_folders(root):
+                entry = self._entry(folder, root)
+                found.setdefault(entry.name, entry)
+        self._entries = found
+        for index in self._indexes:
+            index.path.parent.mkdir(parents=True, exist_ok=True)
+            index.refresh()
+
+    def watch(self, stop: threading.Event) -> None:
+        """Refresh again and again until `stop` is set."""
+        pause = _PAUSE
+        while not stop.wait(pause):
+            start = time.monotonic()
+            self.refresh()
+            pause = max(_PAUSE, 10 * (time.monotonic() - start))
+
+    def studies(self) -> list[Entry]:
+        """All studies, one's own first, by name."""
+        return sorted(self._entries.values(), key=lambda entry: (entry.shipped, entry.name))
+
+    def holding(self, methods: frozenset[str]) -> list[Entry]:
+        """The studies that ran any of these methods; those that ran most of them come first."""
+        fits = [entry for entry in self.studies() if entry.methods & methods]
+        return sorted(fits, key=lambda entry: -len(entry.methods & methods))
+
+    def study(self, name: str) -> StudyFolder:
+        """The study of that name; Problem 404 where there is none below the folders served."""
+        if entry := self._entries.get(name):
+            if entry.folder.exists:
+                return entry.folder
+        elif folder := self._below_roots(name):
+            return folder
+        raise Problem(404, "problem.study", name=short(name))
+
+    def _below_roots(self, name: str) -> StudyFolder | None:
+        for root in self.roots:
+            for path in (root / name, root / f"{name}-study"):
+                if not _inside(path, root):
+                    continue
+                folder = StudyFolder(path.resolve())
+                if folder.exists and (path.resolve() != root or name == root.name):
+                    return folder
+        return None
+
+    def results(self, name: str) -> StudyResults:
+        """The study's results as its folder holds them now."""
+        folder = self.study(name)
+        stamp = _stamp(folder)
+        kept = self._results.get(folder.path)
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        try:
+            results = read_results(folder)
+        except KurabeError as error:
+            raise Problem(500, "problem.unreadable", reason=str(error)) from error
+        # A run whose process dies changes no file.
+        if all(run.status != "running" for run in results.runs.values()):
+            self._results[folder.path] = (stamp, results)
+            while len(self._results) > _KEPT:
+                self._results.popitem(last=False)
+        return results
+
+    def runs(self, **where: Any) -> list[dict[str, Any]]:
+        """The run.json of the runs whose fields are these, newest first, each with its `path`."""
+        return [info for index in self._indexes for info in index.runs(**where)]
+
+    def run(self, key: str) -> RunFolder:
+        """The run of that id, the newest one of several, or in that folder below a root."""
+        for info in self.runs(id=key):
+            folder = RunFolder(info["path"])
+            if folder.exists:
+                return folder
+        for root in self.roots:
+            folder = RunFolder(root / key)
+            if _inside(folder.path, root) and folder.exists:
+                return folder
+        raise Problem(404, "problem.run", name=short(key))
+
+    def study_of(self, run: RunFolder) -> str | None:
+        """The name of the study that a run belongs to."""
+        fits = (e.name for e in self.studies() if run.path.is_relative_to(e.folder.path))
+        return next(fits, None)
+
+    def sample_file(self, folder: Path, file: str) -> Path:
+        """The sample grid `file` below `folder`; Problem 404 for anything else."""
+        path = folder / file
+        inside = _inside(path, folder) and any(_inside(path, root) for root in self.roots)
+        if not inside or path.parent.name != "samples" or path.suffix != ".png":
+            raise Problem(404, "problem.image")
+        return path
+
+    def _entry(self, folder: StudyFolder, root: Path) -> Entry:
+        name = folder.path.relative_to(root).as_posix() if folder.path != root else root.name
+        return Entry(name, folder, _methods(folder), root == self.roots[-1])
+
+
+def _methods(folder: StudyFolder) -> frozenset[str]:
+    try:
+        columns = read_settings(folder).get("columns", ())
+        ran = {find(str(column["method"])).id for column in columns}
+    except (KurabeError, KeyError, TypeError):
+        return frozenset()
+    return frozenset(m.id for m in catalogue().values() if m.id in ran or m.default in ran)
+
+
+def _study_folders(root: Path) -> Iterator[StudyFolder]:
+    for folder, below, files in os.walk(root):
+        if "study.toml" in files:
+            yield StudyFolder(folder)
+        if "study.toml" in files or "run.json" in files:
+            below.clear()
+        below[:] = sorted(name for name in below if not name.startswith("."))
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """Whether a path leads below root; no path that the system could not take does."""
+    try:
+        if len(path.name.encode()) > 255 or len(str(path)) > 4000:
+            return False
+        return path.resolve().is_relative_to(root)
+    except (OSError, ValueError):
+        return False
+
+
+def _stamp(folder: StudyFolder) -> tuple[tuple[str, int, int], ...]:
+    """Time and size of every file that the results are read from."""
+    found: list[tuple[str, int, int]] = []
+    patterns = ("study.toml", "runs/*/block-*/run.json", "runs/*/block-*/scores/scores.json",
+                "runs/*/block-*/samples")  # fmt: skip
+    for pattern in patterns:
+        for path in folder.path.glob(pattern):
+            try:
+                stat = path.stat()
+            except OSError:
+                continue
+            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(sorted(found))
+

@@ -1,0 +1,76 @@
+"""/{lang}/methods/{id}: a card, the method's equation and recipe, its results, its neighbours."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+import tomli_w
+
+from kurabe.comparison import compare
+from kurabe.comparison.drawings.page import sections_of
+from kurabe.comparison.table import Table
+from kurabe.methods import Method, catalogue, choices_of
+from kurabe.web.address import language_of, methods_of
+from kurabe.web.equations import Equation, equations_of
+from kurabe.web.grids import grid_pictures
+from kurabe.web.library import Library
+from kurabe.web.site import Site
+
+# Of so many studies the results stand on the page; all of them are linked.
+_SHOWN = 2
+
+
+def pages(site: Site) -> list[BaseRoute]:
+    """The methods' pages."""
+
+    def show(request: Request) -> Response:
+        lang = language_of(request)
+        method = methods_of([request.path_params["id"]])[0]
+        facts = compare([method], lang)
+        entries = site.library.holding(frozenset([method.id]))
+        return site.draw(
+            request,
+            "method.html",
+            title=method.card.name.of(lang),
+            method=method,
+            facts=facts,
+            facts_sections=sections_of(facts, ("facts", "how"), grid_pictures("")),
+            equations=_equations(method),
+            default=catalogue()[method.default] if method.default else None,
+            recipe=_recipe(method),
+            results=[
+                (entry, *_measured(site.library, method, entry.name, lang))
+                for entry in entries[:_SHOWN]
+            ],
+            entries=entries,
+            neighbours=_neighbours(method),
+        )
+
+    return [Route("/{lang:lang}/methods/{id}", show)]
+
+
+def _equations(method: Method) -> tuple[Equation, ...]:
+    return equations_of(choices_of(method)) if method.runs else ()
+
+
+def _recipe(method: Method) -> str | None:
+    if not method.runs:
+        return None
+    choices = choices_of(method).model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps({"method": method.id, "choices": choices})
+
+
+def _measured(library: Library, method: Method, study: str, lang: str) -> tuple[Table, object]:
+    table = compare([method], lang, library.results(study))
+    return table, sections_of(table, ("measured", "samples"), grid_pictures(study))
+
+
+def _neighbours(method: Method) -> dict[str, list[Method]]:
+    """Related, broader and narrower methods, by the words they stand under."""
+    known = catalogue()
+    found = {
+        "broader": [known[key] for key in method.card.broader if key in known],
+        "narrower": [m for m in known.values() if method.id in m.card.broader],
+        "related": [known[key] for key in method.card.related if key in known],
+    }
+    return {key: methods for key, methods in found.items() if methods}

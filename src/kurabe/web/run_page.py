@@ -1,0 +1,135 @@
+"""/{lang}/runs/{id}: one run's record: state, recipe, curves, samples, scores, hardware."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from kurabe.comparison.drawings.page import Picture
+from kurabe.comparison.metrics import METRICS
+from kurabe.comparison.numbers import decimals_for, number
+from kurabe.comparison.words import has_word
+from kurabe.errors import UserError
+from kurabe.methods import catalogue
+from kurabe.records import RunFolder, read_grid
+from kurabe.web.address import language_of
+from kurabe.web.curves import losses, plot
+from kurabe.web.problems import Problem
+from kurabe.web.site import Site
+from kurabe.web.words import word
+
+# The least width that a tile is shown at, and so many grids on a page.
+_TILE = 48
+_GRIDS = 6
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of a run as shown."""
+
+    label: str
+    value: str
+    references: tuple[tuple[str, str], ...]
+
+
+def pages(site: Site) -> list[BaseRoute]:
+    """The runs' pages."""
+
+    def show(request: Request) -> Response:
+        lang, key = language_of(request), request.path_params["key"]
+        folder = site.library.run(key)
+        try:
+            info, status, scores = folder.info, folder.status, folder.scores()
+        except UserError as error:
+            raise Problem(500, "problem.unreadable", reason=str(error)) from error
+        method = catalogue().get(str(info.get("method")))
+        curves = {word(f"curve.{name}", lang): points for name, points in losses(folder).items()}
+        return site.draw(
+            request,
+            "run.html",
+            title=word("run", lang, name=str(info.get("id", key))),
+            study=site.library.study_of(folder),
+            method=method,
+            facts=_facts(info, status, lang),
+            recipe=_recipe(folder),
+            curves=plot(curves),
+            grids=_grids(folder, key),
+            scores=_scores(scores.get("scores", {}).get("metrics", {}), lang),
+            encoder=scores.get("scores", {}).get("encoder"),
+        )
+
+    return [Route("/{lang:lang}/runs/{key:path}", show)]
+
+
+def _facts(info: dict[str, Any], status: str, lang: str) -> list[tuple[str, str]]:
+    hardware = info.get("hardware") or {}
+    libraries = info.get("libraries") or {}
+    seen, budget = info.get("images_seen"), info.get("budget_images")
+    found = [
+        ("run.status", word(f"status.{status}", lang)),
+        ("run.error", info.get("error")),
+        ("run.block", info.get("block")),
+        ("run.seed", info.get("seed")),
+        ("run.images", f"{seen:,} / {budget:,}" if seen and budget else seen),
+        ("run.seconds", f"{info['seconds']:,.0f}" if info.get("seconds") else None),
+        ("run.started", info.get("started")),
+        ("run.finished", info.get("finished")),
+        ("run.data", info.get("data_digest")),
+        ("run.version", " ".join(str(info[k]) for k in ("version", "commit") if info.get(k))),
+        ("run.hardware", ", ".join(f"{k}: {v}" for k, v in hardware.items())),
+        ("run.libraries", ", ".join(f"{k} {v}" for k, v in libraries.items())),
+    ]
+    return [(word(key, lang), str(value)) for key, value in found if value not in (None, "")]
+
+
+def _recipe(folder: RunFolder) -> str | None:
+    try:
+        return folder.recipe_toml
+    except UserError:
+        return None
+
+
+def _grids(folder: RunFolder, key: str) -> list[tuple[int, Picture]]:
+    """The grids from early to late, so many of them, evenly, and always the newest."""
+    paths = [*folder.sample_grids("progress"), *folder.sample_grids()]
+    step = max(1, -(-len(paths) // _GRIDS))
+    chosen = [*paths[:-1:step], *paths[-1:]]
+    return [shown for path in chosen if (shown := _grid(path, key))]
+
+
+def _grid(path: Path, key: str) -> tuple[int, Picture] | None:
+    try:
+        grid = read_grid(path)
+    except UserError:
+        return None
+    count, height, width, _ = grid.tiles[:32].shape
+    factor = max(1, -(-_TILE // width))
+    across, down = min(8, count), -(-count // 8)
+    address = f"/run-samples/{quote(key)}?file={quote(f'samples/{path.name}')}"
+    size = ((across * (width + 1) - 1) * factor, (down * (height + 1) - 1) * factor)
+    return grid.images_seen, Picture(address, *size)
+
+
+def _scores(metrics: dict[str, Any], lang: str) -> list[Score]:
+    found: list[Score] = []
+    for metric in METRICS.values():
+        score = metrics.get(metric.id)
+        if not isinstance(score, dict) or not isinstance(score.get("value"), int | float):
+            continue
+        value = float(score["value"]) / metric.unit
+        decimals = metric.decimals if metric.decimals is not None else decimals_for([value])
+        references = tuple(
+            (_reference(name, lang), number(float(v) / metric.unit, decimals))
+            for name, v in (score.get("references") or {}).items()
+            if isinstance(v, int | float)
+        )
+        found.append(Score(metric.label(lang), number(value, decimals), references))
+    return found
+
+
+def _reference(name: str, lang: str) -> str:
+    return word(f"reference.{name}", lang) if has_word(f"reference.{name}") else name

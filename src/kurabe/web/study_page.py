@@ -1,0 +1,58 @@
+"""/{lang}/studies and /{lang}/studies/{name}: a study's runs as they go on, and its table."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from kurabe.comparison import study_table
+from kurabe.web.address import language_of
+from kurabe.web.compare_page import exported, shown, view_of
+from kurabe.web.curves import study_curves
+from kurabe.web.progress import progress_of
+from kurabe.web.site import Site
+from kurabe.web.words import word
+
+
+def pages(site: Site) -> list[BaseRoute]:
+    """The list of studies, and the page of each."""
+
+    def listed(request: Request) -> Response:
+        lang = language_of(request)
+        entries = site.library.studies()
+        return site.draw(
+            request,
+            "studies.html",
+            title=word("studies", lang),
+            groups={
+                "studies.own": [entry for entry in entries if not entry.shipped],
+                "studies.shipped": [entry for entry in entries if entry.shipped],
+            },
+        )
+
+    def show(request: Request) -> Response:
+        lang, name = language_of(request), request.path_params["name"]
+        results = site.library.results(name)
+        table = study_table(results, lang)
+        view = view_of(request, f"/{lang}/studies/{name}", None)
+        context = shown(view, table, name)
+        return site.draw(
+            request,
+            "study.html",
+            title=word("study", lang, name=results.name),
+            name=name,
+            progress=progress_of(name, results, lang),
+            names={column.id: column.name for column in table.columns},
+            curves=study_curves(site.library, name, table),
+            **context,
+        )
+
+    def export(request: Request) -> Response:
+        name = request.path_params["name"]
+        table = study_table(site.library.results(name), language_of(request))
+        return exported(table, request.path_params["form"], "kurabe-study")
+
+    return [
+        Route("/{lang:lang}/studies", listed),
+        Route("/{lang:lang}/studies/{name:path}/export/{form}", export),
+        Route("/{lang:lang}/studies/{name:path}", show),
+    ]
