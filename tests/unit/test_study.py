@@ -15,7 +15,7 @@ SETTINGS = {
         {
             "id": "masked",
             "method": "masked-diffusion",
-            "overrides": {"optimiser": {"lr": 0.5}, "choices": {"sampling": {"evaluations": 7}}},
+            "overrides": {"optimiser": {"lr": 0.5}, "evaluation": {"evaluations": 7}},
         },
     ],
     "baseline": "ddpm",
@@ -60,8 +60,8 @@ def test_overrides_reach_only_their_column_and_win():
             lr=0.002, losses={"0.002": 1.0}, on_edge=False, seconds=1, images=1
         )
     masked, plain = (one.recipe(one.column(c), 1, state) for c in ("masked", "ddpm"))
-    assert (masked.optimiser.lr, masked.choices.sampling.evaluations) == (0.5, 7)
-    assert (plain.optimiser.lr, plain.choices.sampling.evaluations) == (0.002, 20)
+    assert (masked.optimiser.lr, masked.evaluation.evaluations) == (0.5, 7)
+    assert (plain.optimiser.lr, plain.evaluation.evaluations) == (0.002, 20)
 
 
 def test_trials_use_other_seeds_and_a_share_of_the_budget():

@@ -27,8 +27,20 @@ _DRAWS = 1 << 16
 class Model(Protocol):
     """What is measured: `kurabe.training.Model`, or anything that can do the same."""
 
-    denoiser: Denoiser
-    adaptation: Adaptation
+    @property
+    def denoiser(self) -> Denoiser:
+        """What is measured."""
+        ...
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """What changed it."""
+        ...
+
+    @property
+    def solver(self) -> str:
+        """The solver that the method chooses."""
+        ...
 
     @property
     def feature_layers(self) -> tuple[str, ...]:

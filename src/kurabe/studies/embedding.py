@@ -63,7 +63,7 @@ def embed_images(model: Model, images: ImageSet, wanted: Wanted, folder: RunFold
         raise UserError(f"--grid {grid}: the network has {min(model.token_grid)} tokens a side.")
     pictures = Pictures(images.pixels, np.arange(len(images)))
     cells = extract(model, pictures, log_snr, (layer,), (grid,), wanted.draws)
-    vectors = cells[layer, grid].vectors
+    vectors = cells[layer, grid]
     t = time_of(model, log_snr)
     return Embedding(vectors, layer, log_snr, t, grid, wanted.draws, model.state_digest())
 

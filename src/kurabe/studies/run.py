@@ -86,7 +86,8 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[st
     model = load_model(folder.path, device)
     data = recipe.data
     if source is not None:
-        data = DataSettings(source=source, size=model.image_size, channels=model.channels)
+        shape = {"size": model.image_size, "channels": model.channels}
+        data = DataSettings.model_validate({"source": source, **shape})
     recipe = recipe.model_copy(update={"where": where, "data": data})
     images = load_images(data)
     split = split_images(images, data, recipe.seed)
