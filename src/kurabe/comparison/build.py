@@ -6,6 +6,7 @@ from typing import Any
 from kurabe.comparison.facts import fact_rows, how_rows
 from kurabe.comparison.measured import Shown, measured_rows, sample_row
 from kurabe.comparison.numbers import number
+from kurabe.comparison.published import published
 from kurabe.comparison.results import StudyResults, read_results
 from kurabe.comparison.sentences import sentences
 from kurabe.comparison.table import Column, Row, StudyNote, Table
@@ -27,7 +28,7 @@ def compare(
     if study is None:
         return _table(columns, methods, lang, None, ())
     results = _results(study)
-    shown = [Shown(method.id, method.id, _column_of(method, results)) for method in methods]
+    shown = [Shown(method.id, method.id, column_of(method, results)) for method in methods]
     return _table(columns, methods, lang, results, shown)
 
 
@@ -86,11 +87,12 @@ def _table(
             "sentences": answers,
             "study": _note(results, shown) if results else None,
             "sources": _sources(methods),
+            "proof": known.sentence(lang) if results and (known := published()) else None,
         }
     )
 
 
-def _column_of(method: Method, results: StudyResults) -> str | None:
+def column_of(method: Method, results: StudyResults) -> str | None:
     """The study's column that ran a method: by its id, by its default's, own budget first."""
     wanted = {method.id, method.default}
     fits = [column for column in results.columns if find(column.method).id in wanted]

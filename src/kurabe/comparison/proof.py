@@ -2,9 +2,9 @@
 
 A pool holds many cheap real runs of one method: several fresh initialisations in each of many
 blocks. A table drawn from it deals different runs of the same blocks to its columns, so every
-"≠" in it is false. The share of tables with any, and its upper confidence bound, is what a reader
-may expect of a real table. With a gap added to one column, the share of tables that find it is
-the power.
+"≠" in it is false. The share of tables with any, in whatever row, and its upper confidence bound
+are what a reader may expect of a real table. With a gap added to one column, the share of tables
+that find it is the power.
 
 Tables drawn from one pool share runs, so the bound (Clopper & Pearson 1934) is that of the
 drawing, given the pool.
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from kurabe.comparison.metrics import METRICS
-from kurabe.comparison.verdicts import Test, Verdict, judge_metric, paired
+from kurabe.comparison.differences import Test, paired
+from kurabe.comparison.verdicts import judge_rows
 from kurabe.randomness import generator
 
 # One run: its block's number under "block", and its metrics by id.
@@ -52,7 +52,7 @@ class Share:
 
 @dataclass(frozen=True)
 class NothingDiffers:
-    """Shares of tables with a false "≠": anywhere, among pairs with the baseline, by metric."""
+    """Shares of tables with a false "≠": in any row, among pairs with the baseline, by row."""
 
     anywhere: Share
     primary: Share
@@ -65,7 +65,7 @@ def nothing_differs(
     *,
     columns: int = 3,
     blocks: int = 5,
-    tables: int = 400,
+    tables: int = 1000,
     seed: int = 0,
     spreads: Sequence[float] = (1.0,),
     test: Test = paired,
@@ -79,16 +79,15 @@ def nothing_differs(
     anywhere = primary = 0
     by_metric = dict.fromkeys(metrics, 0)
     for table in range(tables):
-        hands = deal.table(table)
-        false: list[Verdict] = []
-        for metric in metrics:
-            values = _stretched(deal.values(hands, metric), deal.mean(metric), spreads)
-            verdicts = judge_metric(METRICS[metric], values, "0", test=test)
-            wrong = [verdict for verdict in verdicts if verdict.mark == "≠"]
+        rows = deal.rows(table, metrics, spreads)
+        false = {
+            metric: [verdict for verdict in verdicts if verdict.mark == "≠"]
+            for metric, verdicts in judge_rows(rows, "0", test=test).items()
+        }
+        for metric, wrong in false.items():
             by_metric[metric] += bool(wrong)
-            false += wrong
-        anywhere += bool(false)
-        primary += any(verdict.family == "primary" for verdict in false)
+        anywhere += any(false.values())
+        primary += any(v.family == "primary" for wrong in false.values() for v in wrong)
     return NothingDiffers(
         Share(anywhere, tables),
         Share(primary, tables),
@@ -100,30 +99,53 @@ def planted_gap(
     pool: Sequence[Run],
     metric: str,
     *,
+    metrics: Sequence[str] = (),
     gap: float = 3.0,
     columns: int = 2,
     blocks: int = 5,
-    tables: int = 400,
+    tables: int = 1000,
     seed: int = 0,
     spreads: Sequence[float] = (1.0,),
     test: Test = paired,
 ) -> Share:
     """The share of tables that find a gap, in standard deviations of the pool's runs.
 
-    The gap is added to the last column, after the spreads; found means "≠" against the baseline,
-    the first column, and the right sign.
+    The gap is added to the last column in that metric alone, after the spreads; `metrics` are the
+    table's other rows. Found means "≠" in the metric's row against the baseline, the first
+    column, and the right sign.
     """
     deal = _Dealer(pool, columns, blocks, seed)
     shift = gap * float(np.std([run[metric] for run in pool], ddof=1))
     last = str(columns - 1)
+    keys = tuple(dict.fromkeys((metric, *metrics)))
     found = 0
     for table in range(tables):
-        values = _stretched(deal.values(deal.table(table), metric), deal.mean(metric), spreads)
-        values[last] = {block: value + shift for block, value in values[last].items()}
-        for verdict in judge_metric(METRICS[metric], values, "0", test=test):
+        rows = deal.rows(table, keys, spreads)
+        rows[metric][last] = {b: value + shift for b, value in rows[metric][last].items()}
+        for verdict in judge_rows(rows, "0", test=test)[metric]:
             if (verdict.first, verdict.second, verdict.mark) == ("0", last, "≠"):
                 found += verdict.difference is not None and verdict.difference.mean > 0
     return Share(found, tables)
+
+
+def shared_luck(pool: Sequence[Run], metric: str) -> float:
+    """The share of a metric's variance that runs of one block have in common, at most 1.
+
+    The intraclass correlation of a one-way layout, (B − W) / (B + (k − 1) W) with the mean squares
+    between and within blocks, k runs each (Fisher 1925); below 0 where blocks share nothing.
+    ValueError where blocks have fewer than two runs or not equally many.
+    """
+    runs: dict[float, list[float]] = {}
+    for run in pool:
+        runs.setdefault(run["block"], []).append(run[metric])
+    sizes = {len(of) for of in runs.values()}
+    if len(sizes) != 1 or (k := sizes.pop()) < 2:
+        raise ValueError("blocks must have equally many runs, at least two")
+    values = np.array(list(runs.values()))
+    between = k * float(values.mean(1).var(ddof=1))
+    within = float(values.var(1, ddof=1).mean())
+    whole = between + (k - 1) * within
+    return (between - within) / whole if whole else 0.0
 
 
 class _Dealer:
@@ -139,6 +161,7 @@ class _Dealer:
                 f"{len(self.blocks)} blocks of the pool have {columns} runs; tables need {blocks}"
             )
         self.pool, self.columns, self.size, self.seed = pool, columns, blocks, seed
+        self.means: dict[str, float] = {}
 
     def table(self, number: int) -> list[list[Run]]:
         rng = generator(self.seed, "dealt tables", number)
@@ -149,14 +172,25 @@ class _Dealer:
                 hand.append(runs[int(index)])
         return hands
 
-    def values(self, hands: list[list[Run]], metric: str) -> Values:
-        return {
-            str(column): {block: run[metric] for block, run in enumerate(hand, start=1)}
-            for column, hand in enumerate(hands)
-        }
+    def rows(
+        self, table: int, metrics: Sequence[str], spreads: Sequence[float]
+    ) -> dict[str, Values]:
+        """The rows of a table, each column's deviations from the pool's mean stretched."""
+        hands = self.table(table)
+        found: dict[str, Values] = {}
+        for metric in metrics:
+            values = {
+                str(column): {block: run[metric] for block, run in enumerate(hand, start=1)}
+                for column, hand in enumerate(hands)
+            }
+            stretched = any(factor != 1 for factor in spreads)
+            found[metric] = _stretched(values, self.mean(metric), spreads) if stretched else values
+        return found
 
     def mean(self, metric: str) -> float:
-        return float(np.mean([run[metric] for run in self.pool]))
+        if metric not in self.means:
+            self.means[metric] = float(np.mean([run[metric] for run in self.pool]))
+        return self.means[metric]
 
 
 def _stretched(values: Values, mean: float, spreads: Sequence[float]) -> Values:

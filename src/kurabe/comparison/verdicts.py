@@ -255,8 +255,9 @@ def _gates(heads: Sequence[Values], baseline: str, test: Test) -> Gates:
     def p(values: Values, first: str, second: str) -> float:
         difference = test(values.get(first, {}), values.get(second, {}))
         # Too few blocks for a mark are too few for a gate.
-        enough = difference is not None and difference.blocks >= FEWEST_BLOCKS
-        return difference.p if enough else 1.0
+        if difference is None or difference.blocks < FEWEST_BLOCKS:
+            return 1.0
+        return difference.p
 
     return gates_of(
         {pair: [p(values, *pair) for values in heads] for pair in _pairs(list(columns), baseline)},
