@@ -96,6 +96,7 @@ class Evaluation(Settings):
     test_images test images, each averaged over draws of noise; place is the choice
     declared beforehand (depth as a share, log-SNR, grid). An image's own augmentation is drawn
     `views` times by the policy view_policy and looked for among at most gallery_images.
+    Forgetting is measured on the base's own held-out images, which must be fetched for it.
     """
 
     encoder: str = "efficientnet-lite0"
@@ -115,6 +116,7 @@ class Evaluation(Settings):
     gallery_images: Annotated[int, Field(ge=2)] = 1000
     views: Positive = 2
     view_policy: str = "crop-flip-jitter"
+    forgetting: bool = False
     few_shot_draws: Annotated[int, Field(ge=5)] = 5
 
 

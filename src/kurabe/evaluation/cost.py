@@ -37,7 +37,7 @@ def cost_rows(
     model: Model, samples: Samples, settings: Evaluation, info: Mapping[str, Any]
 ) -> Rows:
     """Cost rows; what `info`, the run's record, does not know is left out."""
-    rows: Rows = {row: {"value": info[key]} for row, key in _RECORDED.items() if info.get(key)}
+    rows: Rows = {row: {"value": info[key]} for row, key in _RECORDED.items() if key in info}
     if info.get("seconds") and info.get("images_seen"):
         rows["images-per-second"] = {"value": info["images_seen"] / info["seconds"]}
     size, channels = samples.pixels.shape[1], samples.pixels.shape[3]

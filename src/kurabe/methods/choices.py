@@ -124,6 +124,7 @@ class OptimiserOverrides(Choice):
     """What a method sets differently from the recipe's optimiser; None leaves it alone."""
 
     lr: Positive | None = None
+    batch: Count | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 

@@ -5,22 +5,22 @@ ledger beside the runs proves; training begins again where it stopped, and a mod
 already is only measured.
 """
 
-import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
-import kurabe
+from kurabe import bases
 from kurabe.data import ImageSet, Split
-from kurabe.evaluation import draw_samples, evaluate
+from kurabe.errors import UserError
+from kurabe.evaluation import SourceDomain, draw_samples, evaluate
 from kurabe.evaluation.drawing import Samples
 from kurabe.evaluation.memorisation import default_shift, shifted_distances
 from kurabe.methods import Choices, Denoising, Full
 from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now
+from kurabe.records.surroundings import surroundings
 from kurabe.studies.cores import cores
 from kurabe.studies.images import load_images, split_images
 from kurabe.training import Model, load_model, train
@@ -28,7 +28,6 @@ from kurabe.training.model import WEIGHTS, start_model
 
 # Tiles of the grid that stays with the record.
 SHOWN = 32
-_LIBRARIES = ("numpy", "scipy", "torch", "diffusers", "peft", "accelerate", "safetensors", "pillow")
 
 
 def go_on(folder: RunFolder) -> float:
@@ -75,6 +74,7 @@ def measure(
         samples=samples,
         base=None if base is None else load_model(base, recipe.where.device),
         untrained=_untrained(recipe, model),
+        source=_source_domain(recipe),
         info=folder.info,
     )
 
@@ -138,23 +138,24 @@ def _peak_memory(device: torch.device) -> int | None:
 
 
 def _circumstances(recipe: Recipe) -> dict[str, Any]:
-    """Versions and hardware, as the record keeps them."""
-    libraries = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            libraries[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    """Code, versions and hardware, as the record keeps them."""
+    facts = surroundings()
     device = torch.device(recipe.where.device)
-    cuda = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
-        "version": kurabe.__version__,
-        "libraries": libraries,
-        "hardware": {
-            "machine": platform.machine(),
-            "system": platform.system(),
-            "device": cuda or recipe.where.device,
-            "threads": recipe.where.threads,
-            "cores": cores(),
-        },
-    }
+    on = torch.cuda.get_device_name(device) if device.type == "cuda" else recipe.where.device
+    used = {"device": on, "threads": recipe.where.threads, "cores": cores()}
+    return {**facts, "hardware": {**facts["hardware"], **used}}
+
+
+def _source_domain(recipe: Recipe) -> SourceDomain | None:
+    """The base's own held-out images, where the study asks what the base forgets."""
+    if not recipe.evaluation.forgetting or recipe.base is None:
+        return None
+    home = bases.find(recipe.base).info.get("data")
+    if home is None:
+        raise UserError(
+            f"{recipe.base} does not say what it was trained on; set evaluation.forgetting = false."
+        )
+    settings = DataSettings.model_validate({k: v for k, v in home.items() if k != "split_seed"})
+    images = load_images(settings)
+    split = split_images(images, settings, home["split_seed"])
+    return SourceDomain(images, split.test)
