@@ -248,6 +248,19 @@ def evaluate(
     evaluate(run, data, device, below, _language(lang))
 
 
+@app.command()
+def serve(
+    runs: Annotated[Path, typer.Option("--runs", help="Where runs and studies lie.")] = Path(),
+    host: Annotated[str, typer.Option(help="127.0.0.1 is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    lang: Lang = None,
+) -> None:
+    """The pages: catalogue, comparison, studies as they run."""
+    from kurabe.commands.serving import serve
+
+    serve(runs, host, port, _language(lang))
+
+
 def _language(given: Language | None) -> str:
     from kurabe.words import language
 

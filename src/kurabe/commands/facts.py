@@ -11,9 +11,6 @@ from kurabe.words import aligned, say
 if TYPE_CHECKING:
     from kurabe.records import StudyFolder
 
-SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
-SHIPPED = Path(__file__).parent.parent / "results"
-
 
 def methods(text: str | None, as_json: bool, lang: str) -> None:
     """The catalogue, or the card that `text` names."""
@@ -46,7 +43,7 @@ def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
     A study is a folder, its name below this folder, or the name of one that is shipped.
     """
     from kurabe import comparison
-    from kurabe.methods import find
+    from kurabe.methods import SEED, find
 
     if study is None:
         return comparison.compare([find(text) for text in ids or SEED], lang)
@@ -58,7 +55,7 @@ def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
 
 def find_study(text: str) -> "StudyFolder":
     """A study by its folder or its name, shipped ones too; UserError where there is none."""
-    from kurabe.records import StudyFolder
+    from kurabe.records import SHIPPED, StudyFolder
 
     places = [Path(text), Path(f"{text}-study"), SHIPPED / text]
     for place in places:

@@ -2,6 +2,7 @@
 
 from kurabe.methods.card import Aliases, Author, Card, Source, Summary, Text, Years
 from kurabe.methods.catalogue import (
+    SEED,
     Method,
     catalogue,
     choices_of,
@@ -25,6 +26,7 @@ from kurabe.methods.choices import (
 )
 
 __all__ = [
+    "SEED",
     "Adaptation",
     "Aliases",
     "Author",

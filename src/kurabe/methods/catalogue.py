@@ -18,6 +18,9 @@ from kurabe.errors import UserError
 from kurabe.methods.card import Card, Slug
 from kurabe.methods.choices import Choices
 
+# The pair that the product was asked for with; what stands side by side where nothing is chosen.
+SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
+
 # Spellings that a reader takes for the same word.
 _SYNONYMS = {
     "自己教師付き": "自己教師あり",

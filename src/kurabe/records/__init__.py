@@ -4,9 +4,10 @@ from kurabe.records.index import RunIndex
 from kurabe.records.ledger import Ledger
 from kurabe.records.run import STATUSES, RunFolder
 from kurabe.records.samples import SampleGrid, read_grid
-from kurabe.records.study import StudyFolder, find_runs
+from kurabe.records.study import SHIPPED, StudyFolder, find_runs
 
 __all__ = [
+    "SHIPPED",
     "STATUSES",
     "Ledger",
     "RunFolder",

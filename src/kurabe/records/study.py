@@ -8,6 +8,9 @@ from pathlib import Path
 from kurabe.files import write_text_atomic
 from kurabe.records.run import RunFolder
 
+# The studies that come with the package.
+SHIPPED = Path(__file__).parent.parent / "results"
+
 _BLOCK = re.compile(r"block-(\d+)")
 
 

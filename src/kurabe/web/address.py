@@ -89,8 +89,8 @@ def at(path: str, query: Iterable[tuple[str, str | None]] = ()) -> str:
 
 def slugs_of(request: Request, key: str = "slugs") -> tuple[str, ...]:
     """The methods' ids in the query, each once; given by commas or again and again."""
-    parts = (part.strip() for given in request.query_params.getlist(key) for part in given.split(","))
-    return tuple(dict.fromkeys(part for part in parts if part))
+    given = ",".join(request.query_params.getlist(key)).split(",")
+    return tuple(dict.fromkeys(part.strip() for part in given if part.strip()))
 
 
 def methods_of(slugs: Sequence[str]) -> list[Method]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.convertors import Convertor, register_url_convertor
@@ -104,11 +105,15 @@ def _routes(site: Site) -> list[BaseRoute]:
             for path in ("compare", "data", "studies", "blind", "studies/{rest:path}",
                          "methods/{rest:path}", "runs/{rest:path}")
         ),
-        Route("/{lang:lang}", lambda request: RedirectResponse(f"{request.url.path}/", 307)),
+        Route("/{lang:lang}", _with_slash),
         Route("/static/table.css", _style),
         Mount("/static", StaticFiles(directory=static)),
     ]  # fmt: skip
     return routes
+
+
+def _with_slash(request: Request) -> Response:
+    return RedirectResponse(f"{request.url.path}/", 307)
 
 
 def _style(_: Request) -> Response:
@@ -142,7 +147,7 @@ class Guard:
         await self.app(scope, receive, guarded)
 
 
-def _handlers(site: Site):  # noqa: ANN202
+def _handlers(site: Site) -> dict[Any, Any]:
     def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
         return _answer(site, request, error)

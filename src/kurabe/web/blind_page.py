@@ -8,8 +8,8 @@ is Clopper and Pearson's (1934), exact for a share.
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from scipy import special
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from kurabe.comparison import study_table
 from kurabe.comparison.build import column_of
 from kurabe.comparison.numbers import number
+from kurabe.comparison.proof import Share
 from kurabe.comparison.results import RunResult, StudyResults
 from kurabe.errors import UserError
 from kurabe.methods import catalogue
@@ -88,7 +89,8 @@ def pages(site: Site) -> list[BaseRoute]:
     def picture(request: Request) -> Response:
         results = site.library.results(request.query_params.get("study", ""))
         blind = _blind(request, results)
-        place, side = request.path_params["place"], request.path_params["side"]
+        place: int = request.path_params["place"]
+        side: str = request.path_params["side"]
         questions = _questions(blind, results)
         if place >= len(questions) or side not in ("left", "right"):
             raise Problem(404, "problem.image")
@@ -148,7 +150,8 @@ def _questions(blind: Blind, results: StudyResults) -> list[Question]:
         ]
     if not found or blind.columns[0] == blind.columns[1]:
         raise Problem(404, "problem.grids")
-    return [found[place] for place in rng.permutation(len(found))[:_MOST]]
+    order: list[int] = rng.permutation(len(found)).tolist()
+    return [found[place] for place in order[:_MOST]]
 
 
 def _newest(run: RunResult) -> tuple[Path, SampleGrid] | None:
@@ -159,7 +162,7 @@ def _newest(run: RunResult) -> tuple[Path, SampleGrid] | None:
         return None
 
 
-def _asked(blind: Blind, questions: list[Question], path: str) -> dict[str, object] | None:
+def _asked(blind: Blind, questions: list[Question], path: str) -> dict[str, Any] | None:
     """The next question's pictures and ways on; None where all are answered."""
     place = len(blind.answers)
     if place >= len(questions):
@@ -179,20 +182,19 @@ def _asked(blind: Blind, questions: list[Question], path: str) -> dict[str, obje
 
 def _told(
     blind: Blind, questions: list[Question], names: dict[str, str], lang: str
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """How often the first column was picked, with its interval."""
     total = min(len(blind.answers), len(questions))
     picked = sum(
         (answer == "R") == question.swapped
         for answer, question in zip(blind.answers, questions, strict=False)
     )
-    low = float(special.betaincinv(picked, total - picked + 1, 0.025)) if picked else 0.0
-    high = float(special.betaincinv(picked + 1, total - picked, 0.975)) if picked < total else 1.0
+    share = Share(picked, total)
     name = names[blind.columns[0]]
     shown = {
         "share": number(picked / total if total else 0.5, 2),
-        "low": number(low, 2),
-        "high": number(high, 2),
+        "low": number(share.lower(0.975), 2),
+        "high": number(share.upper(0.975), 2),
     }
     return {
         "result": word("blind.result", lang, total=total, found=picked, name=name),

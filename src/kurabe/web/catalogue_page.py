@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from kurabe.methods import Method, catalogue, search
+from kurabe.methods import SEED, Method, catalogue, search
 from kurabe.web.address import at, language_of, methods_of, slugs_of
 from kurabe.web.problems import short
-from kurabe.web.site import SEED, Site
+from kurabe.web.site import Site
 from kurabe.web.words import word
 
 
@@ -83,14 +83,18 @@ def search_of(request: Request) -> Search:
 
 
 def found_by(looked: Search, measured: frozenset[str]) -> list[Method]:
-    """The methods that fit, in the catalogue's order; a branch is a family with all below it."""
-    return [
+    """The methods that fit: the pair to begin with, those that run, the others.
+
+    A branch is a family with all below it.
+    """
+    fits = [
         method
         for method in search(looked.text)
         if (looked.branch is None or looked.branch in (method.id, *method.card.broader))
         and (method.runs or not looked.runs)
         and (method.id in measured or not looked.measured)
     ]
+    return sorted(fits, key=lambda method: (method.id not in SEED, not method.runs, method.id))
 
 
 def branches() -> list[Method]:

@@ -5,6 +5,7 @@ The address holds everything that is chosen; a request in another form of it is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,14 +13,14 @@ from starlette.routing import BaseRoute, Route
 
 from kurabe.comparison import FORMATS, compare
 from kurabe.comparison.drawings.page import sections_of
-from kurabe.comparison.table import GROUPS, Row, Table
-from kurabe.methods import Method, catalogue
+from kurabe.comparison.table import GROUPS, Group, Row, Table
+from kurabe.methods import SEED, Method, catalogue
 from kurabe.web.address import MOST_COLUMNS, View, at, language_of, methods_of, slugs_of
 from kurabe.web.curves import study_curves
 from kurabe.web.grids import grid_pictures
 from kurabe.web.library import Library
 from kurabe.web.problems import Problem, short
-from kurabe.web.site import SEED, Site
+from kurabe.web.site import Site
 
 # What is offered as a file: the format, its media type, and the file's ending.
 EXPORTS = {
@@ -91,7 +92,9 @@ def pages(site: Site) -> list[BaseRoute]:
     ]
 
 
-def shown(view: View, table: Table, study_name: str | None) -> dict[str, object]:
+def shown(
+    view: View, table: Table, study_name: str | None, groups: Sequence[Group] = GROUPS
+) -> dict[str, Any]:
     """What every page that holds a table gives its template."""
     ids = [column.id for column in table.columns]
     if view.baseline is not None and view.baseline not in ids:
@@ -100,7 +103,7 @@ def shown(view: View, table: Table, study_name: str | None) -> dict[str, object]
     baseline = view.baseline or (study.baseline if study and study.baseline in ids else None)
     draw = grid_pictures(study_name or "")
     sections = sections_of(
-        table, GROUPS, draw, baseline, with_pairs=lambda row: row.key == view.pairs
+        table, groups, draw, baseline, with_pairs=lambda row: row.key == view.pairs
     )
     if view.only:
         sections = [

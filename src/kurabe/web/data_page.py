@@ -1,4 +1,4 @@
-"""/{lang}/data: the catalogue and the studies' raw values as files, and where the facts are from."""
+"""/{lang}/data: the catalogue and the studies' raw values as files; where the facts are from."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site
 from kurabe.web.words import word
 
-# File name: its media type, the words' key of what it is, and how it is made from the site's address.
+# File name: media type, the words' key of what it is, how it is made from the site's address.
 FILES: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "kurabe.json": ("application/json", "data.json", lambda base: dataset.as_json()),
     "kurabe.csv": ("text/csv", "data.csv", lambda base: dataset.as_csv()),
@@ -25,8 +25,15 @@ FILES: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "kurabe.bib": ("application/x-bibtex", "data.bibtex", lambda base: dataset.as_bibtex()),
     "kurabe.croissant.json": ("application/ld+json", "data.croissant", dataset.as_croissant),
 }
-_RUN_COLUMNS = {"column": "sc:Text", "method": "sc:Text", "block": "sc:Integer", "seed": "sc:Integer",
-                "status": "sc:Text", "metric": "sc:Text", "value": "sc:Float"}  # fmt: skip
+_RUN_COLUMNS = {
+    "column": "sc:Text",
+    "method": "sc:Text",
+    "block": "sc:Integer",
+    "seed": "sc:Integer",
+    "status": "sc:Text",
+    "metric": "sc:Text",
+    "value": "sc:Float",
+}
 
 
 def pages(site: Site) -> list[BaseRoute]:

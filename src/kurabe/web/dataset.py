@@ -18,7 +18,7 @@ from kurabe.methods import Method, catalogue
 VERSION = "1.0.0"
 _NAME = {"ja": "Kurabe 拡散モデル手法カタログ", "en": "Kurabe catalogue of diffusion methods"}
 _ABOUT = {
-    "ja": "拡散モデルと表現学習の手法のカード。名称、別名、年、提唱者、原典、関連、概要を日英で収める。",
+    "ja": "拡散モデルと表現学習の手法のカード。名称、別名、年、提唱者、原典、関連、概要を日英で。",
     "en": "Cards of diffusion and representation-learning methods: names, aliases, years, "
     "proposers, sources, relations and summaries in Japanese and English.",
 }
@@ -31,10 +31,12 @@ def as_json() -> str:
     return _text({"name": "kurabe-catalogue", "version": VERSION, "methods": methods})
 
 
-_COLUMNS = ("id", "name_ja", "name_en", "yomi", "aliases_ja", "aliases_en", "field_ja", "field_en",
-            "family_ja", "family_en", "year_start", "year_end", "proposed_by_ja", "proposed_by_en",
-            "kind_ja", "kind_en", "source", "source_url", "related", "broader", "runs",
-            "summary_ja", "summary_en")  # fmt: skip
+_COLUMNS: tuple[str, ...] = (
+    *("id", "name_ja", "name_en", "yomi", "aliases_ja", "aliases_en", "field_ja", "field_en"),
+    *("family_ja", "family_en", "year_start", "year_end", "proposed_by_ja", "proposed_by_en"),
+    *("kind_ja", "kind_en", "source", "source_url", "related", "broader", "runs"),
+    *("summary_ja", "summary_en"),
+)
 
 
 def as_csv() -> str:
@@ -101,9 +103,7 @@ _SKOS = {
 }  # fmt: skip
 
 
-def _concept(
-    method: Method, base: str, scheme: str, known: Mapping[str, Method]
-) -> dict[str, Any]:
+def _concept(method: Method, base: str, scheme: str, known: Mapping[str, Method]) -> dict[str, Any]:
     card = method.card
     names = {"ja": card.name.ja, "en": card.name.en}
     broader = [key for key in card.broader if key in known]
@@ -145,7 +145,10 @@ def as_terms(base: str) -> str:
                 *(_said(alias, "ja") for alias in method.card.aliases.ja),
                 *(_said(alias, "en") for alias in method.card.aliases.en),
             ],
-            "description": [_said(method.card.summary.ja, "ja"), _said(method.card.summary.en, "en")],
+            "description": [
+                _said(method.card.summary.ja, "ja"),
+                _said(method.card.summary.en, "en"),
+            ],
             "url": f"{base}/en/methods/{method.id}",
         }
         for method in catalogue().values()

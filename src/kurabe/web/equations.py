@@ -54,15 +54,13 @@ def _squared_norm(inner: str) -> str:
 
 def _math(body: str) -> Markup:
     # Made of our own marks and of numbers from choices that were checked.
-    return Markup(f'<math display="block">{_row(body)}</math>')  # noqa: S704
+    return Markup(f'<math display="block">{_row(body)}</math>')
 
 
 _X0 = _sub(_i("x"), "<mn>0</mn>")
 _XT = _sub(_i("x"), _i("t"))
 _MEAN = _sub(_i("𝔼"), _i("t") + _o(",") + _i("ε"))
-_ERROR = _squared_norm(
-    _row(_i("D"), _o("("), _XT, _o(","), _i("t"), _o(")"), _o("−"), _X0)
-)
+_ERROR = _squared_norm(_row(_i("D"), _o("("), _XT, _o(","), _i("t"), _o(")"), _o("−"), _X0))
 
 
 def _term(term: Term) -> Equation:
@@ -91,9 +89,9 @@ def _contrastive(term: Contrastive) -> Equation:
         return f"<msup>{_i('e')}{_row(similarity, _o('/'), _n(term.temperature))}</msup>"
 
     total = f"<munder>{_o('∑')}{_row(_i('k'), _o('≠'), _i('i'))}</munder>"
-    fraction = (
-        f"<mfrac>{exponential(_i('i'), _i('j'))}{_row(total, exponential(_i('i'), _i('k')))}</mfrac>"
-    )
+    above = exponential(_i("i"), _i("j"))
+    below = _row(total, exponential(_i("i"), _i("k")))
+    fraction = f"<mfrac>{above}{below}</mfrac>"
     body = _row(_o("−"), _n(term.weight), _o("·"), _i("log"), fraction)
     return Equation(
         "equation.contrastive",
@@ -104,8 +102,9 @@ def _contrastive(term: Contrastive) -> Equation:
 
 
 def _masked(term: Masked) -> Equation:
-    hidden = _row(_i("m"), _o("⊙"), _o("("), _i("g"), _o("("), _o("("), _n(1), _o("−"), _i("m"),
-                  _o(")"), _o("⊙"), _XT, _o(","), _i("t"), _o(")"), _o("−"), _XT, _o(")"))  # fmt: skip
+    seen = _row(_o("("), _n(1), _o("−"), _i("m"), _o(")"), _o("⊙"), _XT)
+    output = _row(_i("g"), _o("("), seen, _o(","), _i("t"), _o(")"))
+    hidden = _row(_i("m"), _o("⊙"), _o("("), output, _o("−"), _XT, _o(")"))
     body = _row(_n(term.weight), _o("·"), _sub(_i("𝔼"), _i("t", "m")), _squared_norm(hidden))
     return Equation(
         "equation.masked",
@@ -116,8 +115,6 @@ def _masked(term: Masked) -> Equation:
 
 _LOW_RANK = Equation(
     "equation.lora",
-    _math(
-        _row(_i("W"), _o("+"), f"<mfrac>{_i('α')}{_i('r')}</mfrac>", _i("B", "A"))
-    ),
+    _math(_row(_i("W"), _o("+"), f"<mfrac>{_i('α')}{_i('r')}</mfrac>", _i("B", "A"))),
     "W + (α / r) B A, with W frozen",
 )

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,8 @@ from kurabe.comparison.results import StudyResults, read_results, read_settings
 from kurabe.errors import KurabeError
 from kurabe.files import cache_dir
 from kurabe.methods import catalogue, find
-from kurabe.records import RunFolder, RunIndex, StudyFolder
+from kurabe.records import SHIPPED, RunFolder, RunIndex, StudyFolder
 from kurabe.web.problems import Problem, short
-
-SHIPPED = Path(__file__).parent.parent / "results"
 
 # Of so many studies the results are kept in memory.
 _KEPT = 16
@@ -113,7 +111,7 @@ class Library:
         if kept is not None and kept[0] == stamp:
             return kept[1]
         try:
-            results = read_results(folder)
+            results = replace(read_results(folder), place=self._place(folder))
         except KurabeError as error:
             raise Problem(500, "problem.unreadable", reason=str(error)) from error
         # A run whose process dies changes no file.
@@ -122,6 +120,11 @@ class Library:
             while len(self._results) > _KEPT:
                 self._results.popitem(last=False)
         return results
+
+    def _place(self, folder: StudyFolder) -> str:
+        """How a command names a study: from the folder that is served, or by its name."""
+        root = next(root for root in self.roots if _inside(folder.path, root))
+        return root.name if folder.path == root else folder.path.relative_to(root).as_posix()
 
     def runs(self, **where: Any) -> list[dict[str, Any]]:
         """The run.json of the runs whose fields are these, newest first, each with its `path`."""
@@ -198,4 +201,3 @@ def _stamp(folder: StudyFolder) -> tuple[tuple[str, int, int], ...]:
                 continue
             found.append((str(path), stat.st_mtime_ns, stat.st_size))
     return tuple(sorted(found))
-

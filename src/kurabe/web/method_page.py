@@ -1,10 +1,9 @@
 """/{lang}/methods/{id}: a card, the method's equation and recipe, its results, its neighbours."""
 
+import tomli_w
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-
-import tomli_w
 
 from kurabe.comparison import compare
 from kurabe.comparison.drawings.page import sections_of

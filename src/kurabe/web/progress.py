@@ -64,7 +64,7 @@ def _run(column: str, block: int, run: RunResult | None, lang: str) -> RunProgre
     text = word(f"status.{run.status}", lang)
     if run.status == "running":
         text = f"{math.floor(100 * share)} %"
-        if 0 < share and (seconds := _number(run.info.get("seconds"))):
+        if share > 0 and (seconds := _number(run.info.get("seconds"))):
             left = seconds * (1 - share) / share
             text += f" · {word('time-left', lang, n=math.ceil(left / 60))}"
     identity = run.info.get("id")

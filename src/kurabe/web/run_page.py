@@ -66,8 +66,8 @@ def pages(site: Site) -> list[BaseRoute]:
 
 
 def _facts(info: dict[str, Any], status: str, lang: str) -> list[tuple[str, str]]:
-    hardware = info.get("hardware") or {}
-    libraries = info.get("libraries") or {}
+    hardware: dict[str, Any] = info.get("hardware") or {}
+    libraries: dict[str, Any] = info.get("libraries") or {}
     seen, budget = info.get("images_seen"), info.get("budget_images")
     found = [
         ("run.status", word(f"status.{status}", lang)),
@@ -117,14 +117,15 @@ def _grid(path: Path, key: str) -> tuple[int, Picture] | None:
 def _scores(metrics: dict[str, Any], lang: str) -> list[Score]:
     found: list[Score] = []
     for metric in METRICS.values():
-        score = metrics.get(metric.id)
-        if not isinstance(score, dict) or not isinstance(score.get("value"), int | float):
+        score: dict[str, Any] | None = metrics.get(metric.id)
+        if score is None or not isinstance(score.get("value"), int | float):
             continue
         value = float(score["value"]) / metric.unit
         decimals = metric.decimals if metric.decimals is not None else decimals_for([value])
+        known: dict[str, Any] = score.get("references") or {}
         references = tuple(
             (_reference(name, lang), number(float(v) / metric.unit, decimals))
-            for name, v in (score.get("references") or {}).items()
+            for name, v in known.items()
             if isinstance(v, int | float)
         )
         found.append(Score(metric.label(lang), number(value, decimals), references))

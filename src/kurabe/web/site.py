@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from kurabe.comparison.drawings.page import HEIGHT, WIDTH, page_environment
+from kurabe.methods import SEED
 from kurabe.web.address import LANGUAGES, language_of
 from kurabe.web.library import Library
 from kurabe.web.words import word
 
 LANGUAGE_NAMES = {"ja": "日本語", "en": "English"}
-SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
 
 Page = Callable[[Request], Response]
 
@@ -48,8 +48,9 @@ def _environment() -> Environment:
         [PackageLoader("kurabe.web", "templates"), PackageLoader("kurabe.comparison", "templates")]
     )
     environment = page_environment().overlay(loader=loader)
+    shared: dict[str, Any] = environment.globals  # pyright: ignore
     environment.globals = {
-        **environment.globals,
+        **shared,
         "word": word,
         "linked": True,
         "plot_width": WIDTH,

@@ -12,6 +12,9 @@ from kurabe.web.progress import progress_of
 from kurabe.web.site import Site
 from kurabe.web.words import word
 
+# A study is looked up for its results.
+_ORDER = ("measured", "samples", "how", "facts")
+
 
 def pages(site: Site) -> list[BaseRoute]:
     """The list of studies, and the page of each."""
@@ -34,7 +37,7 @@ def pages(site: Site) -> list[BaseRoute]:
         results = site.library.results(name)
         table = study_table(results, lang)
         view = view_of(request, f"/{lang}/studies/{name}", None)
-        context = shown(view, table, name)
+        context = shown(view, table, name, _ORDER)
         return site.draw(
             request,
             "study.html",

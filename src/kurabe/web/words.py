@@ -11,7 +11,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "nav.data": ("データセット", "Dataset"),
     "tagline": (
         "拡散モデルの手法を並べる。何であるか、どう動くか、自分の画像で何が得られるか。",
-        "Diffusion methods side by side: what they are, how they work, what they do on your images.",
+        "Diffusion methods side by side: what they are, how they work, what they do "
+        "on your images.",
     ),
     "footer": (
         "カードの事実は各カードの原典によります。測定値はすべて実行記録から計算しています。",
@@ -84,6 +85,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "curve.loss": ("訓練損失", "Training loss"),
     "curve.held_out": ("ホールドアウト損失", "Held-out loss"),
+    "legend.facts": ("値が異なる（基本情報・仕組み）", "Values differ (facts, how it works)"),
+    "legend.measured": (
+        "ばらつきを超える差（測定結果）",
+        "Differs beyond run-to-run spread (measured)",
+    ),
     # Method
     "facts-from": ("出典", "Facts from"),
     "readings": ("読み", "Reading"),
@@ -135,6 +141,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "study": ("比較実験 {name}", "Study {name}"),
     "progress": ("進みぐあい", "Progress"),
     "progress.of": ("{done} / {total} 実行が終了", "{done} of {total} runs finished"),
+    "progress.runs": ("すべての実行", "All runs"),
     "progress.column": ("手法", "Method"),
     "block": ("ブロック {n}", "Block {n}"),
     "time-left": ("残り約{n}分", "About {n} min left"),
