@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -462,6 +464,33 @@ def test_bibtex_has_each_source_once_under_a_key_of_its_own():
     assert "title = {{Denoising Diffusion Probabilistic Models}}" in text
 
 
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
+def test_latex_compiles_a_table_and_bibtex_reads_the_sources(folder, tmp_path):
+    every = compare(list(catalogue().values())[:6], "en")
+    tables = [FORMATS["latex"](table) for table in (study_table(folder, "en"), every)]
+    sources = compare(list(catalogue().values()), "en")
+    (tmp_path / "sources.bib").write_text(FORMATS["bibtex"](sources), "utf-8")
+    text = "\n\\newpage\n".join(tables)
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,array}"
+        rf"\begin{{document}}{text}\nocite{{*}}\bibliographystyle{{plain}}"
+        r"\bibliography{sources}\end{document}",
+        "utf-8",
+    )
+
+    def run(*command):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        return done.stdout
+
+    latex = ("pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex")
+    run(*latex)
+    assert "Warning" not in run("bibtex", "paper").replace("Warning--empty", "")
+    cited = (tmp_path / "paper.bbl").read_text("utf-8", errors="replace")
+    assert cited.count("\\bibitem") == len(sources.sources)
+    assert "Missing character" not in run(*latex) + (tmp_path / "paper.log").read_text("latin-1")
+
+
 class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
@@ -501,6 +530,13 @@ def test_the_page_holds_every_text_and_loads_nothing(folder, lang):
             assert attributes["src"].startswith("data:image/png;base64,")
     assert "url(" not in page.style
     assert "@import" not in page.style
+
+
+def test_a_notebook_shows_the_page_in_a_frame_of_its_own(folder):
+    table = study_table(folder, "ja")
+    [(tag, attributes)] = Page(table._repr_html_()).tags
+    assert (tag, attributes["sandbox"]) == ("iframe", "allow-popups")
+    assert attributes["srcdoc"] == draw_html(table)
 
 
 def test_the_pages_policy_admits_its_own_style_alone(folder):

@@ -5,6 +5,7 @@ plain; every drawing escapes them for itself. A pair's verdict comes from all co
 and never changes; a row's mark follows the columns that are shown.
 """
 
+import html
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -227,6 +228,16 @@ class Table(Value):
             if row.key == key:
                 return row
         raise KeyError(key)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, as notebooks show it: no style leaves it or enters."""
+        from kurabe.comparison.drawings.page import draw_html
+
+        page = html.escape(draw_html(self))
+        return (
+            f'<iframe srcdoc="{page}" title="{html.escape(self.title)}" sandbox="allow-popups" '
+            'style="width: 100%; height: 42rem; border: 0"></iframe>'
+        )
 
     def to_json(self) -> str:
         """The table as JSON; `from_json` of it gives an equal table, but for the study's folder."""
