@@ -97,8 +97,10 @@ def main(threads: int) -> None:
     print(f"best matrix product      {best / 1e9:6.1f} GFLOP/s")
     print(f"shipped step             {BATCH / median['shipped']:6.1f} images/s")
     print(f"  of the best product    {reached / best:6.1%}   (at least 55 %)")
-    print(f"LoRA / full, width 256   {lora:6.3f}   (at most {1.15 * predicted:.3f}: "
-          f"1.15 × {predicted:.3f})")
+    print(
+        f"LoRA / full, width 256   {lora:6.3f}   (at most {1.15 * predicted:.3f}: "
+        f"1.15 × {predicted:.3f})"
+    )
     print(f"masked / all tokens      {masked:6.3f}   (at most 0.65)")
 
 

@@ -88,8 +88,10 @@ def _card(name: str, base: dict, parts: dict[str, int]) -> str:
         f"| {what} | {1000 * value:.1f} |"
         for what, value in (
             (f"**{name}**, {measured['kid']['n']} samples", kid),
-            ("real training images (floor, expectation 0 for one distribution)",
-             references["floor"]),
+            (
+                "real training images (floor, expectation 0 for one distribution)",
+                references["floor"],
+            ),
             ("training images as if they were samples (a copier)", references["copier"]),
         )
     )

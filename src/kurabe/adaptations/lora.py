@@ -13,7 +13,7 @@ pass, which no token pays for, and its backward pass is written out:
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,8 @@ class LoRA(Adaptation):
         network.requires_grad_(False)
         config = LoraConfig(
             r=choice.rank,
-            lora_alpha=choice.alpha,
+            # PEFT divides it by the rank, which any number will do for.
+            lora_alpha=cast(int, choice.alpha),
             target_modules=_targets(network, choice),
             bias="none",
         )
@@ -81,7 +82,7 @@ class MergedLinear(PeftLinear):
 
 
 class _LowRankProduct(torch.autograd.Function):
-    """x (..., in), W (out, in), bias (out,), A (rank, in), B (out, rank) → x (W + s B A)ᵀ + bias."""
+    """x (..., in), W (out, in), bias (out,), A (r, in), B (out, r) → x (W + s B A)ᵀ + bias."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cuda")
@@ -96,7 +97,8 @@ class _LowRankProduct(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_bwd(device_type="cuda")
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, merged, a, b = ctx.saved_tensors
+        # Under autocast the products' results, and so dy, are narrower than the weights.
+        x, merged, a, b = (saved.to(dy.dtype) for saved in ctx.saved_tensors)
         dx = dy @ merged if ctx.needs_input_grad[0] else None
         rows, gradient = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
         db = ctx.scale * (gradient.T @ (rows @ a.T))
@@ -106,7 +108,9 @@ class _LowRankProduct(torch.autograd.Function):
 
 def _targets(network: nn.Module, choice: LowRank) -> list[str]:
     """Full names of the linear layers inside blocks that the choice means."""
-    wanted = r"blocks\.\d+\." if choice.targets == "all-linear" else r"blocks\.\d+\.(qkv|attention_)"
+    wanted = (
+        r"blocks\.\d+\." if choice.targets == "all-linear" else r"blocks\.\d+\.(qkv|attention_)"
+    )
     return [
         name
         for name, module in network.named_modules()

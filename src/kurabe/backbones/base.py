@@ -29,6 +29,7 @@ class Backbone(nn.Module):
     ----------
     in_channels, image_size: the images it works on, (in_channels, image_size, image_size).
     token_grid: rows and columns of tokens (or cells) that its features lie on.
+    patch: side in pixels of the square that one token stands for.
     feature_layers: names of the layers that `forward` can return, from input to output.
     feature_dim: width D of the features of every layer.
     num_classes: 0 where the network takes no condition; the null class has that index.
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
     in_channels: int
     image_size: int
     token_grid: tuple[int, int]
+    patch: int
     feature_layers: tuple[str, ...]
     feature_dim: int
     num_classes: int = 0
@@ -51,3 +53,17 @@ class Backbone(nn.Module):
     ) -> Output:
         """Predict; condition (B,) class indices; keep (B, K) indices of the tokens to keep."""
         raise NotImplementedError
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) → patches (B, N, C·p·p), row by row."""
+        b, c, (h, w), p = len(images), self.in_channels, self.token_grid, self.patch
+        return (
+            images.reshape(b, c, h, p, w, p).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w, c * p * p)
+        )
+
+    def unpatchify(self, patches: Tensor) -> Tensor:
+        """The inverse of `patchify`."""
+        b, c, (h, w), p = len(patches), self.in_channels, self.token_grid, self.patch
+        return (
+            patches.reshape(b, h, w, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h * p, w * p)
+        )

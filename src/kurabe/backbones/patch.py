@@ -13,6 +13,7 @@ Zheng et al. 2024, has a separate decoder; MAE, He et al. 2022, the same idea fo
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,9 @@ class PatchTransformer(Backbone):
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.time = TimeEmbedding(width)
         self.classes = nn.Embedding(num_classes + 1, width) if num_classes else None
-        self.blocks = nn.ModuleList(Block(width, heads, self.token_grid) for _ in range(depth))
+        blocks = nn.ModuleList(Block(width, heads, self.token_grid) for _ in range(depth))
+        # A ModuleList is a sequence; torch's annotations do not say of what.
+        self.blocks = cast(Sequence[Block], blocks)
         self.head_modulation = nn.Linear(width, 2 * width)
         self.head = nn.Linear(width, in_channels * patch**2)
         self._initialise()
@@ -106,20 +109,6 @@ class PatchTransformer(Backbone):
         shift, scale = self.head_modulation(c).unsqueeze(1).chunk(2, dim=-1)
         out = self.head(_modulate(tokens, shift, scale))
         return Output(self.unpatchify(out), features)
-
-    def patchify(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) → patches (B, N, C·p·p), row by row."""
-        b, c, (h, w), p = len(images), self.in_channels, self.token_grid, self.patch
-        return (
-            images.reshape(b, c, h, p, w, p).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w, c * p * p)
-        )
-
-    def unpatchify(self, patches: Tensor) -> Tensor:
-        """The inverse of `patchify`."""
-        b, c, (h, w), p = len(patches), self.in_channels, self.token_grid, self.patch
-        return (
-            patches.reshape(b, h, w, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h * p, w * p)
-        )
 
 
 class Block(nn.Module):
@@ -188,6 +177,8 @@ class Subset:
 class TimeEmbedding(nn.Module):
     """t (B,) in [0, 1] → (B, width): sines at geometric frequencies (t · 1000, as in DDPM), MLP."""
 
+    frequencies: Tensor
+
     def __init__(self, width: int, frequencies: int = 128) -> None:
         super().__init__()
         steps = torch.arange(frequencies, dtype=torch.float32) / frequencies
@@ -199,7 +190,7 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         angles = 1000 * t.float().unsqueeze(-1) * self.frequencies
         waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
-        return self.layers(waves.to(self.layers[0].weight.dtype))
+        return self.layers(waves.to(next(self.layers.parameters()).dtype))
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -38,4 +38,6 @@ def find(name: str) -> Base:
         return Base(folder.name, folder, info["image_size"], info["channels"], info)
     except (OSError, KeyError, TypeError, json.JSONDecodeError):
         known = ", ".join(available()) or "none shipped"
-        raise UserError(f"'{name}' is neither a shipped base ({known}) nor a base's folder.") from None
+        raise UserError(
+            f"'{name}' is neither a shipped base ({known}) nor a base's folder."
+        ) from None

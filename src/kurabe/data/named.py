@@ -69,7 +69,7 @@ class Named:
 
 def digits(_: int, progress: Progress | None) -> ImageSet:
     """1,797 grey 8×8 digits (scikit-learn); 17 steps of grey from 0 to 255."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]
 
     bunch = cast(Any, load_digits())
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]

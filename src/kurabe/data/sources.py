@@ -168,7 +168,7 @@ def _hidden(path: PurePosixPath) -> bool:
 
 
 def _parquet(path: Path) -> Listing:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
 
     try:
         file: Any = pq.ParquetFile(path)

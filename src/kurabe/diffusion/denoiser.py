@@ -18,7 +18,7 @@ them, so below `MIN_ALPHA` and `MIN_SIGMA` the quotient n/d is replaced by n d /
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from typing_extensions import override
 
 from kurabe.diffusion.schedule import Schedule
 from kurabe.diffusion.weighting import WEIGHTINGS
+
+if TYPE_CHECKING:
+    from kurabe.backbones.base import Backbone, Output
 
 Prediction: TypeAlias = Literal["eps", "x0", "v", "flow"]
 PREDICTIONS: tuple[Prediction, ...] = ("eps", "x0", "v", "flow")
@@ -112,24 +115,10 @@ def _per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
-class BackboneOutput(Protocol):
-    """What a backbone returns."""
-
-    @property
-    def prediction(self) -> Tensor:
-        """What `Prediction` says, (B, C, H, W)."""
-        ...
-
-    @property
-    def features(self) -> dict[str, Tensor]:
-        """The tokens (B, N, D) of each layer that was asked for."""
-        ...
-
-
 class NetworkDenoiser(Denoiser):
     """A backbone whose output is read as `prediction` on `schedule`; it owns its denoising loss."""
 
-    def __init__(self, backbone: nn.Module, schedule: Schedule, prediction: Prediction) -> None:
+    def __init__(self, backbone: "Backbone", schedule: Schedule, prediction: Prediction) -> None:
         super().__init__()
         self.backbone = backbone
         self.schedule = schedule
@@ -146,7 +135,7 @@ class NetworkDenoiser(Denoiser):
         condition: Tensor | None = None,
         keep: Tensor | None = None,
         layers: tuple[str, ...] = (),
-    ) -> BackboneOutput:
+    ) -> "Output":
         """Run the backbone on x_t (B, C, H, W), t (B,); `keep` (B, K) names the tokens it sees."""
         return self.backbone(x_t, t, condition=condition, keep=keep, layers=layers)
 

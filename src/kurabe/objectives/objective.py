@@ -5,6 +5,7 @@ data-parallel wrappers see all that trains.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -21,7 +22,8 @@ class Objective(nn.Module):
     def __init__(self, denoiser: NetworkDenoiser, terms: Mapping[str, Term]) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.terms = nn.ModuleDict(terms)
+        # A ModuleDict is a mapping; torch's annotations do not say of what.
+        self.terms = cast(Mapping[str, Term], nn.ModuleDict(terms))
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
         """The streams that all terms together need at this share of the budget.
@@ -39,9 +41,7 @@ class Objective(nn.Module):
         """Pass each stream once; losses (B,) of each term that is on at this progress."""
         layers = {stream.name: stream.layers for stream in self.streams(progress)}
         passes = {name: self._pass(batch, layers[name]) for name, batch in batches.items()}
-        return {
-            name: term(passes) for name, term in self.terms.items() if term.streams(progress)
-        }
+        return {name: term(passes) for name, term in self.terms.items() if term.streams(progress)}
 
     def weights(self) -> dict[str, float]:
         """Each term's weight in the sum."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMA:
@@ -30,11 +31,9 @@ class EMA:
     @torch.no_grad()
     def update(self, images_seen: int, batch: int) -> None:
         """Take in the tensors as they are now."""
-        new = 1 - self.decay(images_seen, batch)
         floating = [n for n, tensor in self.tensors.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.average[n] for n in floating], [self.tensors[n] for n in floating], new
-        )
+        average = get_ema_multi_avg_fn(self.decay(images_seen, batch))
+        average([self.average[n] for n in floating], [self.tensors[n] for n in floating], None)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

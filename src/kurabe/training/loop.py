@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from kurabe.data import ImageSet, Split
 from kurabe.errors import RunFailed, UserError
@@ -74,7 +75,8 @@ def train(
     torch.set_num_threads(recipe.where.threads)
     if recipe.where.device == "cpu":
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        # A property of the module's class, which no annotation tells of.
+        cast(Any, torch.utils.deterministic).fill_uninitialized_memory = False
     model = start_model(recipe, images.size, images.channels)
     shape = [images.size, images.size, images.channels]
     folder.update(image_shape=shape, trainable=model.trainable_count)
@@ -110,7 +112,8 @@ def prepare(
         torch.manual_seed(recipe.seed)
         objective = make_objective(recipe.choices, model.denoiser).to(accelerator.device)
     if where.channels_last:
-        objective.to(memory_format=torch.channels_last)
+        # Documented, but not among the annotated overloads.
+        cast(Any, objective).to(memory_format=torch.channels_last)
     optimiser = make_optimiser(objective, settings)
     grid = model.token_grid
     pixels = images.pixels[split.train]
@@ -170,7 +173,8 @@ def _flops_per_image(run: Run) -> float:
     streams = run.objective.streams(0.0)
     batches = {s.name: run.source.batch(s, *run.plan.window(s, 0, 0)) for s in streams}
     with counter() as counted:
-        sum(loss.mean() for loss in run.objective(batches, 0.0).values()).backward()
+        losses = run.objective(batches, 0.0)
+        torch.stack([loss.mean() for loss in losses.values()]).sum().backward()
     run.training.optimiser.zero_grad()
     images = sum(len(batch.images) for batch in batches.values())
     return counted.get_total_flops() / images
@@ -200,14 +204,14 @@ def _updates(run: Run, stop: Callable[[], bool]) -> None:
                 _save(run)
 
 
-def update(run: Run, wrapped: torch.nn.Module) -> dict[str, torch.Tensor]:
+def update(run: Run, wrapped: torch.nn.Module) -> dict[str, Tensor]:
     """One optimiser step; the mean of each term over the update's images."""
     training, plan = run.training, run.plan
     progress = training.progress
     share = progress.images_seen / plan.images
     streams = run.objective.streams(share)
     weights = run.objective.weights()
-    means: dict[str, torch.Tensor] = {}
+    means: dict[str, Tensor] = {}
     for part in plan.parts(run.accelerator.process_index):
         batches = {
             stream.name: run.source.batch(
@@ -217,7 +221,7 @@ def update(run: Run, wrapped: torch.nn.Module) -> dict[str, torch.Tensor]:
         }
         with run.accelerator.autocast():
             losses = wrapped(batches, share)
-        total = sum(weights[name] * loss.mean() for name, loss in losses.items())
+        total = cast(Tensor, sum(weights[name] * loss.mean() for name, loss in losses.items()))
         run.accelerator.backward(total / plan.micro_batches)
         for name, loss in losses.items():
             mean = loss.detach().mean() / plan.micro_batches
@@ -306,10 +310,10 @@ class _Window:
     """Term means since the last line, summed on the device so that no update waits for them."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
+        self.sums: dict[str, Tensor] = {}
         self.count = 0
 
-    def add(self, losses: dict[str, torch.Tensor]) -> None:
+    def add(self, losses: dict[str, Tensor]) -> None:
         self.count += 1
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0) + loss
