@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint test-fast test-slow bench clean help
+.PHONY: demo test lint test-fast test-slow browser bench clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -25,12 +25,21 @@ lint: $(VENV)/.dev
 	$(BIN)/basedpyright
 
 # One thread a worker: results do not depend on the number of cores, and workers do not fight.
-test-fast: $(VENV)/.dev
+test-fast: $(VENV)/.dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --durations=10
 
 # Minutes of training, a kill at random instants, fetching from registries.
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m "slow or network" --durations=0
+
+# The pages are tested in a real Chromium: as root on Debian it is fetched; elsewhere, without one,
+# those tests are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  command -v google-chrome >/dev/null || [ -n "$$KURABE_CHROMIUM" ] || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; } || \
+	  echo "no Chromium: install chromium or Google Chrome, or name one in KURABE_CHROMIUM" >&2
 
 # Every claim about speed, as ratios against peers of the same run; wants a machine left alone.
 bench: $(VENV)/.dev

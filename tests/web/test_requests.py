@@ -1,0 +1,270 @@
+"""What the site answers: right statuses, clear words, nothing executed, nothing outside served."""
+
+import json
+import os
+import re
+
+import pytest
+from made_study import scans
+from starlette.testclient import TestClient
+
+from kurabe.methods import catalogue
+from kurabe.web import Library, create_app
+from kurabe.web.grids import sheet
+
+PAIR = "transfer-learning-with-diffusion-models,self-supervised-diffusion-model"
+NINE = ",".join(list(catalogue())[:9])
+GRID = "runs/transfer/block-1/samples/samples-0000012800-seed-0-15.png"
+
+
+def heading(answer):
+    found = re.search(r'<p class="problem">(.*?)</p>', answer.text, re.S)
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        ("/ja/compare?slugs=lorra", 404, "手法「lorra」は見つかりません"),
+        ("/en/compare?slugs=lorra", 404, "No method “lorra”"),
+        (f"/ja/compare?slugs={NINE}", 400, "9 列は並べられません"),
+        ("/ja/methods/nothing", 404, "手法「nothing」は見つかりません"),
+        (f"/ja/compare?slugs={PAIR}&study=gone", 404, "比較実験「gone」は見つかりません"),
+        (f"/ja/compare?slugs={PAIR}&study=../../etc", 404, "比較実験「../../etc」は見つかりません"),
+        (f"/ja/compare?slugs={PAIR}&baseline=lora", 400, "基準「lora」は比較中の列にありません"),
+        ("/ja/compare/export/pickle?slugs=lora", 404, "形式「pickle」では書き出せません"),
+        ("/ja/studies/gone", 404, "比較実験「gone」は見つかりません"),
+        ("/ja/studies/" + "x" * 300, 404, "比較実験「xxx"),
+        ("/en/runs/gone", 404, "No run “gone”"),
+        ("/en/runs/..%2f..%2fetc", 404, "No run “../../etc”"),
+        ("/ja/runs/%00", 404, "実行「"),
+        ("/fr/", 404, "No language “fr”"),
+        ("/ja/nothing/here", 404, "ページ「/ja/nothing/here」は見つかりません"),
+        ("/ja/blind?study=scans&first=transfer&second=transfer&seed=1", 404, "同じ初期ノイズ"),
+        ("/ja/blind?study=scans&first=transfer&second=scratch&seed=1&answers=LX", 400, "L と R"),
+        ("/ja/compare?slugs=<script>alert(1)</script>", 404, "&lt;script&gt;"),
+        ("/ja/?q=<script>alert(1)</script>", 200, None),
+        ("/ja/compare?slugs=" + "a" * 20_000, 414, "アドレスが長すぎます。"),
+    ],
+)
+def test_a_wrong_request_gets_its_status_and_a_clear_sentence(client, address, status, words):
+    answer = client.get(address)
+    assert answer.status_code == status
+    assert "<script>" not in answer.text
+    assert "Traceback" not in answer.text
+    if words:
+        assert words in heading(answer)
+    lang = "en" if address.startswith(("/en", "/fr")) else "ja"
+    assert f'<html lang="{lang}">' in answer.text
+
+
+def test_an_unknown_method_is_answered_with_what_comes_near(client):
+    assert 'href="/en/methods/lora"' in client.get("/en/methods/low-rank").text
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/", "/ja/", f"/ja/compare?slugs={PAIR}", "/ja/nothing", "/api/methods", "/static/site.css"],
+)
+def test_every_answer_carries_a_strict_policy(client, address):
+    headers = client.get(address).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_no_page_has_a_script_or_a_style_of_its_own(client):
+    for address in ("/ja/", f"/ja/compare?slugs={PAIR}&study=scans", "/ja/studies/scans",
+                    "/ja/runs/transfer-1", "/ja/methods/lora"):  # fmt: skip
+        text = client.get(address).text
+        assert re.findall(r"<script(?![^>]*\bsrc=)", text) == []
+        assert re.findall(r"<style|\sstyle=|\son[a-z]+=", text) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lang"),
+    [("ja,en;q=0.5", "ja"), ("de,en-GB;q=0.8,ja;q=0.9", "ja"), ("fr", "en"), ("", "en"),
+     ("en;q=x,ja;q=0.1", "ja")],
+)  # fmt: skip
+def test_addresses_without_a_language_lead_to_the_readers(client, wanted, lang):
+    answer = client.get(f"/compare?slugs={PAIR}", headers={"accept-language": wanted})
+    assert answer.status_code == 307
+    assert answer.headers["location"] == f"/{lang}/compare?slugs={PAIR}"
+    assert answer.headers["vary"] == "Accept-Language"
+
+
+def test_other_forms_of_an_address_lead_to_the_one(client):
+    answer = client.get("/ja/compare?slugs=lora&slugs=ddpm&slugs=lora&study=scans")
+    assert answer.status_code == 307
+    assert answer.headers["location"] == "/ja/compare?slugs=lora,ddpm&study=scans"
+    assert client.get("/ja/compare?slugs=lora,lora").headers["location"].endswith("slugs=lora")
+
+
+def test_pages_can_only_be_read(client):
+    assert client.post(f"/ja/compare?slugs={PAIR}").status_code == 405
+    assert client.head("/ja/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("てんいがくしゅう", "transfer-learning-with-diffusion-models"),
+        ("ＬｏＲＡ", "lora"),
+        ("ファインチューニング", "full-fine-tuning"),
+        ("自己教師付き", "self-supervised-diffusion-model"),
+        ("SSDM", "self-supervised-diffusion-model"),
+    ],
+)
+def test_search_forgives_width_readings_and_synonyms(client, text, found):
+    page = client.get("/ja/", params={"q": text}).text
+    assert f'id="pick-{found}"' in page
+    assert page.count('id="pick-') < len(catalogue())
+
+
+def test_filters_narrow_and_keep_what_was_ticked(client):
+    page = client.get("/ja/?branch=self-supervised-diffusion-model&runs=1&slugs=lora").text
+    shown = set(re.findall(r'id="pick-([a-z0-9-]+)"', page))
+    family = {"self-supervised-diffusion-model"} | {
+        m.id for m in catalogue().values() if "self-supervised-diffusion-model" in m.card.broader
+    }
+    assert shown == {key for key in family if catalogue()[key].runs}
+    assert '<input type="hidden" name="slugs" value="lora">' in page
+    assert "比較する（1）" in page
+
+
+def test_sample_grids_are_served_and_nothing_else(client, runs):
+    assert client.get(f"/samples/scans?file={GRID}").headers["content-type"] == "image/png"
+    outside = runs.parent / "samples"
+    outside.mkdir(exist_ok=True)
+    (outside / "secret.png").write_bytes(b"behind the wall")
+    link = runs / "scans/runs/transfer/block-1/samples/link.png"
+    link.symlink_to(outside / "secret.png")
+    try:
+        for file in ("study.toml", "runs/transfer/block-1/run.json", "../../samples/secret.png",
+                     str(outside / "secret.png"), "/etc/passwd", "", "runs/transfer/block-1/samples",
+                     "runs/transfer/block-1/samples/link.png", "x" * 5000):  # fmt: skip
+            answer = client.get("/samples/scans", params={"file": file})
+            assert answer.status_code == 404, file
+            assert b"behind the wall" not in answer.content
+    finally:
+        link.unlink()
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A study with a half-written run, an unreadable one, and markup in what is shown."""
+    folder = scans(tmp_path / "<b>odd&name")
+    half = folder.path / "runs" / "transfer" / "block-9"
+    half.mkdir(parents=True)
+    (half / "recipe.toml").write_text("seed = 1")
+    folder.run("transfer", 2).info_path.write_text('{"schema": 1, "status"')
+    run = folder.run("scratch", 3)
+    run.update(id="<img src=x onerror=alert(1)>", error="<script>alert(2)</script>")
+    library = Library(tmp_path, shipped=tmp_path / "none")
+    library.refresh()
+    return TestClient(create_app(library))
+
+
+def test_a_half_written_run_is_shown_and_the_rest_stands(broken):
+    page = broken.get("/en/studies/%3Cb%3Eodd%26name")
+    assert page.status_code == 200
+    assert "19 of 20 runs finished" in page.text
+    assert 'class="is-failed"' in page.text
+    assert "<b>odd" not in page.text
+    assert "onerror=alert(1)>" not in page.text
+    assert page.text.count('data-run="transfer/') == 5
+
+
+def test_markup_in_records_is_text(broken):
+    page = broken.get("/en/runs/%3Cimg%20src=x%20onerror=alert(1)%3E")
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text
+    assert "<img src=x" not in page.text
+    assert "&lt;script&gt;alert(2)&lt;/script&gt;" in page.text
+
+
+def test_markup_in_a_card_is_text(client, monkeypatch):
+    known = catalogue()
+    bad = '"><script>alert(1)</script>'
+    card = known["lora"].card
+    text = card.name.model_copy(update={"ja": bad, "en": bad})
+    summary = card.summary.model_copy(update={"ja": bad, "en": bad})
+    evil = card.model_copy(update={"name": text, "summary": summary, "kind": text})
+    monkeypatch.setitem(known, "lora", known["lora"].model_copy(update={"card": evil}))
+    for address in ("/ja/", "/ja/methods/lora", "/ja/compare?slugs=lora,ddpm", "/ja/?slugs=lora",
+                    "/ja/methods/ddpm"):  # fmt: skip
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert "<script>alert" not in answer.text
+
+
+def test_a_study_changes_and_the_next_request_sees_it(tmp_path):
+    folder = scans(tmp_path / "scans")
+    library = Library(tmp_path, shipped=tmp_path / "none")
+    library.refresh()
+    client = TestClient(create_app(library))
+    assert "20 of 20 runs finished" in client.get("/en/studies/scans").text
+    run = folder.run("transfer", 5)
+    run.update(status="interrupted")
+    os.utime(run.info_path, ns=(1, 1))
+    assert "19 of 20 runs finished" in client.get("/en/studies/scans").text
+    progress = client.get("/api/studies/scans/progress?lang=ja").json()
+    state = next(r for r in progress["runs"] if (r["column"], r["block"]) == ("transfer", 5))
+    assert state["text"] == "中断（再開可）"
+
+
+def test_the_folder_served_may_itself_be_a_study(tmp_path):
+    folder = scans(tmp_path / "scans-study")
+    library = Library(folder.path, shipped=tmp_path / "none")
+    library.refresh()
+    client = TestClient(create_app(library))
+    assert [entry["name"] for entry in client.get("/api/studies").json()] == ["scans-study"]
+    assert client.get("/ja/studies/scans-study").status_code == 200
+
+
+def test_the_api_answers_with_the_pages_table(client):
+    table = client.get(f"/api/compare?slugs={PAIR}&lang=ja&study=scans").json()
+    rows = {row["key"]: row for row in table["rows"]}
+    assert list(rows)[:9] == ["field", "family", "proposed_year", "proposed_by", "kind", "source",
+                              "aliases", "related", "summary"]  # fmt: skip
+    assert rows["related"]["values"] == [5, 2]
+    assert rows["proposed_year"]["mark"] == "≠"
+    assert len(rows["kid"]["cells"][0]["estimate"]["blocks"]) == 5
+    assert client.get("/api/runs?method=ddpm").json()[0]["method"] == "ddpm"
+    assert client.get("/api/runs/transfer-1").json()["info"]["id"] == "transfer-1"
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [("/api/compare?slugs=lorra&lang=ja", 404), (f"/api/compare?slugs={NINE}", 400),
+     ("/api/studies/gone", 404), ("/api/runs?limit=0", 422), ("/api/nothing", 404)],
+)  # fmt: skip
+def test_the_api_says_what_is_wrong_as_json(client, address, status):
+    answer = client.get(address)
+    assert answer.status_code == status
+    assert isinstance(answer.json(), dict)
+
+
+def test_openapi_describes_every_twin(client):
+    paths = json.loads(client.get("/api/openapi.json").text)["paths"]
+    assert set(paths) == {
+        "/api/methods", "/api/methods/{id}", "/api/compare", "/api/studies",
+        "/api/studies/{name}", "/api/studies/{name}/progress", "/api/runs", "/api/runs/{key}",
+    }  # fmt: skip
+
+
+def test_a_blind_comparison_counts_the_picks_whichever_side_they_stood_on(client, runs):
+    test = "study=scans&first=transfer&second=scratch&seed=7"
+    transfer = {sheet(runs / "scans" / GRID, first, 4, 2) for first in (0, 4, 8, 12)}
+    lefts = [client.get(f"/blind-samples/{k}/left?{test}").content in transfer for k in range(4)]
+    assert len(set(lefts)) == 2, "this seed puts the first column on either side"
+    picks = "".join("L" if left else "R" for left in lefts)
+    page = client.get(f"/en/blind?{test}&answers={picks}").text
+    assert "was picked in 4 of 4 questions" in page
+    # Clopper and Pearson's lower bound of 4 of 4 is .025^(1/4) = .398.
+    assert "Share 1.00 (95% confidence interval .40–1.00; .50 by chance)" in page
+    others = picks.translate(str.maketrans("LR", "RL"))
+    page = client.get(f"/en/blind?{test}&answers={others}").text
+    assert "was picked in 0 of 4 questions" in page
+    assert "(95% confidence interval .00–.60; .50 by chance)" in page
