@@ -77,7 +77,7 @@ class Optimiser(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     batch: Positive = 32
     micro_batch: Positive | None = None
-    warm_up: Share = 0.05
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
     final_lr: Share = 0.05
     clip: Annotated[float, Field(gt=0)] = 1.0
     ema_half_life: Share = 0.07

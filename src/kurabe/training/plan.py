@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 from kurabe.errors import UserError
 from kurabe.objectives import Objective, Stream
@@ -67,8 +68,7 @@ def make_plan(recipe: Recipe, objective: Objective, processes: int = 1) -> Plan:
         _evenly(updates, min(LINES, updates)),
         _evenly(updates, round(1 / settings.held_out_share)),
     )
-    for stream in streams:
-        _check(plan, stream)
+    _check(plan, streams)
     return plan
 
 
@@ -81,16 +81,29 @@ def _shares(streams: tuple[Stream, ...]) -> dict[str, float]:
     return given | dict.fromkeys(rest, left / max(1, len(rest)))
 
 
-def _check(plan: Plan, stream: Stream) -> None:
-    """Every part of a stream holds whole images and whole groups that are compared."""
-    unit = stream.views * stream.together * plan.micro_batches * plan.processes
-    share = plan.shares[stream.name]
-    if plan.images_of(stream) * stream.views % unit or plan.images_of(stream) == 0:
-        smallest = math.ceil(unit / share)
-        raise UserError(
-            f"optimiser.batch = {plan.batch} does not divide: the stream '{stream.name}' takes "
-            f"{share:.0%} of it in units of {unit} images; a batch of {smallest} fits."
-        )
+def _check(plan: Plan, streams: tuple[Stream, ...]) -> None:
+    """Parts hold whole images and whole groups that are compared, and add up to the batch."""
+    odd = _misfit(plan, streams)
+    if odd is None:
+        return
+    parts = plan.micro_batches * plan.processes
+    sizes = count(math.ceil(plan.batch / parts))
+    fitting = next(n for n in sizes if _misfit(replace(plan, batch=n * parts), streams) is None)
+    raise UserError(
+        f"optimiser.batch = {plan.batch} does not divide: the stream '{odd.name}' takes "
+        f"{plan.shares[odd.name]:.0%} of it in units of {odd.views * odd.together * parts} images; "
+        f"a batch of {fitting * parts} in micro-batches of {fitting} fits."
+    )
+
+
+def _misfit(plan: Plan, streams: tuple[Stream, ...]) -> Stream | None:
+    parts = plan.micro_batches * plan.processes
+    for stream in streams:
+        images = plan.images_of(stream)
+        if images == 0 or images % (stream.together * parts):
+            return stream
+    passed = sum(plan.images_of(stream) * stream.views for stream in streams)
+    return None if passed == plan.batch else streams[-1]
 
 
 def _evenly(updates: int, count: int) -> frozenset[int]:
