@@ -111,3 +111,20 @@ def test_the_merged_product_has_the_gradients_of_peft_s_own_layer(
         seen.append((out, *torch.autograd.grad(out.square().sum(), wanted)))
     for ours, theirs in zip(*seen, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_under_autocast_are_those_of_float32_to_bfloat16_s_digits(
+    network: PatchTransformer,
+) -> None:
+    """bfloat16 keeps 8 bits, so a sum of rounded products errs by some 2⁻⁸ of its size."""
+    adaptation = attach(network, LowRank(rank=4, alpha=8))
+    change(adaptation)
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    seen = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = network(x, torch.linspace(0, 1, 4)).prediction.float().square().sum()
+        seen.append(torch.autograd.grad(loss, adaptation.parameters))
+    for exact, narrow in zip(*seen, strict=True):
+        assert narrow.dtype == torch.float32
+        assert (narrow - exact).norm() < 0.05 * exact.norm()
