@@ -32,12 +32,16 @@ with run.writing():
 """
 
 
-def killed_writer(path, seconds):
+def killed_writer(path, before, seconds):
     command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         assert RunFolder(path).status == "running"
+        # The first write is waited for; from there any instant is as good as another.
+        while RunFolder(path).info["images_seen"] <= before:
+            assert process.poll() is None
+            time.sleep(0.002)
         time.sleep(seconds)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -49,7 +53,7 @@ def test_killed_in_mid_write_again_and_again(tmp_path):
     chance = random.Random(0)
     for _ in range(6):
         before = RunFolder(path).info["images_seen"]
-        killed_writer(path, 0.05 + 0.25 * chance.random())
+        killed_writer(path, before, 0.25 * chance.random())
         run = RunFolder(path)
         seen = run.info["images_seen"]
         assert run.status == "interrupted"

@@ -1,7 +1,8 @@
-"""A small real run, for the tests that kill it: python train_once.py FOLDER METHOD [nan]."""
+"""A small real run, for the tests that kill it."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -19,9 +20,11 @@ OBJECTIVES = {
     "contrastive": (Denoising(), Contrastive(comparison_batch=4, views="crop-flip-jitter")),
 }
 
+BUDGET = 320
 
-def main(path: str, method: str, *more: str) -> None:
-    """Create the run's folder if needed, and train; the state is written after every update."""
+
+def main(path: Path, method: str, lr: float = 1e-3, save_every: float = 0.0) -> None:
+    """Create the run's folder if needed, and train."""
     pixels = (load_digits().images[:200] * (255 / 16)).astype(np.uint8)[..., None]
     places = np.arange(200)
     images = ImageSet("digits", pixels, tuple(map(str, places)), places)
@@ -30,12 +33,12 @@ def main(path: str, method: str, *more: str) -> None:
         method=method,
         choices=Choices(start="random", adaptation=Full(), objective=OBJECTIVES[method]),
         data=DataSettings(source="digits"),
-        budget=Budget(images=640),
+        budget=Budget(images=BUDGET),
         network=Network(patch=2, width=32, depth=3, heads=2, decoder=1),
-        optimiser=Optimiser(batch=16, held_out_share=0.25, patience=4, lr=1e30 if more else 1e-3),
+        optimiser=Optimiser(batch=16, held_out_share=0.25, patience=4, lr=lr),
     )
-    loop.SAVE_EVERY, loop.SAVE_SHARE = 0.0, 1.0
-    folder = RunFolder(Path(path))
+    loop.SAVE_EVERY, loop.SAVE_SHARE = save_every, 1.0
+    folder = RunFolder(path)
     if not folder.exists:
         folder.create(recipe.to_toml(), {"id": method})
     with folder.writing():
@@ -43,11 +46,14 @@ def main(path: str, method: str, *more: str) -> None:
         folder.update(status="finished")
 
 
-if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except KurabeError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+def process(errors: Path, *arguments: Any) -> None:
+    """What the command's process does: errors in words on stderr, and the exit code."""
+    with errors.open("w") as file:
+        sys.stderr = file
+        try:
+            main(*arguments)
+        except KurabeError as error:
+            print(error, file=sys.stderr)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(130)
