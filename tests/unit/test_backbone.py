@@ -30,7 +30,10 @@ def images(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_a_new_network_predicts_zero() -> None:
     x, t = images()
-    assert PatchTransformer(8, 3, patch=2, width=32, depth=2, heads=2)(x, t).prediction.abs().max() == 0
+    assert (
+        PatchTransformer(8, 3, patch=2, width=32, depth=2, heads=2)(x, t).prediction.abs().max()
+        == 0
+    )
 
 
 def test_patches_match_unfold_and_go_back(network: PatchTransformer) -> None:
