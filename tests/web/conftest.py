@@ -15,7 +15,7 @@ from kurabe.web import Library, create_app
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 
-import made_study  # noqa: E402
+import made_study
 
 PAIR = "transfer-learning-with-diffusion-models,self-supervised-diffusion-model"
 

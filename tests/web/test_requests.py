@@ -141,9 +141,10 @@ def test_sample_grids_are_served_and_nothing_else(client, runs):
     link = runs / "scans/runs/transfer/block-1/samples/link.png"
     link.symlink_to(outside / "secret.png")
     try:
-        for file in ("study.toml", "runs/transfer/block-1/run.json", "../../samples/secret.png",
-                     str(outside / "secret.png"), "/etc/passwd", "", "runs/transfer/block-1/samples",
-                     "runs/transfer/block-1/samples/link.png", "x" * 5000):  # fmt: skip
+        below = "runs/transfer/block-1"
+        for file in ("study.toml", f"{below}/run.json", "../../samples/secret.png",
+                     str(outside / "secret.png"), "/etc/passwd", "", f"{below}/samples",
+                     f"{below}/samples/link.png", "x" * 5000):  # fmt: skip
             answer = client.get("/samples/scans", params={"file": file})
             assert answer.status_code == 404, file
             assert b"behind the wall" not in answer.content

@@ -44,6 +44,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        # From here on a browser waits rather than being refused.
+        listening.listen(128)
     except (OSError, OverflowError) as error:
         listening.close()
         raise UserError(
