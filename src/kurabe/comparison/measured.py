@@ -48,7 +48,7 @@ def _metric_row(
     lang: str,
 ) -> Row:
     estimates = {
-        column.id: _estimate(metric, values.get(column.source or "", {}), results, column.source)
+        column.id: _estimate(metric, column.source, values, results) if column.source else None
         for column in shown
     }
     measured = [estimate for estimate in estimates.values() if estimate is not None]
@@ -78,9 +78,18 @@ def _metric_row(
 
 
 def _estimate(
-    metric: Metric, blocks: Blocks, results: StudyResults, column: str | None
+    metric: Metric, column: str, values: Mapping[str, Blocks], results: StudyResults
 ) -> Estimate | None:
-    if not blocks or column is None:
+    key = (metric.id, column)
+    if key not in results.estimates:
+        results.estimates[key] = _made_estimate(metric, values.get(column, {}), results, column)
+    return results.estimates[key]
+
+
+def _made_estimate(
+    metric: Metric, blocks: Blocks, results: StudyResults, column: str
+) -> Estimate | None:
+    if not blocks:
         return None
     values = np.array(list(blocks.values()))
     low = high = None
@@ -137,14 +146,19 @@ def _pairs(
     """Verdicts over all of the study's columns; those between columns shown come back."""
     ids = {column.source: column.id for column in shown if column.source is not None}
     ratio = metric.scale == "log" and all(v > 0 for b in values.values() for v in b.values())
+    if metric.id not in results.pairs:
+        verdicts = results.verdicts[metric.id]
+        results.pairs[metric.id] = tuple(_pair(verdict, ratio) for verdict in verdicts)
     return tuple(
-        _pair(verdict, ids[verdict.first], ids[verdict.second], ratio)
-        for verdict in results.verdicts[metric.id]
-        if verdict.first in ids and verdict.second in ids
+        pair
+        if ids[pair.first] == pair.first and ids[pair.second] == pair.second
+        else pair.model_copy(update={"first": ids[pair.first], "second": ids[pair.second]})
+        for pair in results.pairs[metric.id]
+        if pair.first in ids and pair.second in ids
     )
 
 
-def _pair(verdict: Verdict, first: str, second: str, ratio: bool) -> Pair:
+def _pair(verdict: Verdict, ratio: bool) -> Pair:
     scale: Callable[[float], float] = math.exp if ratio else float
     difference = verdict.difference
     low, high = (None, None) if difference is None else difference.interval()
@@ -153,8 +167,8 @@ def _pair(verdict: Verdict, first: str, second: str, ratio: bool) -> Pair:
         return None if value is None else scale(value)
 
     return Pair(
-        first=first,
-        second=second,
+        first=verdict.first,
+        second=verdict.second,
         family=verdict.family,
         mark=verdict.mark,
         small=verdict.small,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from kurabe.comparison.differences import Blocks
 from kurabe.comparison.metrics import METRICS, headlines
+from kurabe.comparison.table import Estimate, Pair
 from kurabe.comparison.verdicts import Verdict, judge_rows
 from kurabe.errors import UserError
 from kurabe.records import RunFolder, StudyFolder
@@ -41,6 +42,8 @@ class StudyResults:
     """Everything a table needs of a study. Blocks are numbered as the runs' folders are.
 
     place: how commands name the study's folder; what is shared names no place on this machine.
+    estimates, pairs: what tables made of the runs so far, by metric and column, and by metric; the
+        columns that a table shows do not change them.
     """
 
     folder: StudyFolder
@@ -53,6 +56,8 @@ class StudyResults:
     limit: int | None
     runs: Mapping[tuple[str, int], RunResult] = field(default_factory=dict)
     place: str = ""
+    estimates: dict[tuple[str, str], Estimate | None] = field(default_factory=dict)
+    pairs: dict[str, tuple[Pair, ...]] = field(default_factory=dict)
 
     @property
     def command(self) -> str:

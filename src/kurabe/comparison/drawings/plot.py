@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from kurabe.comparison.table import Estimate, Row
 
 WIDTH = 132.0
@@ -19,6 +21,23 @@ class Dots:
     low: float | None
     high: float | None
     references: tuple[tuple[str, float], ...]
+
+    @property
+    def marks(self) -> Markup:
+        """What stands on the axis, as SVG; made of numbers alone."""
+        middle = HEIGHT / 2
+        parts = [_line("reference", x, x, 2, HEIGHT - 2) for _, x in self.references]
+        if self.low is not None and self.high is not None:
+            parts.append(_line("interval", self.low, self.high, middle, middle))
+        parts.append(_line("mean", self.mean, self.mean, 4, HEIGHT - 4))
+        for x, added in self.dots:
+            kind = "dot added" if added else "dot"
+            parts.append(f'<circle class="{kind}" cx="{x:g}" cy="{middle:g}" r="2.6"/>')
+        return Markup("".join(parts))
+
+
+def _line(kind: str, x1: float, x2: float, y1: float, y2: float) -> str:
+    return f'<line class="{kind}" x1="{x1:g}" x2="{x2:g}" y1="{y1:g}" y2="{y2:g}"/>'
 
 
 def dots_of(row: Row) -> tuple[Dots | None, ...]:
