@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -49,6 +50,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_AT_ONCE = 4
 _PAGES = (catalogue_page, compare_page, method_page, study_page, run_page, blind_page, data_page)
 
 
@@ -73,6 +75,8 @@ def create_app(library: Library) -> FastAPI:
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncGenerator[None]:
+        # Pages are computation: a few at a time, in turn, are answered sooner than all at once.
+        to_thread.current_default_thread_limiter().total_tokens = _AT_ONCE
         stop = threading.Event()
         watcher = threading.Thread(target=library.watch, args=(stop,), daemon=True)
         watcher.start()

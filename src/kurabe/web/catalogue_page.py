@@ -94,7 +94,8 @@ def found_by(looked: Search, measured: frozenset[str]) -> list[Method]:
         and (method.runs or not looked.runs)
         and (method.id in measured or not looked.measured)
     ]
-    return sorted(fits, key=lambda method: (method.id not in SEED, not method.runs, method.id))
+    place = {slug: number for number, slug in enumerate(SEED)}
+    return sorted(fits, key=lambda m: (place.get(m.id, len(place)), not m.runs, m.id))
 
 
 def branches() -> list[Method]:

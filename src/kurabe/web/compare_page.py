@@ -14,11 +14,11 @@ from starlette.routing import BaseRoute, Route
 from kurabe.comparison import FORMATS, compare
 from kurabe.comparison.drawings.page import sections_of
 from kurabe.comparison.table import GROUPS, Group, Row, Table
-from kurabe.methods import SEED, Method, catalogue
+from kurabe.comparison.words import joined
+from kurabe.methods import SEED, catalogue
 from kurabe.web.address import MOST_COLUMNS, View, at, language_of, methods_of, slugs_of
 from kurabe.web.curves import study_curves
 from kurabe.web.grids import grid_pictures
-from kurabe.web.library import Library
 from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site
 
@@ -62,11 +62,13 @@ def pages(site: Site) -> list[BaseRoute]:
     """The compare page and its exports."""
 
     def show(request: Request) -> Response:
-        view = view_of(request, f"/{language_of(request)}/compare", slugs_of(request))
+        lang = language_of(request)
+        view = view_of(request, f"/{lang}/compare", slugs_of(request))
         if leads := _canonical(request, view):
             return RedirectResponse(leads, 307)
         methods = methods_of(view.slugs or ())
-        table = table_of(site.library, methods, view.study, language_of(request))
+        results = site.library.results(view.study) if view.study else None
+        table = compare(methods, lang, results)
         return site.draw(
             request,
             "compare.html",
@@ -74,16 +76,17 @@ def pages(site: Site) -> list[BaseRoute]:
             others=[m for m in catalogue().values() if m.id not in (view.slugs or ())],
             full=len(methods) >= MOST_COLUMNS,
             studies=site.library.holding(frozenset(view.slugs or SEED)),
-            curves=study_curves(site.library, view.study, table) if view.study else None,
+            credited=joined([m.card.name.of(lang) for m in methods if m.id in SEED] or [""], lang),
+            curves=study_curves(results, table) if results else None,
             **shown(view, table, view.study),
         )
 
     def export(request: Request) -> Response:
         form = request.path_params["form"]
         methods = methods_of(slugs_of(request))
-        table = table_of(
-            site.library, methods, request.query_params.get("study"), language_of(request)
-        )
+        study = request.query_params.get("study")
+        results = site.library.results(study) if study else None
+        table = compare(methods, language_of(request), results)
         return exported(table, form, "kurabe-compare")
 
     return [
@@ -119,11 +122,6 @@ def shown(
         "tools": Tools(view, table, baseline),
         "exports": EXPORTS,
     }
-
-
-def table_of(library: Library, methods: Sequence[Method], study: str | None, lang: str) -> Table:
-    """These methods' table, with a study's results where one is named."""
-    return compare(methods, lang, library.results(study) if study else None)
 
 
 def exported(table: Table, form: str, name: str) -> Response:

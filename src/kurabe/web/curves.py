@@ -3,14 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from kurabe.comparison.build import column_of
 from kurabe.comparison.numbers import number
+from kurabe.comparison.results import StudyResults
 from kurabe.comparison.table import Table
 from kurabe.errors import UserError
 from kurabe.methods import find
 from kurabe.records import RunFolder
-from kurabe.web.library import Library
 
 WIDTH, HEIGHT = 640.0, 240.0
 _LEFT, _BOTTOM, _EDGE = 48.0, 22.0, 8.0
@@ -38,9 +40,8 @@ class Plot:
     block: int | None = None
 
 
-def study_curves(library: Library, study: str, table: Table) -> Plot | None:
+def study_curves(results: StudyResults, table: Table) -> Plot | None:
     """The held-out loss of one block's runs, a curve for each of the table's columns."""
-    results = library.results(study)
     row = next((row for row in table.rows if row.key == "samples"), None)
     grids = [cell.grid.block for cell in row.cells if cell.grid] if row else []
     block = grids[0] if grids else min((block for _, block in results.runs), default=1)
@@ -56,9 +57,18 @@ def study_curves(library: Library, study: str, table: Table) -> Plot | None:
 
 def losses(folder: RunFolder) -> dict[str, Points]:
     """A run's loss and held_out by images seen; nothing of lines that hold no such number."""
+    try:
+        stat = folder.metrics_path.stat()
+    except OSError:
+        return {}
+    return _losses(folder.metrics_path.parent, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=512)
+def _losses(path: Path, changed: int, size: int) -> dict[str, Points]:
     found: dict[str, list[tuple[float, float]]] = {}
     try:
-        lines = folder.metrics()
+        lines = RunFolder(path).metrics()
     except UserError:
         return {}
     for line in lines:

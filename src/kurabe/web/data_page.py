@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from kurabe.comparison.results import StudyResults
-from kurabe.methods import catalogue
 from kurabe.web import dataset
 from kurabe.web.address import language_of, methods_of
 from kurabe.web.problems import Problem, short
@@ -46,7 +45,6 @@ def pages(site: Site) -> list[BaseRoute]:
             "data.html",
             title=word("data", lang),
             files=FILES,
-            count=len(catalogue()),
             studies=site.library.studies(),
         )
 

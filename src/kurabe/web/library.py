@@ -190,14 +190,28 @@ def _inside(path: Path, root: Path) -> bool:
 
 def _stamp(folder: StudyFolder) -> tuple[tuple[str, int, int], ...]:
     """Time and size of every file that the results are read from."""
-    found: list[tuple[str, int, int]] = []
-    patterns = ("study.toml", "runs/*/block-*/run.json", "runs/*/block-*/scores/scores.json",
-                "runs/*/block-*/samples")  # fmt: skip
-    for pattern in patterns:
-        for path in folder.path.glob(pattern):
-            try:
-                stat = path.stat()
-            except OSError:
-                continue
-            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    found = [_stamp_of(str(folder.study_path))]
+    for column in _folders(folder.path / "runs"):
+        for block in _folders(column):
+            found += [_stamp_of(f"{block}/{file}") for file in _READ]
     return tuple(sorted(found))
+
+
+# What is read of a run, and the folder whose time tells of new sample grids.
+_READ = ("run.json", "scores/scores.json", "samples")
+
+
+def _folders(path: Path | str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _stamp_of(path: str) -> tuple[str, int, int]:
+    try:
+        stat = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return path, 0, 0
+    return path, stat.st_mtime_ns, stat.st_size

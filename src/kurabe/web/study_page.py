@@ -45,7 +45,7 @@ def pages(site: Site) -> list[BaseRoute]:
             name=name,
             progress=progress_of(name, results, lang),
             names={column.id: column.name for column in table.columns},
-            curves=study_curves(site.library, name, table),
+            curves=study_curves(results, table),
             **context,
         )
 

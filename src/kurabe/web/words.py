@@ -71,8 +71,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "study.none": ("なし", "None"),
     "export": ("エクスポート", "Export"),
     "dataset.note": (
-        "出典：ScholarGate（最初の 2 枚のカードの事実）",
-        "Facts from ScholarGate (the first two cards)",
+        "事実の出典：ScholarGate（{names}）",
+        "Facts from: ScholarGate ({names})",
     ),
     "curves": ("学習曲線", "Training curves"),
     "curves.note": (
