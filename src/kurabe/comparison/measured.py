@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from kurabe.comparison.differences import Blocks
 from kurabe.comparison.facts import NOTHING
@@ -214,7 +214,8 @@ def _references(
     """Each reference's mean over runs, in words."""
     found: dict[str, list[float]] = {}
     for detail in details:
-        for name, value in (detail.get("references") or {}).items():
+        values: dict[str, Any] = detail.get("references") or {}
+        for name, value in values.items():
             if value is not None:
                 found.setdefault(name, []).append(float(value))
     return tuple(

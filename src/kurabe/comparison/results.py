@@ -54,7 +54,9 @@ class StudyResults:
     workers: int
     budget: Mapping[str, Any]
     limit: int | None
-    runs: Mapping[tuple[str, int], RunResult] = field(default_factory=dict)
+    runs: Mapping[tuple[str, int], RunResult] = field(
+        default_factory=dict[tuple[str, int], RunResult]
+    )
     place: str = ""
     estimates: dict[tuple[str, str], Estimate | None] = field(default_factory=dict)
     pairs: dict[str, tuple[Pair, ...]] = field(default_factory=dict)

@@ -7,6 +7,7 @@ best mean; it is ahead only of those from which a verdict separates it.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, paired
 from kurabe.comparison.families import LEVEL
@@ -218,7 +219,8 @@ def _copies(
 def _held_out(results: StudyResults, source: str | None) -> Blocks:
     found: dict[int, float] = {}
     for block, run in results.of(source or "").items():
-        value = (run.metrics.get("near-copies", {}).get("references") or {}).get("held-out")
+        references: dict[str, Any] = run.metrics.get("near-copies", {}).get("references") or {}
+        value = references.get("held-out")
         if value is not None:
             found[block] = float(value)
     return found

@@ -84,7 +84,7 @@ def _base_samples(
 ) -> np.ndarray:
     """The base's images of a block, drawn once; `drawn` where the model measured is the base."""
     key = digest_of(
-        base.state_digest(), seed, settings.samples, settings.evaluations, base.solver
+        base.state_digest(), seed, settings.samples, settings.evaluations, base.solver, base.spacing
     )
 
     def make() -> np.ndarray:

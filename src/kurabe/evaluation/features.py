@@ -43,6 +43,11 @@ class Model(Protocol):
         ...
 
     @property
+    def spacing(self) -> str:
+        """How the method spaces the times of sampling."""
+        ...
+
+    @property
     def feature_layers(self) -> tuple[str, ...]:
         """Names of the layers, from input to output."""
         ...

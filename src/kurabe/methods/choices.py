@@ -115,9 +115,14 @@ Term = Annotated[Denoising | Contrastive | Masked, Field(discriminator="term")]
 
 
 class Sampling(Choice):
-    """How images are drawn. How often the network is called is a study's choice, for all alike."""
+    """How images are drawn. How often the network is called is a study's choice, for all alike.
+
+    spacing: which times the solver passes through; "karras" spends most of them at low noise,
+    which at 16 evaluations leaves clearly cleaner images than even steps in t.
+    """
 
     solver: Solver = "dpmpp-2m"
+    spacing: Literal["uniform-t", "uniform-log-snr", "karras"] = "karras"
 
 
 class OptimiserOverrides(Choice):

@@ -16,7 +16,7 @@ from kurabe import bases
 from kurabe.adaptations import Adaptation, attach
 from kurabe.backbones import BACKBONES
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser, sample
-from kurabe.diffusion.sampling import steps_for
+from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
 from kurabe.methods.choices import Untouched
@@ -36,6 +36,7 @@ class Model:
     network: Network
     evaluations: int = 20
     solver: str = "dpmpp-2m"
+    spacing: Spacing = "karras"
 
     @property
     def image_size(self) -> int:
@@ -80,7 +81,7 @@ class Model:
         shape = (self.channels, self.image_size, self.image_size)
         steps = steps_for(solver, evaluations or self.evaluations)
         self.denoiser.eval()
-        drawn = sample(self.denoiser, seeds, shape, solver, steps, batch)
+        drawn = sample(self.denoiser, seeds, shape, solver, steps, batch, spacing=self.spacing)
         return to_pixels(drawn)
 
     @torch.inference_mode()
@@ -133,8 +134,8 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
             denoiser, network = _load_base(recipe, image_size, channels)
         adaptation = attach(denoiser.backbone, recipe.choices.adaptation)
     denoiser.to(recipe.where.device)
-    solver = recipe.choices.sampling.solver
-    return Model(denoiser, adaptation, network, recipe.evaluation.evaluations, solver)
+    evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
+    return Model(denoiser, adaptation, network, evaluations, how.solver, how.spacing)
 
 
 def load_model(source: Path | str, device: str = "cpu") -> Model:
