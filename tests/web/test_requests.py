@@ -244,7 +244,16 @@ def test_the_api_answers_with_the_pages_table(client):
 def test_the_api_says_what_is_wrong_as_json(client, address, status):
     answer = client.get(address)
     assert answer.status_code == status
-    assert isinstance(answer.json(), dict)
+    assert set(answer.json()) == {"error", "near"}
+    assert answer.json()["error"]
+
+
+def test_a_wrong_verb_is_told_the_right_ones(client):
+    for method in ("TRACE", "DELETE", "POST"):
+        for address, allowed in (("/api/studies/scans", "GET"), ("/ja/studies", "GET, HEAD")):
+            answer = client.request(method, address)
+            assert answer.status_code == 405
+            assert answer.headers["allow"] == allowed
 
 
 def test_openapi_describes_every_twin(client):

@@ -13,6 +13,7 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -159,18 +160,35 @@ def _handlers(site: Site) -> dict[Any, Any]:
     def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            return _answer(site, request, Problem(405, "problem.method-not-allowed"))
+            answer = _answer(site, request, Problem(405, "problem.method-not-allowed"))
+            answer.headers["Allow"] = "GET" if _is_api(request) else "GET, HEAD"
+            return answer
         first = request.url.path.split("/")[1]
         if len(first) == 2 and first not in LANGUAGES:
             return _answer(site, request, Problem(404, "problem.language", name=first))
         path = short(request.url.path)
         return _answer(site, request, Problem(error.status_code, "problem.page", path=path))
 
+    def value(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        return _answer(site, request, Problem(422, "problem.value", name=name, why=first["msg"]))
+
     def inside(request: Request, error: Exception) -> Response:
         logging.getLogger("kurabe.web").error("%s failed", request.url.path, exc_info=error)
         return _answer(site, request, Problem(500, "problem.inside"))
 
-    return {Problem: problem, HTTPException: http, Exception: inside}
+    return {
+        Problem: problem,
+        HTTPException: http,
+        RequestValidationError: value,
+        Exception: inside,
+    }
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")
 
 
 def _answer(site: Site, request: Request, problem: Problem) -> Response:
@@ -178,7 +196,7 @@ def _answer(site: Site, request: Request, problem: Problem) -> Response:
     values = {key: value for key, value in problem.values.items() if key != "near"}
     text = word(problem.key, lang, **values)
     near = problem.values.get("near", [])
-    if request.url.path.startswith("/api"):
+    if _is_api(request):
         return JSONResponse({"error": text, "near": near}, problem.status)
     return site.draw(
         request,

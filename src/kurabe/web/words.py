@@ -255,6 +255,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The baseline “{name}” is not among the columns",
     ),
     "problem.format": ("形式「{name}」では書き出せません", "No export format “{name}”"),
+    "problem.value": ("{name}：{why}", "{name}: {why}"),
     "problem.long": ("アドレスが長すぎます。", "The address is too long."),
     "problem.unreadable": ("記録を読めません：{reason}", "A record cannot be read: {reason}"),
     "problem.answers": (
