@@ -1,5 +1,6 @@
 """What the site answers: right statuses, clear words, nothing executed, nothing outside served."""
 
+import html
 import json
 import os
 import re
@@ -175,6 +176,20 @@ def test_a_half_written_run_is_shown_and_the_rest_stands(broken):
     assert "<b>odd" not in page.text
     assert "onerror=alert(1)>" not in page.text
     assert page.text.count('data-run="transfer/') == 5
+
+
+def test_a_name_that_means_something_in_addresses_is_quoted(tmp_path):
+    scans(tmp_path / "a?b#c d")
+    library = Library(tmp_path, shipped=tmp_path / "none")
+    library.refresh()
+    client = TestClient(create_app(library))
+    link = re.search(r'href="(/en/studies/[^"]+)"', client.get("/en/studies").text)[1]
+    page = client.get(link)
+    assert page.status_code == 200
+    links = re.findall(r'(?:href|src)="([^"]*a%3Fb[^"]*)"', page.text)
+    assert len(links) > 20
+    for link in links:
+        assert client.get(html.unescape(link)).status_code in (200, 307), link
 
 
 def test_markup_in_records_is_text(broken):

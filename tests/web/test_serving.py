@@ -26,6 +26,7 @@ def started(runs, tmp_path):
     yield process
     process.terminate()
     assert process.wait(20) is not None
+    process.stdout.close()
 
 
 def get(address):

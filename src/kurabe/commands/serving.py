@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -34,7 +35,7 @@ def serve(runs: Path, host: str, port: int, lang: str) -> None:
 def _first_page(library: Library, lang: str) -> str:
     """The seed's pair, with results where there are any: one's own study before a shipped one."""
     entries = library.holding(frozenset(SEED))
-    study = f"&study={entries[0].name}" if entries else ""
+    study = f"&study={quote(entries[0].name)}" if entries else ""
     return f"/{lang}/compare?slugs={','.join(SEED)}{study}"
 
 

@@ -6,7 +6,9 @@ brings in line with the folders.
 """
 
 import hashlib
+import logging
 import os
+import sqlite3
 import threading
 import time
 from collections import OrderedDict
@@ -72,7 +74,11 @@ class Library:
         pause = _PAUSE
         while not stop.wait(pause):
             start = time.monotonic()
-            self.refresh()
+            try:
+                self.refresh()
+            except (OSError, sqlite3.Error):
+                # A folder may vanish while it is looked at; the next look finds what is there.
+                logging.getLogger("kurabe.web").warning("the index was not renewed", exc_info=True)
             pause = max(_PAUSE, 10 * (time.monotonic() - start))
 
     def studies(self) -> list[Entry]:

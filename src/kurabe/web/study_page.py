@@ -1,5 +1,7 @@
 """/{lang}/studies and /{lang}/studies/{name}: a study's runs as they go on, and its table."""
 
+from urllib.parse import quote
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -36,7 +38,7 @@ def pages(site: Site) -> list[BaseRoute]:
         lang, name = language_of(request), request.path_params["name"]
         results = site.library.results(name)
         table = study_table(results, lang)
-        view = view_of(request, f"/{lang}/studies/{name}", None)
+        view = view_of(request, quote(f"/{lang}/studies/{name}"), None)
         context = shown(view, table, name, _ORDER)
         return site.draw(
             request,
