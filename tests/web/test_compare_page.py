@@ -111,6 +111,16 @@ def test_pairs_on_demand_and_for_a_question_mark_the_gap_and_the_command(open_pa
 
 
 @pytest.mark.slow
+def test_a_command_is_copied(open_page):
+    page = open_page(STUDY, permissions=["clipboard-read", "clipboard-write"])
+    answer = page.locator(".answers dl > div").filter(has_text="特徴")
+    answer.get_by_role("button", name="コマンドをコピー").click()
+    answer.get_by_role("button", name="コピーしました").wait_for()
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == answer.locator("code").inner_text()
+
+
+@pytest.mark.slow
 def test_columns_are_sorted_moved_and_pinned(open_page):
     page = open_page(f"/ja/compare?slugs=ddpm,{PAIR}&study=scans")
     page.locator("#row-kid + tr").get_by_text("この行で並べ替え").click()

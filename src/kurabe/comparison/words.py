@@ -218,7 +218,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "A dot is one run, the upright line the mean, the band its 95% confidence interval, "
         "broken lines the references. Hollow dots are blocks added later.",
     ),
-    "dataset": ("Kurabeデータセット ↗", "Kurabe data set ↗"),
+    "dataset": ("Kurabeデータセット ↗", "Kurabe dataset ↗"),
     "shown-with": ("{study} の結果", "Results of {study}"),
 }
 

@@ -9,6 +9,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "nav.compare": ("手法を比較", "Compare"),
     "nav.studies": ("比較実験", "Studies"),
     "nav.data": ("データセット", "Dataset"),
+    "copy": ("コマンドをコピー", "Copy command"),
+    "copied": ("コピーしました", "Copied"),
     "tagline": (
         "拡散モデルの手法を並べる。何であるか、どう動くか、自分の画像で何が得られるか。",
         "Diffusion methods side by side: what they are, how they work, what they do "

@@ -35,6 +35,7 @@ async function show(address, push) {
     (a) => (a.getAttribute("aria-label") || a.textContent) === focused);
   (same || document.querySelector("main")).focus({ preventScroll: true });
   themes();
+  commands();
 }
 
 function themes() {
@@ -61,6 +62,26 @@ document.addEventListener("keydown", (event) => {
     }
   }
 });
+
+// Commands: a button that copies them, where the browser lets a page do so.
+function commands() {
+  if (!navigator.clipboard) return;
+  for (const code of document.querySelectorAll("code:not(pre code, .copyable)")) {
+    if (!code.textContent.startsWith("kurabe ")) continue;
+    const button = document.createElement("button");
+    code.classList.add("copyable");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = document.body.dataset.copy;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = document.body.dataset.copied;
+      setTimeout(() => { button.textContent = document.body.dataset.copy; }, 2000);
+    });
+    code.after(" ", button);
+  }
+}
+commands();
 
 // Catalogue: chips and the button's number follow the tick boxes.
 const form = document.getElementById("catalogue");
@@ -122,6 +143,7 @@ async function poll() {
     const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
     for (const id of ["progress", "results"])
       document.getElementById(id).replaceWith(document.adoptNode(page.getElementById(id)));
+    commands();
   }
 }
 if (document.getElementById("progress"))
