@@ -5,7 +5,7 @@ The address holds everything that is chosen; a request in another form of it is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -22,14 +22,22 @@ from kurabe.web.grids import grid_pictures
 from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site
 
-# What is offered as a file: the format, its media type, and the file's ending.
+
+class Export(NamedTuple):
+    """A form of file that a table is offered in."""
+
+    name: str
+    media: str
+    ending: str
+
+
 EXPORTS = {
-    "csv": ("text/csv", "csv"),
-    "json": ("application/json", "json"),
-    "markdown": ("text/markdown", "md"),
-    "latex": ("application/x-tex", "tex"),
-    "bibtex": ("application/x-bibtex", "bib"),
-    "html": ("text/html", "html"),
+    "csv": Export("CSV", "text/csv", "csv"),
+    "json": Export("JSON", "application/json", "json"),
+    "markdown": Export("Markdown", "text/markdown", "md"),
+    "latex": Export("LaTeX", "application/x-tex", "tex"),
+    "bibtex": Export("BibTeX", "application/x-bibtex", "bib"),
+    "html": Export("HTML", "text/html", "html"),
 }
 
 
@@ -128,9 +136,9 @@ def exported(table: Table, form: str, name: str) -> Response:
     """The table as a file."""
     if form not in EXPORTS:
         raise Problem(404, "problem.format", name=short(form))
-    media, ending = EXPORTS[form]
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{ending}"'}
-    return Response(FORMATS[form](table), media_type=media, headers=headers)
+    kind = EXPORTS[form]
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{kind.ending}"'}
+    return Response(FORMATS[form](table), media_type=kind.media, headers=headers)
 
 
 def view_of(request: Request, path: str, slugs: tuple[str, ...] | None) -> View:
