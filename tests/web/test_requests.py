@@ -192,6 +192,21 @@ def test_a_name_that_means_something_in_addresses_is_quoted(tmp_path):
         assert client.get(html.unescape(link)).status_code in (200, 307), link
 
 
+def test_of_two_runs_with_one_id_the_studys_own_is_shown(tmp_path):
+    for name in ("first", "second"):
+        scans(tmp_path / name).run("transfer", 1).update(seed=name)
+    library = Library(tmp_path, shipped=tmp_path / "none")
+    library.refresh()
+    client = TestClient(create_app(library))
+    for name in ("first", "second"):
+        study = client.get(f"/en/studies/{name}").text
+        link = re.search(r'href="(/en/runs/transfer-1\?[^"]+)"', study)[1]
+        page = client.get(link).text
+        assert f"<dd>{name}</dd>" in page
+        image = html.unescape(re.search(r'src="(/run-samples/[^"]+)"', page)[1])
+        assert client.get(image).headers["content-type"] == "image/png"
+
+
 def test_markup_in_records_is_text(broken):
     page = broken.get("/en/runs/%3Cimg%20src=x%20onerror=alert(1)%3E")
     assert page.status_code == 200

@@ -55,7 +55,9 @@ def pages(site: Site) -> list[BaseRoute]:
         return _picture(site, folder, request, TILES)
 
     def of_run(request: Request) -> Response:
-        folder = site.library.run(request.path_params["key"]).path
+        folder = site.library.run(
+            request.path_params["key"], request.query_params.get("study")
+        ).path
         return _picture(site, folder, request, 32)
 
     return [Route("/samples/{name:path}", of_study), Route("/run-samples/{key:path}", of_run)]

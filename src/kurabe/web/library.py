@@ -136,12 +136,18 @@ class Library:
         """The run.json of the runs whose fields are these, newest first, each with its `path`."""
         return [info for index in self._indexes for info in index.runs(**where)]
 
-    def run(self, key: str) -> RunFolder:
-        """The run of that id, the newest one of several, or in that folder below a root."""
-        for info in self.runs(id=key):
-            folder = RunFolder(info["path"])
-            if folder.exists:
-                return folder
+    def run(self, key: str, study: str | None = None) -> RunFolder:
+        """The run of that id, or in that folder below a root.
+
+        Of several with one id (a recipe and seed that were run twice), the one in `study`, else
+        the newest.
+        """
+        found = [RunFolder(info["path"]) for info in self.runs(id=key)]
+        found = [folder for folder in found if folder.exists]
+        if found:
+            wanted = self.study(study).path if study else None
+            inside = (run for run in found if wanted and run.path.is_relative_to(wanted))
+            return next(inside, found[0])
         for root in self.roots:
             folder = RunFolder(root / key)
             if _inside(folder.path, root) and folder.exists:

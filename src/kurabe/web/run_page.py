@@ -16,7 +16,7 @@ from kurabe.comparison.words import has_word
 from kurabe.errors import UserError
 from kurabe.methods import catalogue
 from kurabe.records import RunFolder, read_grid
-from kurabe.web.address import language_of
+from kurabe.web.address import at, language_of
 from kurabe.web.curves import losses, plot
 from kurabe.web.problems import Problem
 from kurabe.web.site import Site
@@ -41,7 +41,8 @@ def pages(site: Site) -> list[BaseRoute]:
 
     def show(request: Request) -> Response:
         lang, key = language_of(request), request.path_params["key"]
-        folder = site.library.run(key)
+        study = request.query_params.get("study")
+        folder = site.library.run(key, study)
         try:
             info, status, scores = folder.info, folder.status, folder.scores()
         except UserError as error:
@@ -57,7 +58,7 @@ def pages(site: Site) -> list[BaseRoute]:
             facts=_facts(info, status, lang),
             recipe=_recipe(folder),
             curves=plot(curves),
-            grids=_grids(folder, key),
+            grids=_grids(folder, key, study),
             scores=_scores(scores.get("scores", {}).get("metrics", {}), lang),
             encoder=scores.get("scores", {}).get("encoder"),
         )
@@ -93,15 +94,15 @@ def _recipe(folder: RunFolder) -> str | None:
         return None
 
 
-def _grids(folder: RunFolder, key: str) -> list[tuple[int, Picture]]:
+def _grids(folder: RunFolder, key: str, study: str | None) -> list[tuple[int, Picture]]:
     """The grids from early to late, so many of them, evenly, and always the newest."""
     paths = [*folder.sample_grids("progress"), *folder.sample_grids()]
     step = max(1, -(-len(paths) // _GRIDS))
     chosen = [*paths[:-1:step], *paths[-1:]]
-    return [shown for path in chosen if (shown := _grid(path, key))]
+    return [shown for path in chosen if (shown := _grid(path, key, study))]
 
 
-def _grid(path: Path, key: str) -> tuple[int, Picture] | None:
+def _grid(path: Path, key: str, study: str | None) -> tuple[int, Picture] | None:
     try:
         grid = read_grid(path)
     except UserError:
@@ -109,9 +110,9 @@ def _grid(path: Path, key: str) -> tuple[int, Picture] | None:
     count, height, width, _ = grid.tiles[:32].shape
     factor = max(1, -(-_TILE // width))
     across, down = min(8, count), -(-count // 8)
-    address = f"/run-samples/{quote(key)}?file={quote(f'samples/{path.name}')}"
+    query = [("file", f"samples/{path.name}"), ("study", study)]
     size = ((across * (width + 1) - 1) * factor, (down * (height + 1) - 1) * factor)
-    return grid.images_seen, Picture(address, *size)
+    return grid.images_seen, Picture(at(f"/run-samples/{quote(key)}", query), *size)
 
 
 def _scores(metrics: dict[str, Any], lang: str) -> list[Score]:
