@@ -39,6 +39,7 @@ def main(run: str, name: str) -> None:
         "image_size": trained.image_size,
         "channels": trained.channels,
         "network": recipe.network.model_dump(mode="json"),
+        "parameters": trained.parameters_count,
         "data": {**settings.model_dump(mode="json"), "split_seed": recipe.seed},
         "recipe": f"src/kurabe/recipes/{name}.toml",
         "commit": info["commit"],
@@ -103,7 +104,8 @@ A small unconditional diffusion model that draws {size}×{size} {colour} images:
 
 ![samples]( samples.png )
 
-- **Network**: patch transformer, {json.dumps(base["network"])}; half-precision weights.
+- **Network**: patch transformer, {base["parameters"]:,} parameters in half precision:
+  `{json.dumps(base["network"])}`.
 - **Data**: `{base["data"]["source"]}` — {known.about}. {parts["train"]} training,
   {parts["validation"]} validation, {parts["test"]} test images. Licences: {known.licence}.
 - **Recipe**: `{base["recipe"]}`, trained at commit `{base["commit"][:12]}`:
