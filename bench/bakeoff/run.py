@@ -1,15 +1,17 @@
 """Which backbone draws best after equal seconds? One candidate a process:
 
+    python bench/bakeoff/run.py rates OUT                 images a second of each, in turns
     python bench/bakeoff/run.py CANDIDATE SECONDS OUT     trains and measures one
     python bench/bakeoff/run.py report OUT                writes results.json and curves.svg
 
-Each candidate's speed is measured first and its seconds turned into images, so that what else the
-machine does does not decide. Same images, order, noise and times for all; held-out loss in six
+Speeds are measured first, all candidates in turns on an idle machine, and seconds turned into
+images by them, so that what else the machine does later does not decide. Same images, order, noise and times for all; held-out loss in six
 log-SNR bands on images of other code points; sample grids from the same starting noise. Data:
 emoji-base at 32×32. Cost: CANDIDATES × SECONDS on one thread each.
 """
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -20,12 +22,13 @@ import candidates
 from kurabe import data, training
 from kurabe.backbones import BACKBONES
 from kurabe.methods.choices import Choices, Denoising, Full
-from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
+from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Where
 from kurabe.records import RunFolder
 from kurabe.records.surroundings import surroundings
 
 BACKBONES["plain"] = candidates.PlainPatchTransformer
 BACKBONES["long-skips"] = candidates.LongSkipTransformer
+BACKBONES["refined"] = candidates.RefinedTransformer
 BACKBONES["two-level"] = candidates.TwoLevelTransformer
 
 CANDIDATES = {
@@ -35,6 +38,7 @@ CANDIDATES = {
     "depthwise-192x9": Network(depth=9, decoder=2),
     "depthwise-128x8": Network(width=128, heads=4, depth=8, decoder=1),
     "long-skips-192x6": Network(kind="long-skips", decoder=1),
+    "refined-192x6": Network(kind="refined", decoder=1),
     "two-level-192x6": Network(kind="two-level", decoder=1),
 }
 
@@ -48,14 +52,28 @@ def recipe(network: Network, images: int) -> Recipe:
         budget=Budget(images=images),
         network=network,
         optimiser=Optimiser(lr=1e-3, held_out_share=0.125),
+        where=Where(dtype="bfloat16", threads=1),
     )
+
+
+def measure_rates(out: Path, rounds: int = 5, seconds: float = 2.0) -> None:
+    """Median images per second over rounds in which every candidate takes its turn."""
+    images = data.load("emoji-base", size=32)
+    seen: dict[str, list[float]] = {name: [] for name in CANDIDATES}
+    for _ in range(rounds):
+        for name, network in CANDIDATES.items():
+            seen[name].append(training.calibrate(recipe(network, 1), images, seconds))
+    rates = {name: statistics.median(values) for name, values in seen.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "rates.json").write_text(json.dumps(rates, indent=1))
+    print(json.dumps(rates, indent=1))
 
 
 def bake(name: str, seconds: float, out: Path) -> None:
     """Train one candidate for as many images as fit into the seconds."""
     images = data.load("emoji-base", size=32)
     split = data.split(images, 0, test_seed=0)
-    rate = training.calibrate(recipe(CANDIDATES[name], 1), images, 6.0)
+    rate = json.loads((out / "rates.json").read_text())[name]
     settled = recipe(CANDIDATES[name], round(rate * seconds))
     folder = RunFolder(out / name)
     folder.create(settled.to_toml(), {"id": name, "rate": rate, **surroundings()})
@@ -89,5 +107,7 @@ def report(out: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "report":
         report(Path(sys.argv[2]))
+    elif sys.argv[1] == "rates":
+        measure_rates(Path(sys.argv[2]))
     else:
         bake(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))

@@ -62,8 +62,9 @@ class Backbone(nn.Module):
         )
 
     def unpatchify(self, patches: Tensor) -> Tensor:
-        """The inverse of `patchify`."""
-        b, c, (h, w), p = len(patches), self.in_channels, self.token_grid, self.patch
+        """The inverse of `patchify`, for any number of channels."""
+        b, (h, w), p = len(patches), self.token_grid, self.patch
+        c = patches.shape[-1] // p**2
         return (
             patches.reshape(b, h, w, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h * p, w * p)
         )
