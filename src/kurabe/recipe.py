@@ -60,6 +60,7 @@ class Network(Settings):
     depth: Positive = 6
     heads: Positive = 6
     decoder: Annotated[int, Field(ge=0)] = 1
+    refine: Annotated[int, Field(ge=0)] = 32
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
 

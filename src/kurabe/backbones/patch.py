@@ -6,6 +6,9 @@ class) embedding, the gates starting at zero (adaLN-zero). Before each block a 3
 convolution on the token grid tells neighbours apart from strangers; without it a small network
 draws the edges of its patches (`bench/bakeoff` holds the figures).
 
+Patches meet at straight edges, so behind the head stands a residual of two convolutions on pixels,
+which knows no patch borders (`Refinement`).
+
 The last `decoder` blocks see all tokens. The blocks before them can run on a subset: what was
 dropped enters the decoder as one learned token, so masking needs no second network (MaskDiT,
 Zheng et al. 2024, has a separate decoder; MAE, He et al. 2022, the same idea for encoders).
@@ -21,11 +24,15 @@ from torch import Tensor, nn
 
 from kurabe.backbones.base import Backbone, Output
 
+# Values a pixel that the refinement gets from the tokens, the prediction itself among them.
+REFINED = 12
+
 
 class PatchTransformer(Backbone):
     """A transformer on (image_size / patch)² tokens; see the module's text.
 
-    depth counts all blocks, `decoder` of them see all tokens. Feature layers are "block-1" …
+    depth counts all blocks, `decoder` of them see all tokens; `refine` is the hidden width of the
+    convolutions on pixels, 0 for none. Feature layers are "block-1" …
     "block-depth", each the residual stream behind that block. `prediction` of a new network is
     zero, as the last layer starts at zero.
     """
@@ -40,6 +47,7 @@ class PatchTransformer(Backbone):
         depth: int = 6,
         heads: int = 6,
         decoder: int = 1,
+        refine: int = 32,
         num_classes: int = 0,
     ) -> None:
         super().__init__()
@@ -62,7 +70,9 @@ class PatchTransformer(Backbone):
         # A ModuleList is a sequence; torch's annotations do not say of what.
         self.blocks = cast(Sequence[Block], blocks)
         self.head_modulation = nn.Linear(width, 2 * width)
-        self.head = nn.Linear(width, in_channels * patch**2)
+        values = REFINED if refine else in_channels
+        self.head = nn.Linear(width, values * patch**2)
+        self.refinement = Refinement(values, in_channels, refine) if refine else None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -76,8 +86,9 @@ class PatchTransformer(Backbone):
         for block in self.blocks:
             nn.init.zeros_(block.modulation.weight)
             nn.init.zeros_(block.neighbours.weight)
-        for layer in (self.head_modulation, self.head):
-            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.head_modulation.weight)
+        # Of a refined head only the prediction starts at zero, or nothing behind it would learn.
+        nn.init.zeros_(self.head.weight[: self.in_channels * self.patch**2])
 
     def forward(
         self,
@@ -92,10 +103,14 @@ class PatchTransformer(Backbone):
             null = torch.full_like(t, self.num_classes, dtype=torch.long)
             c = c + self.classes(null if condition is None else condition)
         c = F.silu(c)
-        tokens = self.embed(self.patchify(x_t)) + self.position
+        patches = self.patchify(x_t)
+        tokens = self.embed(patches) + self.position
         subset = None if keep is None else Subset(keep, tokens.shape[1])
         if subset is not None:
             tokens = subset.take(tokens)
+            # What was dropped must not come back through the refinement.
+            seen = subset.put(subset.take(patches), patches.new_zeros(()))
+            x_t = self.unpatchify(seen)
         features: dict[str, Tensor] = {}
         for i, (name, block) in enumerate(zip(self.feature_layers, self.blocks, strict=True)):
             if i == self.encoder_depth and subset is not None:
@@ -107,8 +122,10 @@ class PatchTransformer(Backbone):
         if subset is not None:
             raise ValueError("a network without decoder blocks cannot fill dropped tokens")
         shift, scale = self.head_modulation(c).unsqueeze(1).chunk(2, dim=-1)
-        out = self.head(_modulate(tokens, shift, scale))
-        return Output(self.unpatchify(out), features)
+        pixels = self.unpatchify(self.head(_modulate(tokens, shift, scale)))
+        if self.refinement is not None:
+            pixels = self.refinement(pixels, x_t)
+        return Output(pixels, features)
 
 
 class Block(nn.Module):
@@ -145,6 +162,25 @@ class Block(nn.Module):
         image = full.reshape(b, *self.grid, d).permute(0, 3, 1, 2)
         out = self.neighbours(image).permute(0, 2, 3, 1).reshape(b, -1, d)
         return out if subset is None else subset.take(out)
+
+
+class Refinement(nn.Module):
+    """Pixels (B, values, H, W) and x_t → the first channels, plus a residual that starts at zero.
+
+    Its reach of two pixels is what a patch cannot know of its neighbours' output.
+    """
+
+    def __init__(self, values: int, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.near = nn.Conv2d(values + channels, hidden, 3, padding=1)
+        self.out = nn.Conv2d(hidden, channels, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, pixels: Tensor, x_t: Tensor) -> Tensor:
+        near = F.gelu(self.near(torch.cat([pixels, x_t], 1)), approximate="tanh")
+        return pixels[:, : self.channels] + self.out(near)
 
 
 class Subset:

@@ -14,6 +14,7 @@ from kurabe.errors import UserError
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Network, Recipe, read_toml
 from kurabe.records import RunFolder, StudyFolder
+from kurabe.studies.precision import usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
 
@@ -55,6 +56,7 @@ def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
     if folder.exists:
         return _continued(request, folder, state), state, folder
     study = _new(request)
+    study = study.changed(dtype=usual_dtype(study.device)) if study.dtype == "auto" else study
     for text in request.add:
         study = _with_column(study, text)
     return study, state, folder

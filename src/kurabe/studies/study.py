@@ -27,6 +27,7 @@ from kurabe.recipe import (
     first_problem,
     read_toml,
 )
+from kurabe.studies.precision import usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.words import short_name
 
@@ -98,7 +99,7 @@ class Study(Settings):
     evaluation: Evaluation = Evaluation()
     trials: Trials = Trials()
     device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: Positive | None = None
     threads: Positive = 1
 
@@ -162,6 +163,8 @@ class Study(Settings):
         overrides: dict[str, Any],
     ) -> Recipe:
         choices = self.choices(column)
+        # A study that begins has settled what "auto" means and written it down.
+        dtype = usual_dtype(self.device) if self.dtype == "auto" else self.dtype
         found = state.learning_rates.get(column.id)
         own = choices.optimiser.model_dump(mode="json", exclude_none=True)
         settings: dict[str, Any] = {
@@ -174,7 +177,7 @@ class Study(Settings):
             "optimiser": merged(self.optimiser.model_dump(mode="json"), own),
             "evaluation": self.evaluation.model_dump(mode="json"),
             "seed": seed,
-            "where": {"device": self.device, "dtype": self.dtype, "threads": self.threads},
+            "where": {"device": self.device, "dtype": dtype, "threads": self.threads},
         }
         if found is not None:
             settings["optimiser"]["lr"] = found.lr

@@ -1,0 +1,26 @@
+"""Which number format trains faster on this machine: what "auto" becomes when a study begins."""
+
+from pathlib import Path
+from typing import Literal
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+# Instructions that multiply bfloat16; without them a CPU imitates it, many times slower.
+INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def usual_dtype(device: str) -> Literal["float32", "bfloat16"]:
+    """ "bfloat16" where the device multiplies it natively, else "float32".
+
+    Training then runs under torch's autocast: weights, optimiser and sums stay float32. Sampling
+    and all measurements are float32 everywhere.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(False)
+        return "bfloat16" if native else "float32"
+    if device != "cpu" or not CPU_FLAGS.is_file():
+        return "float32"
+    lines = CPU_FLAGS.read_text().splitlines()
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return "bfloat16" if INSTRUCTIONS & set(flags.split()) else "float32"
