@@ -57,39 +57,6 @@ class LongSkipTransformer(PatchTransformer):
         return Output(self.unpatchify(self.head(normed * (1 + scale) + shift)), {})
 
 
-class RefinedTransformer(PatchTransformer):
-    """A residual of two 3×3 convolutions on pixels behind the head, blind to patch borders.
-
-    It sees x_t and `channels` values a pixel from the tokens, the first of them the prediction.
-    """
-
-    def __init__(self, *args: int, channels: int = 12, hidden: int = 32, **shape: int) -> None:
-        super().__init__(*args, **shape)
-        c = self.in_channels
-        self.head = nn.Linear(self.feature_dim, channels * self.patch**2)
-        nn.init.xavier_uniform_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        # The prediction itself starts at zero, as the plain head does.
-        nn.init.zeros_(self.head.weight[: c * self.patch**2])
-        self.refine_in = nn.Conv2d(channels + c, hidden, 3, padding=1)
-        self.refine_out = nn.Conv2d(hidden, c, 3, padding=1)
-        nn.init.zeros_(self.refine_out.weight)
-
-    def forward(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        condition: Tensor | None = None,
-        keep: Tensor | None = None,
-        layers: Sequence[str] = (),
-    ) -> Output:
-        out = super().forward(x_t, t, condition, keep, layers)
-        pixels = out.prediction
-        near = F.gelu(self.refine_in(torch.cat([pixels, x_t], 1)), approximate="tanh")
-        refined = pixels[:, : self.in_channels] + self.refine_out(near)
-        return Output(refined, out.features)
-
-
 class TwoLevelTransformer(Backbone):
     """Fine tokens (patch / 2, narrow, convolution and MLP only) around coarse ones (blocks)."""
 
@@ -103,6 +70,7 @@ class TwoLevelTransformer(Backbone):
         depth: int = 6,
         heads: int = 6,
         decoder: int = 1,
+        refine: int = 0,
         fine_width: int = 64,
         fine_depth: int = 2,
     ) -> None:

@@ -2,18 +2,22 @@
 
     python bench/bakeoff/run.py rates OUT                 images a second of each, in turns
     python bench/bakeoff/run.py CANDIDATE SECONDS OUT     trains and measures one
-    python bench/bakeoff/run.py report OUT                writes results.json and curves.svg
+    python bench/bakeoff/run.py report OUT                results.json, curves.svg, grids, in here
 
 Speeds are measured first, all candidates in turns on an idle machine, and seconds turned into
-images by them, so that what else the machine does later does not decide. Same images, order, noise and times for all; held-out loss in six
-log-SNR bands on images of other code points; sample grids from the same starting noise. Data:
-emoji-base at 32×32. Cost: CANDIDATES × SECONDS on one thread each.
+images by them, so that what else the machine does later does not decide. Same images, order,
+noise and times for all; held-out loss in six log-SNR bands on images of other code points; sample
+grids from the same starting noise. Data: emoji-base at 32×32, training in bfloat16. Cost:
+CANDIDATES × SECONDS on one thread each.
 """
 
 import json
+import math
+import shutil
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -28,18 +32,19 @@ from kurabe.records.surroundings import surroundings
 
 BACKBONES["plain"] = candidates.PlainPatchTransformer
 BACKBONES["long-skips"] = candidates.LongSkipTransformer
-BACKBONES["refined"] = candidates.RefinedTransformer
 BACKBONES["two-level"] = candidates.TwoLevelTransformer
 
+HERE = Path(__file__).parent
+
 CANDIDATES = {
-    "plain-192x6": Network(kind="plain", decoder=1),
-    "depthwise-192x6": Network(decoder=1),
-    "depthwise-256x6": Network(width=256, heads=8, decoder=1),
-    "depthwise-192x9": Network(depth=9, decoder=2),
-    "depthwise-128x8": Network(width=128, heads=4, depth=8, decoder=1),
-    "long-skips-192x6": Network(kind="long-skips", decoder=1),
-    "refined-192x6": Network(kind="refined", decoder=1),
-    "two-level-192x6": Network(kind="two-level", decoder=1),
+    "plain-192x6": Network(kind="plain", refine=0),
+    "depthwise-192x6": Network(refine=0),
+    "depthwise-256x6": Network(width=256, heads=8, refine=0),
+    "depthwise-192x9": Network(depth=9, decoder=2, refine=0),
+    "depthwise-128x8": Network(width=128, heads=4, depth=8, refine=0),
+    "long-skips-192x6": Network(kind="long-skips", refine=0),
+    "refined-192x6": Network(),
+    "two-level-192x6": Network(kind="two-level", refine=0),
 }
 
 
@@ -101,7 +106,34 @@ def report(out: Path) -> None:
             "commit": info["commit"],
         }
         print(f"{name:20} {info['rate']:6.1f} img/s  held-out {curve[-1]['held_out']:.4f}")
-    (Path(__file__).parent / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+        shutil.copy(next((out / name / "samples").glob("samples-*.png")), HERE / f"{name}.png")
+    (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (HERE / "curves.svg").write_text(curves(rows))
+
+
+def curves(rows: dict[str, Any], width: int = 640, height: int = 360) -> str:
+    """Held-out loss over seconds, one line a candidate, as SVG; both axes logarithmic."""
+    points = {name: [p for p in row["curve"] if p[0] > 0] for name, row in rows.items()}
+    everything = [(math.log(x), math.log(y)) for curve in points.values() for x, y in curve]
+    left, right = (f(x for x, _ in everything) for f in (min, max))
+    low, high = (f(y for _, y in everything) for f in (min, max))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<text x="10" y="16">held-out loss {math.exp(low):.4f} to {math.exp(high):.4f}, after '
+        f"{math.exp(left):.0f} to {math.exp(right):.0f} seconds; both logarithmic</text>",
+    ]
+    for i, (name, curve) in enumerate(sorted(points.items(), key=lambda item: item[1][-1][1])):
+        colour = f"hsl({i * 360 // len(points)} 70% 40%)"
+        line = " ".join(
+            f"{10 + (width - 180) * (math.log(x) - left) / (right - left):.1f},"
+            f"{30 + (height - 50) * (high - math.log(y)) / (high - low):.1f}"
+            for x, y in curve
+        )
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        label = f"{name} {curve[-1][1]:.4f}"
+        parts.append(f'<text x="{width - 165}" y="{40 + 18 * i}" fill="{colour}">{label}</text>')
+    return "\n".join([*parts, "</svg>\n"])
 
 
 if __name__ == "__main__":
