@@ -83,9 +83,8 @@ def _base_samples(
     base: Model, settings: Evaluation, seed: int, drawn: Samples | None
 ) -> np.ndarray:
     """The base's images of a block, drawn once; `drawn` where the model measured is the base."""
-    key = digest_of(
-        base.state_digest(), seed, settings.samples, settings.evaluations, base.solver, base.spacing
-    )
+    how = (base.solver, base.spacing, base.dtype)
+    key = digest_of(base.state_digest(), seed, settings.samples, settings.evaluations, *how)
 
     def make() -> np.ndarray:
         return (drawn or draw_samples(base, settings, seed)).pixels

@@ -48,6 +48,11 @@ class Model(Protocol):
         ...
 
     @property
+    def dtype(self) -> str:
+        """What its products are computed in while it samples."""
+        ...
+
+    @property
     def feature_layers(self) -> tuple[str, ...]:
         """Names of the layers, from input to output."""
         ...

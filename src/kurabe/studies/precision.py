@@ -11,8 +11,8 @@ INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 def usual_dtype(device: str) -> Literal["float32", "bfloat16"]:
     """ "bfloat16" where the device multiplies it natively, else "float32".
 
-    Training then runs under torch's autocast: weights, optimiser and sums stay float32. Sampling
-    and all measurements are float32 everywhere.
+    Training and sampling then run under torch's autocast: weights, optimiser and sums stay
+    float32. Losses and features are measured in float32 everywhere.
     """
     if device.startswith("cuda"):
         import torch

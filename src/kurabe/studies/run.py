@@ -6,6 +6,7 @@ already is only measured.
 """
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -64,7 +65,6 @@ def measure(
     _write_grids(folder, samples, images, split)
     ledger = Ledger(folder.path / "test-openings.jsonl")
     ledger.open(model.state_digest(), images.digest)
-    base = folder.info.get("base")
     return evaluate(
         model,
         images,
@@ -72,7 +72,7 @@ def measure(
         recipe.evaluation,
         seed=recipe.seed,
         samples=samples,
-        base=None if base is None else load_model(base, recipe.where.device),
+        base=_untouched(recipe, folder),
         untrained=_untrained(recipe, model),
         source=_source_domain(recipe),
         info=folder.info,
@@ -95,6 +95,14 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[st
         scores = measure(recipe, model, images, split, folder)
         folder.write_scores("scores" if source is None else f"on-{images.digest}", scores)
     return scores
+
+
+def _untouched(recipe: Recipe, folder: RunFolder) -> Model | None:
+    """The study's base before any adaptation, drawing as the run does."""
+    name = folder.info.get("base")
+    if name is None:
+        return None
+    return replace(load_model(name, recipe.where.device), dtype=recipe.where.dtype)
 
 
 def _untrained(recipe: Recipe, model: Model) -> Model:

@@ -29,7 +29,10 @@ WEIGHTS = "model.safetensors"
 
 @dataclass
 class Model:
-    """A denoiser, what adapted it, and the images it draws."""
+    """A denoiser, what adapted it, and the images it draws.
+
+    dtype: what the network's products are computed in while sampling; features are float32.
+    """
 
     denoiser: NetworkDenoiser
     adaptation: Adaptation
@@ -37,6 +40,7 @@ class Model:
     evaluations: int = 20
     solver: str = "dpmpp-2m"
     spacing: Spacing = "karras"
+    dtype: str = "float32"
 
     @property
     def image_size(self) -> int:
@@ -81,7 +85,10 @@ class Model:
         shape = (self.channels, self.image_size, self.image_size)
         steps = steps_for(solver, evaluations or self.evaluations)
         self.denoiser.eval()
-        drawn = sample(self.denoiser, seeds, shape, solver, steps, batch, spacing=self.spacing)
+        # The solver's own arithmetic stays float32; the network computes as it was trained.
+        narrow = torch.autocast(self.device.type, torch.bfloat16, self.dtype == "bfloat16")
+        with narrow:
+            drawn = sample(self.denoiser, seeds, shape, solver, steps, batch, spacing=self.spacing)
         return to_pixels(drawn)
 
     @torch.inference_mode()
@@ -135,7 +142,8 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
         adaptation = attach(denoiser.backbone, recipe.choices.adaptation)
     denoiser.to(recipe.where.device)
     evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
-    return Model(denoiser, adaptation, network, evaluations, how.solver, how.spacing)
+    drawing = (evaluations, how.solver, how.spacing, recipe.where.dtype)
+    return Model(denoiser, adaptation, network, *drawing)
 
 
 def load_model(source: Path | str, device: str = "cpu") -> Model:
