@@ -26,7 +26,7 @@ from kurabe.training.ema import EMA
 from kurabe.training.flops import counter
 from kurabe.training.held_out import HeldOut
 from kurabe.training.interrupt import interruptible
-from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
+from kurabe.training.model import WEIGHTS, Model, random_weights, save_weights, start_model
 from kurabe.training.plan import Plan, make_plan
 from kurabe.training.state import Training
 
@@ -108,8 +108,7 @@ def prepare(
         log_with=list(where.trackers) or None,
         project_dir=folder.path / "trackers",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with random_weights(recipe, "heads"):
         objective = make_objective(recipe.choices, model.denoiser).to(accelerator.device)
     if where.channels_last:
         # Documented, but not among the annotated overloads.

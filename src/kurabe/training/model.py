@@ -1,7 +1,8 @@
 """A trained denoiser as its users meet it: sample, read features, load from a run or a base."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,9 +132,7 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
     Random weights and an adapter's initialisation are functions of the recipe's seed and
     `initialisation`. UserError where the base does not draw images of that size and colour.
     """
-    with torch.random.fork_rng(devices=[]):
-        rng = generator(recipe.seed, "initialisation", recipe.initialisation)
-        torch.manual_seed(int(rng.integers(2**62)))
+    with random_weights(recipe, "initialisation"):
         if recipe.choices.start == "random":
             network = recipe.network
             denoiser = make_denoiser(network, image_size, channels)
@@ -144,6 +143,15 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
     evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
     drawing = (evaluations, how.solver, how.spacing, recipe.where.dtype)
     return Model(denoiser, adaptation, network, *drawing)
+
+
+@contextmanager
+def random_weights(recipe: Recipe, purpose: str) -> Iterator[None]:
+    """Inside, weights are drawn as a function of (seed, purpose, initialisation) of the recipe."""
+    with torch.random.fork_rng(devices=[]):
+        drawn = generator(recipe.seed, purpose, recipe.initialisation)
+        torch.manual_seed(int(drawn.integers(2**62)))
+        yield
 
 
 def load_model(source: Path | str, device: str = "cpu") -> Model:
