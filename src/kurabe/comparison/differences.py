@@ -12,7 +12,7 @@ Power is that of the noncentral t (`power_of`).
 
 import bisect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -57,7 +57,7 @@ class Difference:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The two-sided confidence interval."""
-        half = self.standard_error * float(special.stdtrit(self.df, 0.5 + level / 2))
+        half = self.standard_error * t_quantile(self.df, level)
         return self.mean - half, self.mean + half
 
     def within(self, margin: float, level: float) -> bool:
@@ -76,26 +76,43 @@ class Difference:
         return Difference(self.mean, error, df, blocks)
 
 
+@lru_cache(maxsize=4096)
+def t_quantile(df: float, level: float = 0.95) -> float:
+    """Half the width of a two-sided interval at that level, in standard errors."""
+    return float(special.stdtrit(df, 0.5 + level / 2))
+
+
+def mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and the variance with n − 1 below it; of at least two values.
+
+    Summed without NumPy, whose calls cost more than the sums over a handful of blocks.
+    """
+    mean = math.fsum(values) / len(values)
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return mean, squares / (len(values) - 1)
+
+
 def paired(first: Blocks, second: Blocks) -> Difference | None:
     """Over the blocks that both have; None with fewer than two of them."""
-    common = sorted(first.keys() & second.keys())
-    if len(common) < 2:
+    gaps = [second[block] - value for block, value in first.items() if block in second]
+    if len(gaps) < 2:
         return None
-    gaps = np.array([second[block] - first[block] for block in common])
-    error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
-    return Difference(float(gaps.mean()), error, len(gaps) - 1, len(gaps))
+    mean, variance = mean_and_variance(gaps)
+    return Difference(mean, math.sqrt(variance / len(gaps)), len(gaps) - 1, len(gaps))
 
 
 def welch(first: Blocks, second: Blocks) -> Difference | None:
     """Over all blocks of each; None where either has fewer than two."""
-    a, b = np.array(list(first.values())), np.array(list(second.values()))
-    if min(len(a), len(b)) < 2:
+    n, m = len(first), len(second)
+    if min(n, m) < 2:
         return None
-    part_a, part_b = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
+    mean_a, variance_a = mean_and_variance(list(first.values()))
+    mean_b, variance_b = mean_and_variance(list(second.values()))
+    part_a, part_b = variance_a / n, variance_b / m
     square = part_a + part_b
-    weight = part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1)
-    df = square**2 / weight if weight > 0 else float(len(a) + len(b) - 2)
-    return Difference(float(b.mean() - a.mean()), math.sqrt(square), df, min(len(a), len(b)))
+    weight = part_a**2 / (n - 1) + part_b**2 / (m - 1)
+    df = square**2 / weight if weight > 0 else float(n + m - 2)
+    return Difference(mean_b - mean_a, math.sqrt(square), df, min(n, m))
 
 
 Test = Callable[[Blocks, Blocks], Difference | None]
@@ -110,7 +127,7 @@ def power_of(noncentrality: float, df: float, level: float = LEVEL) -> float:
     P(|T| > c) = ∫ [Φ(δ − c s) + Φ(−δ − c s)] f(s) ds, s² = χ²_df / df, by Gauss–Legendre with 160
     nodes: SciPy 1.17's noncentral t answers NaN for some of the values that are needed here.
     """
-    critical = float(special.stdtrit(df, 1 - level / 2))
+    critical = t_quantile(df, 1 - level)
     top = math.sqrt(float(special.chdtri(df, 1e-16)) / df)
     s = (_NODES + 1) / 2 * top
     log_density = (df - 1) * np.log(s) - df * s * s / 2

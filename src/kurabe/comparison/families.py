@@ -10,6 +10,7 @@ Both steps hold for any dependence between rows, columns and pairs, so of tables
 differs at most 5 % have an open gate at all.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,12 @@ def weighted_holm(p: Sequence[float], weights: Sequence[float]) -> list[float]:
     In the order of p / w: the largest so far of p_i / w_i · Σ w over those not yet rejected, ≤ 1.
     """
     order = sorted(range(len(p)), key=lambda index: p[index] / weights[index])
+    # Σ w over those not yet rejected, from the last, which is alone.
+    left = list(itertools.accumulate(weights[index] for index in reversed(order)))
     adjusted = [0.0] * len(p)
     highest = 0.0
-    for rank, index in enumerate(order):
-        left = sum(weights[other] for other in order[rank:])
-        highest = max(highest, min(1.0, p[index] / weights[index] * left))
+    for index, waiting in zip(order, reversed(left), strict=True):
+        highest = max(highest, min(1.0, p[index] / weights[index] * waiting))
         adjusted[index] = highest
     return adjusted
 

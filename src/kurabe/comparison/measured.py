@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import special  # pyright: ignore[reportMissingTypeStubs]
-
-from kurabe.comparison.differences import Blocks
+from kurabe.comparison.differences import Blocks, mean_and_variance, t_quantile
 from kurabe.comparison.facts import NOTHING
 from kurabe.comparison.metrics import METRICS, Metric
 from kurabe.comparison.numbers import decimals_for, number, spread
@@ -91,14 +88,15 @@ def _made_estimate(
 ) -> Estimate | None:
     if not blocks:
         return None
-    values = np.array(list(blocks.values()))
+    values = list(blocks.values())
+    mean = math.fsum(values) / len(values)
     low = high = None
     if len(values) > 1 and metric.scale != "exact":
-        error = float(values.std(ddof=1)) / math.sqrt(len(values))
-        half = error * float(special.stdtrit(len(values) - 1, 0.975))
-        low, high = float(values.mean()) - half, float(values.mean()) + half
+        _, variance = mean_and_variance(values)
+        half = math.sqrt(variance / len(values)) * t_quantile(len(values) - 1)
+        low, high = mean - half, mean + half
     return Estimate(
-        mean=float(values.mean()),
+        mean=mean,
         low=low,
         high=high,
         blocks=tuple(
@@ -218,14 +216,15 @@ def _references(
         for name, value in values.items():
             if value is not None:
                 found.setdefault(name, []).append(float(value))
+    means = {name: math.fsum(values) / len(values) for name, values in found.items()}
     return tuple(
         Reference(
             id=name,
             label=word(f"reference.{name}", lang) if has_word(f"reference.{name}") else name,
-            text=number(float(np.mean(values)) / metric.unit, decimals),
-            value=float(np.mean(values)),
+            text=number(mean / metric.unit, decimals),
+            value=mean,
         )
-        for name, values in found.items()
+        for name, mean in means.items()
     )
 
 

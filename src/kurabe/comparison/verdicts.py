@@ -14,10 +14,8 @@ interval lies outside it. Where the gate is closed, they keep a level of their o
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 from kurabe.comparison.differences import (
     FEWEST_BLOCKS,
@@ -102,8 +100,12 @@ def margin_of(metric: Metric, baseline: Sequence[float], floor_error: float = 0.
     """
     if metric.scale == "log":
         return math.log1p(metric.relative)
-    share = metric.relative * abs(float(np.mean(baseline or [0.0])))
+    share = metric.relative * abs(_mean(baseline))
     return max(metric.margin, share, metric.floor_errors * floor_error)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else 0.0
 
 
 def judge(
@@ -130,15 +132,19 @@ def judge(
         # A pair that cannot be tested yet still counts in the family's size.
         adjusted = holm([1.0 if d is None else _own_p(d, margin, rule) for d in differences])
         for pair, difference, p in zip(members, differences, adjusted, strict=True):
-            unmarked = Verdict(*pair, family, "?", difference=difference, margin=margin)
             if difference is None or difference.blocks < FEWEST_BLOCKS:
-                found[pair] = unmarked
+                found[pair] = Verdict(*pair, family, "?", difference=difference, margin=margin)
                 continue
             gate = OPEN if gates is None else gates.get(frozenset(pair), CLOSED)
-            marked = _marked(unmarked, difference, p, gate, rule)
-            found[pair] = _priced(marked, difference, gate, len(members), rule)
-            if gates is not None:
-                found[pair] = replace(found[pair], gate=gate.p)
+            found[pair] = Verdict(
+                *pair,
+                family,
+                difference=difference,
+                p=p,
+                gate=None if gates is None else gate.p,
+                margin=margin,
+                **_marked(difference, margin, p, gate, rule, len(members)),
+            )
     return [found[pair] for pair in pairs]
 
 
@@ -152,33 +158,43 @@ def _own_p(difference: Difference, margin: float, rule: Rule) -> float:
     return difference.p_beyond(margin) if rule.beyond else difference.p
 
 
-def _marked(verdict: Verdict, difference: Difference, p: float, gate: Gate, rule: Rule) -> Verdict:
-    """With its mark; p is corrected already."""
-    margin = verdict.margin
-    if p < (LEVEL if gate.open else rule.closed_level):
-        return replace(verdict, mark="≠", small=difference.within(margin, 0.95), p=p)
-    mark: Mark = "≈" if difference.within(margin, 0.90) else "?"
-    return replace(verdict, mark=mark, gated=mark == "?" and p < LEVEL, p=p)
+class _Marked(TypedDict):
+    """What of a verdict follows from its difference, its p and its gate."""
+
+    mark: Mark
+    small: bool
+    gated: bool
+    smallest_gap: float
+    blocks_needed: int | None
+    gap: float | None
 
 
-def _priced(
-    verdict: Verdict, difference: Difference, gate: Gate, family: int, rule: Rule
-) -> Verdict:
-    """With the smallest gap that could have been seen, and for "?" the blocks that would settle it.
+def _marked(
+    difference: Difference, margin: float, p: float, gate: Gate, rule: Rule, family: int
+) -> _Marked:
+    """The mark, the smallest gap that could have been seen, for "?" the blocks that settle it.
 
-    family: how many pairs the row's family has.
+    p is corrected already; family: how many pairs the row's family has.
     """
+    differs = p < (LEVEL if gate.open else rule.closed_level)
+    mark: Mark = "≠" if differs else "≈" if difference.within(margin, 0.90) else "?"
+    gated = mark == "?" and p < LEVEL
     level = (LEVEL if gate.open or not rule.closed_level else rule.closed_level) / family
     if rule.headline:
         level = min(level, gate.level)
-    beyond = verdict.margin if rule.beyond else 0.0
-    smallest = beyond + difference.smallest_gap(level)
-    gap = max(abs(difference.mean), verdict.margin + beyond)
-    if verdict.mark != "?" or gap <= beyond:
-        return replace(verdict, smallest_gap=smallest)
-    may_settle = rule.headline or rule.closed_level or not verdict.gated
-    needed = blocks_to_see(difference, gap - beyond, level) if may_settle else None
-    return replace(verdict, smallest_gap=smallest, blocks_needed=needed, gap=gap)
+    beyond = margin if rule.beyond else 0.0
+    gap, needed = max(abs(difference.mean), margin + beyond), None
+    priced = mark == "?" and gap > beyond
+    if priced and (rule.headline or rule.closed_level or not gated):
+        needed = blocks_to_see(difference, gap - beyond, level)
+    return {
+        "mark": mark,
+        "small": differs and difference.within(margin, 0.95),
+        "gated": gated,
+        "smallest_gap": beyond + difference.smallest_gap(level),
+        "blocks_needed": needed,
+        "gap": gap if priced else None,
+    }
 
 
 def judge_exact(values: Values) -> list[Verdict]:
@@ -218,7 +234,7 @@ def judge_metric(
                 for column, blocks in values.items()
             }
         else:
-            margin = metric.relative * abs(float(np.mean(base or [0.0])))
+            margin = metric.relative * abs(_mean(base))
     return judge(values, baseline, margin, test, gates, rule)
 
 
