@@ -10,16 +10,17 @@ import sys
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL.Image import Resampling
 from safetensors.torch import save
 
-from kurabe import data
+from kurabe import bases, data
 from kurabe.data.named import available
 from kurabe.evaluation.drawing import draw_samples, generation_rows, loss_rows
 from kurabe.evaluation.encoders import load_encoder
 from kurabe.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from kurabe.recipe import Evaluation, Recipe
 from kurabe.records import RunFolder
+from kurabe.records.samples import sheet
 from kurabe.training import load_model
 from kurabe.training.model import WEIGHTS
 
@@ -35,6 +36,8 @@ def main(run: str, name: str) -> None:
     half = {k: v.half().contiguous() for k, v in trained.denoiser.backbone.state_dict().items()}
     write_bytes_atomic(target / WEIGHTS, save(half, {"format": "pt"}))
     settings, info = recipe.data, folder.info
+    # What a run went on from was trained in earlier sittings, which count.
+    before = {} if recipe.base is None else bases.find(recipe.base).info
     base = {
         "image_size": trained.image_size,
         "channels": trained.channels,
@@ -43,8 +46,8 @@ def main(run: str, name: str) -> None:
         "data": {**settings.model_dump(mode="json"), "split_seed": recipe.seed},
         "recipe": f"src/kurabe/recipes/{name}.toml",
         "commit": info["commit"],
-        "images_seen": info["images_seen"],
-        "seconds": round(info["seconds"]),
+        "images_seen": info["images_seen"] + before.get("images_seen", 0),
+        "seconds": round(info["seconds"] + before.get("seconds", 0)),
         "hardware": info["hardware"],
         "libraries": info["libraries"],
         "data_digest": info["data_digest"],
@@ -66,19 +69,11 @@ def main(run: str, name: str) -> None:
     }
     base["encoder"] = encoder.name
     write_json_atomic(target / "base.json", base)
-    _grid(samples.pixels[:64], target / "samples.png")
+    grid = sheet(samples.pixels[:64], 16)
+    enlarged = grid.resize((2 * grid.width, 2 * grid.height), Resampling.NEAREST)
+    enlarged.save(target / "samples.png", optimize=True)
     parts = {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
     write_text_atomic(target / "README.md", _card(name, base, parts))
-
-
-def _grid(pixels: object, path: Path, scale: int = 2) -> None:
-    import numpy as np
-
-    tiles = np.asarray(pixels)
-    n, h, w, c = tiles.shape
-    sheet = tiles.reshape(n // 16, 16, h, w, c).swapaxes(1, 2).reshape(n // 16 * h, 16 * w, c)
-    image = Image.fromarray(sheet.squeeze())
-    image.resize((image.width * scale, image.height * scale), 0).save(path, optimize=True)
 
 
 def _card(name: str, base: dict, parts: dict[str, int]) -> str:

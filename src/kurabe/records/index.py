@@ -1,19 +1,19 @@
 """A SQLite index over the runs below a folder; disposable, since it is made from the folders.
 
 An entry is renewed when its run.json changed (time to the nanosecond, or size), so a refresh
-over thousands of unchanged runs reads none of them.
+over thousands of unchanged runs reads none of them (`kurabe.records.scan`).
 """
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from kurabe.errors import KurabeError
 from kurabe.records.run import RunFolder
-from kurabe.records.study import find_runs
+from kurabe.records.scan import Scan, Stamp
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -27,15 +27,20 @@ _FIELDS = ("id", "method", "study", "block", "status", "started")
 
 
 class RunIndex:
-    """The index of the runs below `root`, in a file that may be deleted at any time."""
+    """The index of the runs below `root`, in a file that may be deleted at any time.
+
+    studies: the studies that the last refresh met, by path below root, with study.toml's stamp.
+    """
 
     def __init__(self, root: Path | str, path: Path | str | None = None) -> None:
         self.root = Path(root)
         self.path = Path(path) if path is not None else self.root / ".index.sqlite"
+        self.studies: dict[str, Stamp] = {}
+        self._scan = Scan(self.root)
 
     def refresh(self) -> int:
         """Bring the index in line with the folders; how many entries changed. Idempotent."""
-        found = dict(self._stamps())
+        found, self.studies = self._scan.look()
         with self._open() as base, base:
             rows = base.execute("SELECT path, stamp, size FROM runs")
             known = {path: (stamp, size) for path, stamp, size in rows}
@@ -61,12 +66,7 @@ class RunIndex:
             rows = base.execute(query, tuple(where.values())).fetchall()
         return [{**json.loads(info), "path": str(self.root / path)} for path, info in rows]
 
-    def _stamps(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        for run in find_runs(self.root):
-            stat = run.info_path.stat()
-            yield str(run.path.relative_to(self.root)), (stat.st_mtime_ns, stat.st_size)
-
-    def _entry(self, path: str, stamp: tuple[int, int]) -> tuple[Any, ...]:
+    def _entry(self, path: str, stamp: Stamp) -> tuple[Any, ...]:
         try:
             info = RunFolder(self.root / path).info
         except KurabeError as error:

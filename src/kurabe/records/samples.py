@@ -41,15 +41,21 @@ def grid_name(kind: str, seeds: Sequence[int], images_seen: int) -> str:
     return f"{kind}-{images_seen:010d}-seed-{min(seeds)}-{max(seeds)}.png"
 
 
+def sheet(tiles: Pixels, most: int) -> Image.Image:
+    """Tiles (N, H, W, C) laid out row by row, at most so many in a row; black where none is."""
+    count, height, width, channels = tiles.shape
+    columns = min(most, count)
+    rows = math.ceil(count / columns)
+    laid = np.zeros((rows * columns, height, width, channels), np.uint8)
+    laid[:count] = tiles
+    laid = laid.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    return Image.fromarray(laid.reshape(rows * height, columns * width, channels).squeeze())
+
+
 def write_grid(folder: Path, grid: SampleGrid) -> Path:
     """Write the tiles as one PNG, whole or not at all; at most 8 tiles stand in a row."""
-    count, height, width, channels = grid.tiles.shape
-    columns = min(8, count)
-    rows = math.ceil(count / columns)
-    sheet = np.zeros((rows * columns, height, width, channels), np.uint8)
-    sheet[:count] = grid.tiles
-    sheet = sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    image = Image.fromarray(sheet.reshape(rows * height, columns * width, channels).squeeze())
+    _, height, width, _ = grid.tiles.shape
+    image = sheet(grid.tiles, 8)
     notes = PngImagePlugin.PngInfo()
     notes.add_text(_KEY, json.dumps({"tile": [height, width], "seeds": list(grid.seeds)}))
     buffer = io.BytesIO()
@@ -65,12 +71,12 @@ def read_grid(path: Path) -> SampleGrid:
     try:
         with Image.open(path) as image:
             notes = json.loads(str(image.info[_KEY]))
-            sheet = np.asarray(image, np.uint8)
+            laid = np.asarray(image, np.uint8)
         height, width = (int(side) for side in notes["tile"])
         seeds = tuple(int(seed) for seed in notes["seeds"])
-        sheet = sheet.reshape(sheet.shape[0], sheet.shape[1], -1)
-        rows, columns = sheet.shape[0] // height, sheet.shape[1] // width
-        tiles = sheet.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
+        laid = laid.reshape(laid.shape[0], laid.shape[1], -1)
+        rows, columns = laid.shape[0] // height, laid.shape[1] // width
+        tiles = laid.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
         tiles = tiles.reshape(rows * columns, height, width, -1)[: len(seeds)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not a sample grid that Kurabe wrote; remove it.") from error

@@ -24,11 +24,17 @@ def surroundings() -> dict[str, Any]:
         "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
         "hardware": {
             "processor": _processor(),
-            "cores": os.cpu_count(),
+            "cores": cores(),
             "system": platform.system(),
             "python": platform.python_version(),
         },
     }
+
+
+def cores() -> int:
+    """Cores that this process may use; fewer than the machine's where it is confined."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:

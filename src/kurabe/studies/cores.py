@@ -1,14 +1,9 @@
 """Cores at hand, and how many runs share them."""
 
-import os
-
+from kurabe.records.surroundings import cores
 from kurabe.studies.study import Study
 
-
-def cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+__all__ = ["cores", "workers"]
 
 
 def workers(study: Study) -> int:
