@@ -12,8 +12,8 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from kurabe.errors import KurabeError
 from kurabe.files import cache_dir
 from kurabe.methods import catalogue, find
 from kurabe.records import SHIPPED, RunFolder, RunIndex, StudyFolder
+from kurabe.records.scan import Stamp
 from kurabe.web.problems import Problem, short
 
 # Of so many studies the results are kept in memory.
@@ -60,14 +61,13 @@ class Library:
     def refresh(self) -> None:
         """Bring the list of studies and the index in line with the folders."""
         found: dict[str, Entry] = {}
-        for root in self.roots:
-            for folder in _study_folders(root):
-                entry = self._entry(folder, root)
-                found.setdefault(entry.name, entry)
-        self._entries = found
         for index in self._indexes:
             index.path.parent.mkdir(parents=True, exist_ok=True)
             index.refresh()
+            for path, stamp in index.studies.items():
+                entry = self._entry(index.root, path, stamp)
+                found.setdefault(entry.name, entry)
+        self._entries = found
 
     def watch(self, stop: threading.Event) -> None:
         """Refresh again and again until `stop` is set."""
@@ -167,27 +167,21 @@ class Library:
             raise Problem(404, "problem.image")
         return path
 
-    def _entry(self, folder: StudyFolder, root: Path) -> Entry:
-        name = folder.path.relative_to(root).as_posix() if folder.path != root else root.name
-        return Entry(name, folder, _methods(folder), root == self.roots[-1])
+    def _entry(self, root: Path, path: str, stamp: Stamp) -> Entry:
+        folder = StudyFolder(root / path)
+        name = root.name if path == "." else path
+        return Entry(name, folder, _methods(folder.path, stamp), root == self.roots[-1])
 
 
-def _methods(folder: StudyFolder) -> frozenset[str]:
+@lru_cache(maxsize=1024)
+def _methods(path: Path, stamp: Stamp) -> frozenset[str]:
+    """The methods that study.toml names, as it stands at that stamp."""
     try:
-        columns = read_settings(folder).get("columns", ())
+        columns = read_settings(StudyFolder(path)).get("columns", ())
         ran = {find(str(column["method"])).id for column in columns}
     except (KurabeError, KeyError, TypeError):
         return frozenset()
     return frozenset(m.id for m in catalogue().values() if m.id in ran or m.default in ran)
-
-
-def _study_folders(root: Path) -> Iterator[StudyFolder]:
-    for folder, below, files in os.walk(root):
-        if "study.toml" in files:
-            yield StudyFolder(folder)
-        if "study.toml" in files or "run.json" in files:
-            below.clear()
-        below[:] = sorted(name for name in below if not name.startswith("."))
 
 
 def _inside(path: Path, root: Path) -> bool:
