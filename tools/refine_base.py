@@ -28,7 +28,7 @@ def main(name: str, out: Path) -> None:
         state[key][: len(old)] = old.to(state[key].dtype)
     out.mkdir(parents=True)
     save_file({k: v.contiguous() for k, v in state.items()}, out / WEIGHTS)
-    kept = ("image_size", "channels", "network", "data")
+    kept = ("image_size", "channels", "network", "data", "images_seen", "seconds")
     (out / "base.json").write_text(json.dumps({k: info[k] for k in kept}, indent=1) + "\n")
 
 
