@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kurabe.comparison.differences import Blocks, mean_and_variance, t_quantile
 from kurabe.comparison.facts import NOTHING
@@ -53,12 +52,11 @@ def _metric_row(
     if decimals is None:
         decimals = decimals_for(estimate.mean / metric.unit for estimate in measured)
     pairs = _pairs(metric, values, results, shown)
-    details = [run.metrics[metric.id] for run in results.runs.values() if metric.id in run.metrics]
     return Row(
         group="measured",
         section=metric.section,
         key=metric.id,
-        label=_label(metric, details, results.encoder, lang),
+        label=_label(metric, results, lang),
         values=tuple(e.mean if (e := estimates[column.id]) else None for column in shown),
         mark=row_mark([pair.mark for pair in pairs]),
         cells=tuple(
@@ -69,7 +67,7 @@ def _metric_row(
         decimals=decimals,
         note=_note(metric, pairs, results, lang),
         headline=metric.id in results.headlines,
-        references=_references(metric, details, decimals, lang),
+        references=_references(metric, results.references.get(metric.id, {}), decimals, lang),
         pairs=pairs,
     )
 
@@ -185,14 +183,14 @@ def _pair(verdict: Verdict, ratio: bool) -> Pair:
     )
 
 
-def _label(
-    metric: Metric, details: Sequence[Mapping[str, Any]], encoder: str | None, lang: str
-) -> str:
+def _label(metric: Metric, results: StudyResults, lang: str) -> str:
     """The metric's name, with the encoder's in it where one took part."""
-    names = [str(d.get("detail", {}).get("name", "")).partition(":")[0] for d in details]
-    if metric.id == "fd" and any(names):
-        return next(name for name in names if name)
-    label = metric.label(lang)
+    if metric.id == "fd":
+        details = (run.metrics.get("fd", {}).get("detail", {}) for run in results.runs.values())
+        names = (str(detail.get("name", "")).partition(":")[0] for detail in details)
+        if name := next(filter(None, names), None):
+            return name
+    label, encoder = metric.label(lang), results.encoder
     return f"{label} ({encoder})" if metric.encoder and encoder else label
 
 
@@ -207,16 +205,9 @@ def _note(metric: Metric, pairs: Sequence[Pair], results: StudyResults, lang: st
 
 
 def _references(
-    metric: Metric, details: Sequence[Mapping[str, Any]], decimals: int, lang: str
+    metric: Metric, means: Mapping[str, float], decimals: int, lang: str
 ) -> tuple[Reference, ...]:
-    """Each reference's mean over runs, in words."""
-    found: dict[str, list[float]] = {}
-    for detail in details:
-        values: dict[str, Any] = detail.get("references") or {}
-        for name, value in values.items():
-            if value is not None:
-                found.setdefault(name, []).append(float(value))
-    means = {name: math.fsum(values) / len(values) for name, values in found.items()}
+    """Each reference in words."""
     return tuple(
         Reference(
             id=name,

@@ -1,10 +1,12 @@
 """A study's results as they lie in its folder: per metric, column and block one value."""
 
+import math
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 from kurabe.comparison.differences import Blocks
@@ -16,6 +18,8 @@ from kurabe.records import RunFolder, StudyFolder
 
 # scores/scores.json holds a run's own measurement; other files are of other images.
 OWN_SCORES = "scores"
+
+Metrics = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class RunResult:
 
     folder: RunFolder
     status: str
-    metrics: Mapping[str, Mapping[str, Any]]
+    metrics: Metrics
     info: Mapping[str, Any]
 
 
@@ -105,6 +109,21 @@ class StudyResults:
         """Each measured metric's verdicts on all pairs of the study's columns."""
         return judge_rows(self.measured, self.baseline, self._floor_errors())
 
+    @cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """By metric, what its value would be without any of the methods: each mean over runs."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for run in self.runs.values():
+            for metric, entry in run.metrics.items():
+                values: dict[str, Any] = entry.get("references") or {}
+                for name, value in values.items():
+                    if value is not None:
+                        found.setdefault(metric, {}).setdefault(name, []).append(float(value))
+        return {
+            metric: {name: math.fsum(means) / len(means) for name, means in names.items()}
+            for metric, names in found.items()
+        }
+
     def _floor_errors(self) -> dict[str, float]:
         """The mean standard error of each real-against-real floor that the runs know."""
         found: dict[str, list[float]] = {}
@@ -164,17 +183,33 @@ def read_settings(folder: StudyFolder) -> dict[str, Any]:
 
 
 def _run(folder: RunFolder) -> RunResult:
-    metrics: dict[str, Mapping[str, Any]] = {}
+    files = (folder.info_path, folder.scores_path / f"{OWN_SCORES}.json")
     try:
-        info, status = folder.info, folder.status
-        scores = folder.scores().get(OWN_SCORES, {}) if status == "finished" else {}
+        info, metrics = _record(folder.path, tuple(_stamp(file) for file in files))
+        return RunResult(folder, folder.status_of(info), metrics, info)
     except UserError as error:
         # What cannot be read is shown as failed, never dropped.
         return RunResult(folder, "failed", {}, {"error": str(error)})
-    if status == "finished":
-        metrics = cast(dict[str, Mapping[str, Any]], scores.get("metrics", {}))
-        info = {**info, "encoder": scores.get("encoder")}
-    return RunResult(folder, status, metrics, info)
+
+
+@lru_cache(maxsize=2048)
+def _record(path: Path, stamps: Sequence[object]) -> tuple[Mapping[str, Any], Metrics]:
+    """A run's record, and its own metrics where it finished; kept while its files are these."""
+    folder = RunFolder(path)
+    info = folder.info
+    if info["status"] != "finished":
+        return info, {}
+    scores = folder.score(OWN_SCORES)
+    return {**info, "encoder": scores.get("encoder")}, cast(Metrics, scores.get("metrics", {}))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another once a file was written anew; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def _cores(runs: Mapping[tuple[str, int], RunResult]) -> int:

@@ -90,7 +90,11 @@ class RunFolder:
     @property
     def status(self) -> str:
         """One of STATUSES; a run whose process died while it was running is interrupted."""
-        status = str(self.info["status"])
+        return self.status_of(self.info)
+
+    def status_of(self, info: Mapping[str, Any]) -> str:
+        """The status of the run whose run.json holds this."""
+        status = str(info["status"])
         if status == "running" and not self.is_being_written:
             return "interrupted"
         return status
@@ -127,6 +131,13 @@ class RunFolder:
             raise ValueError(f"{name!r} is not a plain file name")
         write_json_atomic(path, dict(scores))
         return path
+
+    def score(self, name: str) -> dict[str, Any]:
+        """The content of scores/<name>.json, {} where it was not written."""
+        try:
+            return _json_object(self.scores_path / f"{name}.json")
+        except FileNotFoundError:
+            return {}
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """All scores of the run by name; a run without scores has none."""

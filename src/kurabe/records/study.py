@@ -44,11 +44,11 @@ class StudyFolder:
     def runs(self) -> dict[tuple[str, int], RunFolder]:
         """All runs that were begun, by (column, block), blocks in order within a column."""
         found: dict[tuple[str, int], RunFolder] = {}
-        for path in (self.path / "runs").glob("*/block-*"):
-            block = _BLOCK.fullmatch(path.name)
-            run = RunFolder(path)
-            if block and run.exists:
-                found[path.parent.name, int(block[1])] = run
+        for column in _folders(self.path / "runs"):
+            for path in _folders(column):
+                block = _BLOCK.fullmatch(path.name)
+                if block and (path / "run.json").is_file():
+                    found[column.name, int(block[1])] = RunFolder(path)
         return dict(sorted(found.items()))
 
     def write_table(self, table_json: str) -> None:
@@ -60,6 +60,15 @@ class StudyFolder:
         path = self.path / f"index.{language}.html" if language else self.page_path
         write_text_atomic(path, html)
         return path
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders in a folder; none where it is not there."""
+    try:
+        with os.scandir(path) as entries:
+            return [path / entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
 
 
 def find_runs(root: Path | str) -> Iterator[RunFolder]:

@@ -56,6 +56,7 @@ class Library:
             if root.is_dir()
         ]
         self._entries: dict[str, Entry] = {}
+        self._reading = threading.Lock()
         self._results: OrderedDict[Path, tuple[Any, StudyResults]] = OrderedDict()
 
     def refresh(self) -> None:
@@ -112,20 +113,22 @@ class Library:
     def results(self, name: str) -> StudyResults:
         """The study's results as its folder holds them now."""
         folder = self.study(name)
-        stamp = _stamp(folder)
-        kept = self._results.get(folder.path)
-        if kept is not None and kept[0] == stamp:
-            return kept[1]
-        try:
-            results = replace(read_results(folder), place=self._place(folder))
-        except KurabeError as error:
-            raise Problem(500, "problem.unreadable", reason=str(error)) from error
-        # A run whose process dies changes no file.
-        if all(run.status != "running" for run in results.runs.values()):
-            self._results[folder.path] = (stamp, results)
-            while len(self._results) > _KEPT:
-                self._results.popitem(last=False)
-        return results
+        # Of many readers after a change one reads, and the others wait for what it made of it.
+        with self._reading:
+            stamp = _stamp(folder)
+            kept = self._results.get(folder.path)
+            if kept is not None and kept[0] == stamp:
+                return kept[1]
+            try:
+                results = replace(read_results(folder), place=self._place(folder))
+            except KurabeError as error:
+                raise Problem(500, "problem.unreadable", reason=str(error)) from error
+            # A run whose process dies changes no file.
+            if all(run.status != "running" for run in results.runs.values()):
+                self._results[folder.path] = (stamp, results)
+                while len(self._results) > _KEPT:
+                    self._results.popitem(last=False)
+            return results
 
     def _place(self, folder: StudyFolder) -> str:
         """How a command names a study: from the folder that is served, or by its name."""
@@ -194,8 +197,8 @@ def _inside(path: Path, root: Path) -> bool:
         return False
 
 
-def _stamp(folder: StudyFolder) -> tuple[tuple[str, int, int], ...]:
-    """Time and size of every file that the results are read from."""
+def _stamp(folder: StudyFolder) -> tuple[tuple[str, int, int, int], ...]:
+    """Time, size and number of every file that the results are read from."""
     found = [_stamp_of(str(folder.study_path))]
     for column in _folders(folder.path / "runs"):
         for block in _folders(column):
@@ -215,9 +218,9 @@ def _folders(path: Path | str) -> list[str]:
         return []
 
 
-def _stamp_of(path: str) -> tuple[str, int, int]:
+def _stamp_of(path: str) -> tuple[str, int, int, int]:
     try:
         stat = os.stat(path)  # noqa: PTH116
     except OSError:
-        return path, 0, 0
-    return path, stat.st_mtime_ns, stat.st_size
+        return path, 0, 0, 0
+    return path, stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -8,7 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from kurabe.comparison.drawings.page import HEIGHT, WIDTH, page_environment
+from kurabe.comparison.drawings.page import page_environment
 from kurabe.methods import SEED
 from kurabe.web.address import LANGUAGES, language_of
 from kurabe.web.library import Library
@@ -53,8 +53,6 @@ def _environment() -> Environment:
         **shared,
         "word": word,
         "linked": True,
-        "plot_width": WIDTH,
-        "plot_height": HEIGHT,
         "marks": ("≠", "≈", "?", "—"),
     }
     return environment

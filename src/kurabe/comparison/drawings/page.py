@@ -18,7 +18,8 @@ from PIL import Image
 
 from kurabe.comparison.differences import FEWEST_BLOCKS, MOST_BLOCKS
 from kurabe.comparison.drawings.flat import ARROWS
-from kurabe.comparison.drawings.plot import HEIGHT, WIDTH, Dots, dots_of
+from kurabe.comparison.drawings.measured import difference, measured_cell
+from kurabe.comparison.drawings.plot import dots_of
 from kurabe.comparison.numbers import number, rounded_up
 from kurabe.comparison.table import GROUPS, Cell, Column, Grid, Group, Pair, Row, Table
 from kurabe.comparison.words import word
@@ -59,13 +60,10 @@ DrawGrid = Callable[[Grid, str], tuple[Picture, ...]]
 
 @dataclass(frozen=True)
 class CellView:
-    """A cell with its dots, its difference from the baseline, and its sample tiles."""
+    """A cell: `measured` as HTML where it holds an estimate, else its content and sample tiles."""
 
     cell: Cell
-    dots: Dots | None = None
-    delta: str | None = None
-    delta_mark: str | None = None
-    delta_kind: str = "plain"
+    measured: Markup | None = None
     tiles: tuple[Picture, ...] = ()
     nearest: tuple[Picture, ...] = ()
 
@@ -113,8 +111,6 @@ def draw_html(
         languages={"ja": "日本語", "en": "English"},
         addresses=dict(languages or {}),
         marks=("≠", "≈", "?", "—"),
-        plot_width=WIDTH,
-        plot_height=HEIGHT,
         baseline=baseline_of(table),
         linked=False,
     )
@@ -183,8 +179,13 @@ def _row(
         if cell.grid is not None:
             nearest = draw(cell.grid, cell.grid.nearest) if cell.grid.nearest else ()
             cells.append(CellView(cell, tiles=draw(cell.grid, cell.grid.file), nearest=nearest))
+        elif cell.estimate is not None:
+            delta = _delta(row, pairs.get(column.id))
+            name = f"{column.name}, {row.label}"
+            body = measured_cell(cell, cell.estimate, dots[index], delta, name, lang)
+            cells.append(CellView(cell, body))
         else:
-            cells.append(_cell(row, cell, dots[index], pairs.get(column.id)))
+            cells.append(CellView(cell))
     facts = row.group in ("facts", "how")
     meaning = (
         None if row.mark is None else word("mark.facts" if facts else f"mark.{row.mark}", lang)
@@ -198,14 +199,14 @@ def _row(
     )
 
 
-def _cell(row: Row, cell: Cell, dots: Dots | None, pair: Pair | None) -> CellView:
-    if pair is None or pair.difference is None or cell.estimate is None:
-        return CellView(cell, dots)
+def _delta(row: Row, pair: Pair | None) -> Markup:
+    if pair is None or pair.difference is None:
+        return Markup()
     gap = pair.difference - 1 if pair.ratio else pair.difference
     kind = "plain"
     if pair.mark == "≠" and row.better is not None and gap:
         kind = "better" if (gap > 0) == (row.better == "up") else "worse"
-    return CellView(cell, dots, difference_text(pair, row), pair.mark, kind)
+    return difference(kind, difference_text(pair, row), pair.mark)
 
 
 def difference_text(pair: Pair, row: Row) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kurabe.comparison.table import Estimate, Row
 
@@ -22,22 +22,29 @@ class Dots:
     high: float | None
     references: tuple[tuple[str, float], ...]
 
-    @property
-    def marks(self) -> Markup:
-        """What stands on the axis, as SVG; made of numbers alone."""
-        middle = HEIGHT / 2
+    def svg(self, label: str) -> Markup:
+        """The picture, with what a screen reader says of it."""
         parts = [_line("reference", x, x, 2, HEIGHT - 2) for _, x in self.references]
         if self.low is not None and self.high is not None:
-            parts.append(_line("interval", self.low, self.high, middle, middle))
+            parts.append(_line("interval", self.low, self.high, _MIDDLE, _MIDDLE))
         parts.append(_line("mean", self.mean, self.mean, 4, HEIGHT - 4))
-        for x, added in self.dots:
-            kind = "dot added" if added else "dot"
-            parts.append(f'<circle class="{kind}" cx="{x:g}" cy="{middle:g}" r="2.6"/>')
-        return Markup("".join(parts))
+        parts += [_ADDED.format(x) if added else _DOT.format(x) for x, added in self.dots]
+        return Markup(f'{_FRAME} aria-label="{escape(label)}">{_AXIS}{"".join(parts)}</svg>')
 
 
 def _line(kind: str, x1: float, x2: float, y1: float, y2: float) -> str:
-    return f'<line class="{kind}" x1="{x1:g}" x2="{x2:g}" y1="{y1:g}" y2="{y2:g}"/>'
+    return f'<line class="{kind}" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}"/>'
+
+
+_MIDDLE = HEIGHT / 2
+_FRAME = (
+    f'<svg class="dots" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" '
+    f'width="{WIDTH:g}" height="{HEIGHT:g}" role="img"'
+)
+_AXIS = _line("axis", 0, WIDTH, _MIDDLE, _MIDDLE)
+_DOT, _ADDED = (
+    f'<circle class="{kind}" cx="{{}}" cy="{_MIDDLE:g}" r="2.6"/>' for kind in ("dot", "dot added")
+)
 
 
 def dots_of(row: Row) -> tuple[Dots | None, ...]:
