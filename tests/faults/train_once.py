@@ -1,5 +1,6 @@
 """A small real run, for the tests that kill it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from kurabe.errors import KurabeError
 from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
+from kurabe.training import __main__ as command
 from kurabe.training import loop
 
 OBJECTIVES = {
@@ -57,3 +59,14 @@ def process(errors: Path, *arguments: Any) -> None:
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.exit(130)
+
+
+def shared(rank: int, port: int, recipe: Path, path: Path, save_every: float) -> None:
+    """One of two processes that share a run, as a launcher would start it."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    loop.SAVE_EVERY, loop.SAVE_SHARE = save_every, 1.0
+    try:
+        command.main(str(recipe), str(path))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -11,8 +11,8 @@ from kurabe.records import RunFolder
 from kurabe.studies.begin import RECIPES
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
-from kurabe.training.loop import prepare
 from kurabe.training.model import start_model
+from kurabe.training.run import prepare
 
 
 def tiny(**changes):
@@ -41,8 +41,8 @@ def heads(folder, method, **changes):
     run = prepare(recipe, model, images, split, RunFolder(folder), lambda line: None)
     return {
         name: weight.detach()
-        for name, weight in run.objective.terms.named_parameters()
-        if weight.dim() > 1
+        for name, weight in run.objective.named_parameters()
+        if name.startswith("terms.") and weight.dim() > 1
     }
 
 

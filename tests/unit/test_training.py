@@ -23,9 +23,10 @@ from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training import Model, load_model, train
 from kurabe.training.ema import EMA
-from kurabe.training.loop import learning_rate, prepare, update
+from kurabe.training.loop import learning_rate, update
 from kurabe.training.model import WEIGHTS, make_denoiser, start_model
 from kurabe.training.plan import Plan, make_plan
+from kurabe.training.run import prepare
 
 TINY = Network(patch=2, width=16, depth=2, heads=2, decoder=1)
 SELF_SUPERVISED = (Denoising(), Contrastive(comparison_batch=2))
@@ -144,7 +145,9 @@ def plan(settings: Recipe, processes: int = 1) -> Plan:
 def test_windows_partition_a_stream(
     processes: int, per_process: int, together: int, share: float, position: int
 ) -> None:
-    """Each position of an update falls to one part of one process, and groups stay whole."""
+    """Each position of an update falls to one part of one process, in order of micro-batches,
+    and groups stay whole within one.
+    """
     micro_batch = 8 * together
     batch = micro_batch * per_process * processes
     term = Contrastive(comparison_batch=together, share=share)
@@ -154,10 +157,10 @@ def test_windows_partition_a_stream(
     streams = make_objective(settings.choices, make_denoiser(TINY, 8, 1)).streams(0.0)
     for stream in streams:
         seen: list[int] = []
-        for process in range(processes):
-            for part in made.parts(process):
-                first, count = made.window(stream, position, part)
-                assert count % stream.together == 0
+        for parts in zip(*(made.parts(process) for process in range(processes)), strict=True):
+            micro_batch = [made.window(stream, position, part) for part in parts]
+            assert sum(count for _, count in micro_batch) % stream.together == 0
+            for first, count in micro_batch:
                 seen.extend(range(first, first + count))
         assert seen == list(range(position, position + made.images_of(stream)))
     passed = {s.name: made.images_of(s) * s.views for s in streams}

@@ -4,11 +4,20 @@ Chen et al. (2020), "A simple framework for contrastive learning of visual repre
 eq. 1: −log e^{s_ij/τ} / Σ_{k≠i} e^{s_ik/τ}, s the cosine of projected, pooled features. Each
 view has its own time, drawn independently: with one time per image shared by its two views, t
 alone would tell images apart.
+
+Under several processes a comparison batch may lie across them: the projected views of all are
+gathered, in their order in the stream, with gradients that flow back to the process each came
+from. So loss and gradient do not depend on the number of processes. Under accumulation a
+comparison batch lies within one micro-batch (of all processes together); a recipe in which it
+does not is refused by the plan, since views of other micro-batches have other gradients to wait
+for.
 """
 
 from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_with_gradients
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -50,7 +59,29 @@ class ContrastiveTerm(Term):
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         pooled = passes["views"].features[self.layer].mean(1)
-        return nt_xent(self.projection(pooled), self.comparison_batch, self.temperature)
+        projected = gathered(self.projection(pooled).float())
+        losses = nt_xent(projected, self.comparison_batch, self.temperature)
+        return own_part(losses)
+
+
+def gathered(own: Tensor) -> Tensor:
+    """Rows (B, D) of all processes in the order of their ranks, (processes · B, D).
+
+    The backward pass sums, for each process's rows, the gradients from the losses of all.
+    """
+    if not _several():
+        return own
+    # torch.distributed's all_gather of plain tensors would cut the graph.
+    return torch.cat(dist_with_gradients.all_gather(own))
+
+
+def own_part(losses: Tensor) -> Tensor:
+    """Of values for the rows of all processes, those for this one's."""
+    return losses.chunk(dist.get_world_size())[dist.get_rank()] if _several() else losses
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def nt_xent(projected: Tensor, comparison_batch: int, temperature: float) -> Tensor:

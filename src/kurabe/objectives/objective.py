@@ -39,13 +39,23 @@ class Objective(nn.Module):
 
     def forward(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Tensor]:
         """Pass each stream once; losses (B,) of each term that is on at this progress."""
-        layers = {stream.name: stream.layers for stream in self.streams(progress)}
-        passes = {name: self._pass(batch, layers[name]) for name, batch in batches.items()}
+        passes = self._passes(batches, progress)
         return {name: term(passes) for name, term in self.terms.items() if term.streams(progress)}
+
+    def losses_of(self, name: str, batches: Mapping[str, Batch], progress: float) -> Tensor:
+        """Losses (B,) of one term, which must be on; only the streams that it reads are passed."""
+        term = self.terms[name]
+        read = {stream.name for stream in term.streams(progress)}
+        own = {stream: batch for stream, batch in batches.items() if stream in read}
+        return term(self._passes(own, progress))
 
     def weights(self) -> dict[str, float]:
         """Each term's weight in the sum."""
         return {name: term.weight for name, term in self.terms.items()}
+
+    def _passes(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Pass]:
+        layers = {stream.name: stream.layers for stream in self.streams(progress)}
+        return {name: self._pass(batch, layers[name]) for name, batch in batches.items()}
 
     def _pass(self, batch: Batch, layers: tuple[str, ...]) -> Pass:
         alpha, sigma = (a.reshape(-1, 1, 1, 1) for a in self.denoiser.schedule(batch.t))

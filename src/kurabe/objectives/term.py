@@ -26,8 +26,8 @@ class Stream:
     earliest, latest: times t are uniform in [earliest, latest], independent for each view.
     keep: share of the tokens that pass the blocks before the decoder.
     layers: feature layers that terms read.
-    together: images that must stay in one micro-batch and one process, since a term compares
-        them with one another.
+    together: images that must stay in one micro-batch, since a term compares them with one
+        another; processes share a micro-batch, and the term gathers it.
     """
 
     name: str
@@ -67,6 +67,11 @@ class Batch:
     t: Tensor
     keep: Tensor | None = None
     condition: Tensor | None = None
+
+    def rows(self, which: Tensor) -> "Batch":
+        """These rows alone; which: (K,) indices."""
+        keep, condition = (None if v is None else v[which] for v in (self.keep, self.condition))
+        return Batch(self.images[which], self.noise[which], self.t[which], keep, condition)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import torch
 from kurabe.data import ImageSet, Split
 from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder
-from kurabe.training.loop import prepare, update
+from kurabe.training.loop import update
 from kurabe.training.model import start_model
+from kurabe.training.run import prepare
 
 SECONDS, WARM_UP = 3.0, 2
 

@@ -2,61 +2,40 @@
 
 An update draws the batches that the objective's terms need, passes each stream once, sums the
 weighted terms, and steps AdamW; the average of the weights (EMA) is what is measured and kept.
-Processes and devices are accelerate's affair: each process takes its part of every stream.
+
+Several processes (see `kurabe.training.__main__`) share a run's updates: micro-batch m of
+all processes together is what micro-batch m of a single process would be, gradients are averaged,
+and terms that compare images gather them. So weights differ between numbers of processes by the
+rounding of sums alone. The main process writes; all others wait for it where they need what it
+wrote or measured.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from torch import Tensor
 
 from kurabe.data import ImageSet, Split
-from kurabe.errors import RunFailed, UserError
-from kurabe.objectives import Objective, make_objective
+from kurabe.errors import UserError
 from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder
-from kurabe.training.batches import Source
-from kurabe.training.ema import EMA
 from kurabe.training.flops import counter
-from kurabe.training.held_out import HeldOut
+from kurabe.training.gradients import gradient_cosines
 from kurabe.training.interrupt import interruptible
-from kurabe.training.model import WEIGHTS, Model, random_weights, save_weights, start_model
-from kurabe.training.plan import Plan, make_plan
-from kurabe.training.state import Training
+from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
+from kurabe.training.run import Listener, Run, prepare
+from kurabe.training.telling import Window, tell
 
 STATE = "state.safetensors"
 # Seconds between two writes of the state, and the largest share of the time they may take.
 SAVE_EVERY, SAVE_SHARE = 15.0, 0.02
 SAMPLE_SEEDS = range(16)
 SAMPLE_EVALUATIONS = 10
-
-Listener = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Run:
-    """Everything one run's training holds on to."""
-
-    recipe: Recipe
-    folder: RunFolder
-    model: Model
-    objective: Objective
-    source: Source
-    held_out: HeldOut
-    plan: Plan
-    training: Training
-    accelerator: Accelerator
-    listener: Listener
-
-    @property
-    def is_writer(self) -> bool:
-        return self.accelerator.is_main_process
 
 
 def train(
@@ -77,73 +56,22 @@ def train(
         torch.use_deterministic_algorithms(True)
         # A property of the module's class, which no annotation tells of.
         cast(Any, torch.utils.deterministic).fill_uninitialized_memory = False
+    # Before the model, since it says which CUDA device is this process's own.
+    processes = PartialState(cpu=recipe.where.device == "cpu")
     model = start_model(recipe, images.size, images.channels)
-    shape = [images.size, images.size, images.channels]
-    folder.update(image_shape=shape, trainable=model.trainable_count)
+    if processes.is_main_process:
+        shape = [images.size, images.size, images.channels]
+        folder.update(image_shape=shape, trainable=model.trainable_count)
     if recipe.choices.trains:
         run = prepare(recipe, model, images, split, folder, listener)
         _go_on(run)
         with interruptible() as stop:
             _updates(run, stop)
         _finish(run)
-    else:
+    elif processes.is_main_process:
         save_weights(model.adaptation, {}, folder.checkpoints / WEIGHTS)
         folder.update(images_seen=0, seconds=0.0, stopped="nothing to train")
     return model
-
-
-def prepare(
-    recipe: Recipe,
-    model: Model,
-    images: ImageSet,
-    split: Split,
-    folder: RunFolder,
-    listener: Listener,
-) -> Run:
-    """Objective, optimiser, average and data of a run at its very start."""
-    where, settings = recipe.where, recipe.optimiser
-    accelerator = Accelerator(
-        cpu=where.device == "cpu",
-        mixed_precision="bf16" if where.dtype == "bfloat16" else "no",
-        log_with=list(where.trackers) or None,
-        project_dir=folder.path / "trackers",
-    )
-    with random_weights(recipe, "heads"):
-        objective = make_objective(recipe.choices, model.denoiser).to(accelerator.device)
-    if where.channels_last:
-        # Documented, but not among the annotated overloads.
-        cast(Any, objective).to(memory_format=torch.channels_last)
-    optimiser = make_optimiser(objective, settings)
-    grid = model.token_grid
-    pixels = images.pixels[split.train]
-    source = Source(pixels, recipe.seed, grid[0] * grid[1], accelerator.device)
-    plan = make_plan(recipe, objective, accelerator.num_processes)
-    ema = EMA(model.adaptation.state(), settings.ema_half_life)
-    training = Training(objective, optimiser, ema)
-    validation = images.subset(split.validation[: recipe.evaluation.loss_images])
-    held_out = HeldOut(validation.as_float(), split.validation, recipe.evaluation.loss_bands)
-    return Run(
-        recipe,
-        folder,
-        model,
-        objective,
-        source,
-        held_out,
-        plan,
-        training,
-        accelerator,
-        listener,
-    )
-
-
-def make_optimiser(objective: Objective, settings: Optimiser) -> torch.optim.AdamW:
-    """AdamW on what trains; vectors (biases, positions, norms) are not decayed."""
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
 
 
 def learning_rate(settings: Optimiser, progress: float) -> float:
@@ -161,16 +89,18 @@ def _go_on(run: Run) -> None:
     if state.exists():
         run.training.load(state)
     else:
-        run.folder.update(flops_per_image=_flops_per_image(run))
-    run.folder.truncate_metrics(run.training.progress.images_seen)
-    run.folder.update(status="running", budget_images=run.plan.images)
+        run.note(flops_per_image=_flops_per_image(run))
+    if run.is_writer:
+        run.folder.truncate_metrics(run.training.progress.images_seen)
+    run.note(status="running", budget_images=run.plan.images)
+    # None may write another state before all have read this one.
+    run.accelerator.wait_for_everyone()
     run.accelerator.init_trackers("kurabe", {"method": run.recipe.method})
 
 
 def _flops_per_image(run: Run) -> float:
     """FLOPs of one image's forward and backward pass, counted on the first batch."""
-    streams = run.objective.streams(0.0)
-    batches = {s.name: run.source.batch(s, *run.plan.window(s, 0, 0)) for s in streams}
+    batches = run.batches(run.objective.streams(0.0), {}, run.accelerator.process_index)
     with counter() as counted:
         losses = run.objective(batches, 0.0)
         torch.stack([loss.mean() for loss in losses.values()]).sum().backward()
@@ -183,7 +113,7 @@ def _updates(run: Run, stop: Callable[[], bool]) -> None:
     progress, plan = run.training.progress, run.plan
     wrapped = run.accelerator.prepare_model(run.objective, device_placement=False)
     clock = _Clock(progress.seconds)
-    window = _Window()
+    window = Window()
     run.model.denoiser.train()
     while progress.updates < plan.updates and not _stale(run):
         losses = update(run, wrapped)
@@ -193,35 +123,33 @@ def _updates(run: Run, stop: Callable[[], bool]) -> None:
             window.tell(run)
         if progress.updates in plan.measured:
             _measure(run)
-        if stop():
+        stopped, due = run.agreed(stop(), run.is_writer and clock.due)
+        if stopped:
             window.check(run)
             _save(run)
             raise KeyboardInterrupt
-        if clock.due:
+        if due:
             window.check(run)
             with clock.saving():
                 _save(run)
 
 
 def update(run: Run, wrapped: torch.nn.Module) -> dict[str, Tensor]:
-    """One optimiser step; the mean of each term over the update's images."""
-    training, plan = run.training, run.plan
+    """One optimiser step; the mean of each term over this process's images of the update."""
+    training, plan, share = run.training, run.plan, run.share
     progress = training.progress
-    share = progress.images_seen / plan.images
-    streams = run.objective.streams(share)
-    weights = run.objective.weights()
+    streams, weights = run.objective.streams(share), run.objective.weights()
     means: dict[str, Tensor] = {}
-    for part in plan.parts(run.accelerator.process_index):
-        batches = {
-            stream.name: run.source.batch(
-                stream, *plan.window(stream, progress.positions.get(stream.name, 0), part)
-            )
-            for stream in streams
-        }
-        with run.accelerator.autocast():
-            losses = wrapped(batches, share)
-        total = cast(Tensor, sum(weights[name] * loss.mean() for name, loss in losses.items()))
-        run.accelerator.backward(total / plan.micro_batches)
+    parts = plan.parts(run.accelerator.process_index)
+    for part in parts:
+        batches = run.batches(streams, progress.positions, part)
+        # Gradients of micro-batches are summed in place and averaged over processes once.
+        alone = run.accelerator.no_sync(wrapped) if part != parts[-1] else nullcontext()
+        with alone:
+            with run.accelerator.autocast():
+                losses = wrapped(batches, share)
+            total = cast(Tensor, sum(weights[name] * loss.mean() for name, loss in losses.items()))
+            run.accelerator.backward(total / plan.micro_batches)
         for name, loss in losses.items():
             mean = loss.detach().mean() / plan.micro_batches
             means[name] = means.get(name, 0) + mean
@@ -243,11 +171,15 @@ def update(run: Run, wrapped: torch.nn.Module) -> dict[str, Tensor]:
 def _measure(run: Run) -> None:
     """Held-out loss and a sample grid of the averaged weights; the best state is remembered."""
     progress = run.training.progress
-    with run.training.ema.applied():
-        bands = run.held_out.loss(run.model.denoiser)
-        if run.is_writer:
+    cosines = gradient_cosines(run)
+    bands = [0.0] * (len(run.held_out.edges) - 1)
+    if run.is_writer:
+        with run.training.ema.applied():
+            bands = run.held_out.loss(run.model.denoiser)
             pixels = run.model.sample(SAMPLE_SEEDS, SAMPLE_EVALUATIONS)
-            run.folder.write_samples(pixels, SAMPLE_SEEDS, progress.images_seen, "progress")
+        run.folder.write_samples(pixels, SAMPLE_SEEDS, progress.images_seen, "progress")
+    # Whether the run goes on hangs on this loss, so it must be one number in all processes.
+    bands = run.of_writer(bands)
     run.model.denoiser.train()
     loss = sum(bands) / len(bands)
     if progress.best_loss is None or loss < progress.best_loss:
@@ -257,7 +189,7 @@ def _measure(run: Run) -> None:
     else:
         progress.stale += 1
     line = {"images_seen": progress.images_seen, "held_out": loss, "bands": bands}
-    _tell(run, line)
+    tell(run, line | ({"gradient_cosine": cosines} if cosines else {}))
 
 
 def _stale(run: Run) -> bool:
@@ -271,7 +203,6 @@ def _finish(run: Run) -> None:
     kept = training.best or training.ema.average
     run.model.adaptation.load(kept)
     run.model.denoiser.eval()
-    run.accelerator.end_training()
     if run.is_writer:
         save_weights(run.model.adaptation, kept, run.folder.checkpoints / WEIGHTS)
         run.folder.update(
@@ -281,6 +212,8 @@ def _finish(run: Run) -> None:
             stopped="patience" if _stale(run) else "budget",
         )
         (run.folder.checkpoints / STATE).unlink(missing_ok=True)
+    run.accelerator.wait_for_everyone()
+    run.accelerator.end_training()
 
 
 def _save(run: Run) -> None:
@@ -295,55 +228,6 @@ def _save(run: Run) -> None:
             f"{run.folder.path} cannot be written ({error.strerror}); make room and run the same "
             "command again: it goes on from the last state."
         ) from None
-
-
-def _tell(run: Run, line: dict[str, Any]) -> None:
-    if run.is_writer:
-        run.folder.append_metric(line)
-        run.listener(line)
-    numbers = {k: v for k, v in line.items() if isinstance(v, float)}
-    run.accelerator.log(numbers, step=line["images_seen"])
-
-
-class _Window:
-    """Term means since the last line, summed on the device so that no update waits for them."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        self.count += 1
-        for name, loss in losses.items():
-            self.sums[name] = self.sums.get(name, 0) + loss
-
-    def check(self, run: Run) -> dict[str, float]:
-        """Mean of each term since the last line; RunFailed where one is not finite."""
-        means = {name: float(value) / self.count for name, value in self.sums.items()}
-        for name, mean in means.items():
-            if not math.isfinite(mean):
-                progress = run.training.progress
-                raise RunFailed(
-                    f"The {name} loss became {mean} within the {self.count} updates before image "
-                    f"{progress.images_seen:,}; the last good state is kept. A lower learning "
-                    f"rate than {run.recipe.optimiser.lr:g} may help."
-                )
-        return means
-
-    def tell(self, run: Run) -> None:
-        """Write a line and begin anew."""
-        means = self.check(run)
-        weights = run.objective.weights()
-        progress = run.training.progress
-        line = {
-            "images_seen": progress.images_seen,
-            "loss": sum(weights[name] * mean for name, mean in means.items()),
-            "terms": means,
-            "lr": run.training.optimiser.param_groups[0]["lr"],
-            "seconds": round(progress.seconds, 3),
-        }
-        _tell(run, line)
-        self.sums, self.count = {}, 0
 
 
 class _Clock:

@@ -1,7 +1,6 @@
 """How a budget of images becomes updates, micro-batches and each stream's part of them."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -17,8 +16,8 @@ class Plan:
     """The arithmetic of a run.
 
     batch: images that pass the network in one update, views counted one by one. micro_batches:
-    passes per process and update. logged, measured: updates after which a line is written, and
-    after which held-out loss and samples are.
+    passes per update, each shared by all processes. logged, measured: updates after which a line
+    is written, and after which held-out loss and samples are.
     """
 
     batch: int
@@ -38,9 +37,12 @@ class Plan:
         """Images (not views) of a stream in one update."""
         return round(self.batch * self.shares[stream.name]) // stream.views
 
-    def parts(self, process: int) -> Iterator[int]:
-        """The parts of an update, of micro_batches · processes, that a process computes."""
-        return iter(range(process * self.micro_batches, (process + 1) * self.micro_batches))
+    def parts(self, process: int) -> range:
+        """The parts of an update, of micro_batches · processes, that a process computes.
+
+        The m-th parts of all processes lie side by side: together they are micro-batch m.
+        """
+        return range(process, self.micro_batches * self.processes, self.processes)
 
     def window(self, stream: Stream, position: int, part: int) -> tuple[int, int]:
         """First position and number of images of one part of a stream."""
@@ -82,7 +84,7 @@ def _shares(streams: tuple[Stream, ...]) -> dict[str, float]:
 
 
 def _check(plan: Plan, streams: tuple[Stream, ...]) -> None:
-    """Parts hold whole images and whole groups that are compared, and add up to the batch."""
+    """Parts hold whole images, micro-batches whole groups that are compared, and all the batch."""
     odd = _misfit(plan, streams)
     if odd is None:
         return
@@ -91,19 +93,23 @@ def _check(plan: Plan, streams: tuple[Stream, ...]) -> None:
     fitting = next(n for n in sizes if _misfit(replace(plan, batch=n * parts), streams) is None)
     raise UserError(
         f"optimiser.batch = {plan.batch} does not divide: the stream '{odd.name}' takes "
-        f"{plan.shares[odd.name]:.0%} of it in units of {odd.views * odd.together * parts} images; "
+        f"{plan.shares[odd.name]:.0%} of it in units of {odd.views * _unit(plan, odd)} images; "
         f"a batch of {fitting * parts} in micro-batches of {fitting} fits."
     )
 
 
 def _misfit(plan: Plan, streams: tuple[Stream, ...]) -> Stream | None:
-    parts = plan.micro_batches * plan.processes
     for stream in streams:
         images = plan.images_of(stream)
-        if images == 0 or images % (stream.together * parts):
+        if images == 0 or images % _unit(plan, stream):
             return stream
     passed = sum(plan.images_of(stream) * stream.views for stream in streams)
     return None if passed == plan.batch else streams[-1]
+
+
+def _unit(plan: Plan, stream: Stream) -> int:
+    """What a stream's images in an update must be a multiple of."""
+    return plan.micro_batches * math.lcm(plan.processes, stream.together)
 
 
 def _evenly(updates: int, count: int) -> frozenset[int]:

@@ -1,0 +1,143 @@
+"""A run as training holds it: recipe, model, objective, data, optimiser, and the processes' part.
+
+One run may be shared by several processes. All of them hold the same weights and draw their own
+parts of every update; the main one alone writes into the run's folder.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
+from torch import Tensor
+
+from kurabe.data import ImageSet, Split
+from kurabe.objectives import Batch, Objective, Stream, make_objective
+from kurabe.recipe import Optimiser, Recipe
+from kurabe.records import RunFolder
+from kurabe.training.batches import Source
+from kurabe.training.ema import EMA
+from kurabe.training.held_out import HeldOut
+from kurabe.training.model import Model, random_weights
+from kurabe.training.plan import Plan, make_plan
+from kurabe.training.state import Training
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Run:
+    """Everything one run's training holds on to."""
+
+    recipe: Recipe
+    folder: RunFolder
+    model: Model
+    objective: Objective
+    source: Source
+    held_out: HeldOut
+    plan: Plan
+    training: Training
+    accelerator: Accelerator
+    listener: Listener
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.accelerator.is_main_process
+
+    @property
+    def share(self) -> float:
+        """The share of the budget that has been spent, in [0, 1]."""
+        return self.training.progress.images_seen / self.plan.images
+
+    def note(self, **fields: Any) -> None:
+        """Replace fields of run.json, in the writer alone."""
+        if self.is_writer:
+            self.folder.update(**fields)
+
+    def batches(
+        self, streams: Sequence[Stream], positions: Mapping[str, int], part: int
+    ) -> dict[str, Batch]:
+        """One part of each stream, from its position (0 where none is named)."""
+        return {
+            stream.name: self.source.batch(
+                stream, *self.plan.window(stream, positions.get(stream.name, 0), part)
+            )
+            for stream in streams
+        }
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of every process's value, in all of them."""
+        return cast(Tensor, self.accelerator.reduce(value, "sum"))
+
+    def agreed(self, *flags: bool) -> list[bool]:
+        """Each flag as raised in any process, in all of them."""
+        if self.accelerator.num_processes == 1:
+            return list(flags)
+        raised = self.total(torch.tensor(flags, dtype=torch.int32, device=self.accelerator.device))
+        return [value > 0 for value in raised.tolist()]
+
+    def of_writer(self, values: Sequence[float]) -> list[float]:
+        """The writer's values, in all processes."""
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        own = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return cast(Tensor, broadcast(own)).tolist()
+
+
+def prepare(
+    recipe: Recipe,
+    model: Model,
+    images: ImageSet,
+    split: Split,
+    folder: RunFolder,
+    listener: Listener,
+) -> Run:
+    """Objective, optimiser, average and data of a run at its very start."""
+    where, settings = recipe.where, recipe.optimiser
+    accelerator = Accelerator(
+        cpu=where.device == "cpu",
+        mixed_precision="bf16" if where.dtype == "bfloat16" else "no",
+        log_with=list(where.trackers) or None,
+        project_dir=folder.path / "trackers",
+        # A pass need not use every parameter: without dropped tokens, say, the mask token rests.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    with random_weights(recipe, "heads"):
+        objective = make_objective(recipe.choices, model.denoiser).to(accelerator.device)
+    if where.channels_last:
+        # Documented, but not among the annotated overloads.
+        cast(Any, objective).to(memory_format=torch.channels_last)
+    optimiser = make_optimiser(objective, settings)
+    grid = model.token_grid
+    pixels = images.pixels[split.train]
+    source = Source(pixels, recipe.seed, grid[0] * grid[1], accelerator.device)
+    plan = make_plan(recipe, objective, accelerator.num_processes)
+    ema = EMA(model.adaptation.state(), settings.ema_half_life)
+    training = Training(objective, optimiser, ema)
+    validation = images.subset(split.validation[: recipe.evaluation.loss_images])
+    held_out = HeldOut(validation.as_float(), split.validation, recipe.evaluation.loss_bands)
+    return Run(
+        recipe,
+        folder,
+        model,
+        objective,
+        source,
+        held_out,
+        plan,
+        training,
+        accelerator,
+        listener,
+    )
+
+
+def make_optimiser(objective: Objective, settings: Optimiser) -> torch.optim.AdamW:
+    """AdamW on what trains; vectors (biases, positions, norms) are not decayed."""
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
