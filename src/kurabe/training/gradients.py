@@ -25,7 +25,7 @@ def gradient_cosines(run: Run) -> Cosines:
     """Cosines of the weights as they train, on the run's first images; {} where one term is on.
 
     The images, their noise and their times are the same whenever it is called, and nothing is
-    drawn that training would draw. It costs about as much as an update of one micro-batch.
+    drawn that training would draw. It costs as much as one or two micro-batches of training.
     """
     streams = run.objective.streams(run.share)
     if len(_others(run.objective, run.share)) == 0:
