@@ -16,7 +16,7 @@ Zheng et al. 2024, has a separate decoder; MAE, He et al. 2022, the same idea fo
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ class PatchTransformer(Backbone):
         if subset is not None:
             tokens = subset.take(tokens)
             # What was dropped must not come back through the refinement.
-            seen = subset.put(subset.take(patches), patches.new_zeros(()))
+            seen = subset.put(subset.take(patches))
             x_t = self.unpatchify(seen)
         features: dict[str, Tensor] = {}
         for i, (name, block) in enumerate(zip(self.feature_layers, self.blocks, strict=True)):
@@ -157,7 +157,7 @@ class Block(nn.Module):
 
     def _convolve(self, x: Tensor, subset: "Subset | None") -> Tensor:
         # A dropped token counts as zero, as padding does at the image's border.
-        full = x if subset is None else subset.put(x, x.new_zeros(()))
+        full = x if subset is None else subset.put(x)
         b, _, d = full.shape
         image = full.reshape(b, *self.grid, d).permute(0, 3, 1, 2)
         out = self.neighbours(image).permute(0, 2, 3, 1).reshape(b, -1, d)
@@ -186,27 +186,63 @@ class Refinement(nn.Module):
 class Subset:
     """The tokens kept of each image, and the way back to the full grid.
 
-    Both ways are gathers: their backward passes meet each element once, so that the result does
-    not depend on the order of threads.
+    Both ways copy whole rows, and each is the other's backward pass: no element is added to
+    twice, so that the result does not depend on the order of threads.
     """
 
     def __init__(self, keep: Tensor, total: int) -> None:
         b, kept = keep.shape
-        self.keep = keep
-        order = torch.arange(kept, device=keep.device).expand(b, kept)
-        # Position of each grid cell's token among the kept; `kept` stands for "dropped".
-        self.back = torch.full((b, total), kept, device=keep.device).scatter(1, keep, order)
+        image = torch.arange(b, device=keep.device).unsqueeze(1)
+        self.keep = (keep + image * total).flatten()
+        # Row of each grid cell's token among all that were kept; the last row is "dropped".
+        self.back = torch.full((b * total,), b * kept, device=keep.device)
+        self.back[self.keep] = torch.arange(b * kept, device=keep.device)
+        self.dropped = (self.back == b * kept).view(b, total, 1)
 
     def take(self, tokens: Tensor) -> Tensor:
         """(B, N, D) → (B, K, D)."""
-        return tokens.gather(1, self.keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        return _Take.apply(tokens, self.keep, self.back)
 
-    def put(self, kept: Tensor, dropped: Tensor) -> Tensor:
-        """(B, K, D) → (B, N, D), with `dropped` (broadcast) where no token was kept."""
-        padded = F.pad(kept, (0, 0, 0, 1))
-        index = self.back.unsqueeze(-1)
-        full = padded.gather(1, index.expand(-1, -1, kept.shape[-1]))
-        return torch.where(index == kept.shape[1], dropped, full)
+    def put(self, kept: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """(B, K, D) → (B, N, D), zeros or `dropped` (broadcast) where no token was kept."""
+        full = _Put.apply(kept, self.keep, self.back)
+        return full if dropped is None else torch.where(self.dropped, dropped, full)
+
+
+def _gathered(tokens: Tensor, rows: Tensor) -> Tensor:
+    b, _, d = tokens.shape
+    return tokens.reshape(-1, d).index_select(0, rows).view(b, -1, d)
+
+
+def _spread(tokens: Tensor, rows: Tensor) -> Tensor:
+    b, _, d = tokens.shape
+    return F.pad(tokens.reshape(-1, d), (0, 0, 0, 1)).index_select(0, rows).view(b, -1, d)
+
+
+class _Take(torch.autograd.Function):
+    """Rows `keep` of (B, N, D); `back` leads each gradient home."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, keep: Tensor, back: Tensor) -> Tensor:
+        ctx.back = back
+        return _gathered(tokens, keep)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _spread(gradient, ctx.back), None, None
+
+
+class _Put(torch.autograd.Function):
+    """The inverse of `_Take`, with zeros for what was dropped."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, keep: Tensor, back: Tensor) -> Tensor:
+        ctx.keep = keep
+        return _spread(tokens, back)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _gathered(gradient, ctx.keep), None, None
 
 
 class TimeEmbedding(nn.Module):
