@@ -48,6 +48,7 @@ class Format(StrEnum):
     latex = "latex"
     bibtex = "bibtex"
     html = "html"
+    svg = "svg"
 
 
 Lang = Annotated[Language | None, typer.Option("--lang", help="Else the locale's.")]

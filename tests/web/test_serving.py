@@ -85,7 +85,7 @@ def test_a_study_grows_on_the_open_page(browser, growing):
     with run.writing():
         run.update(status="running", images_seen=250)
         # 30 s for a quarter: 90 s are left.
-        page.get_by_text("25 % · About 2 min left").wait_for()
+        page.get_by_role("link", name="25 % · About 2 min left").wait_for()
         assert page.locator("[data-run='ddpm/1'] meter").evaluate("m => m.value") == 0.25
         run.write_samples(np.zeros((4, 8, 8, 3), np.uint8), range(4), 1000)
         run.write_scores("scores", scores({"kid": {"ddpm": [0.1]}}, "ddpm", 1))

@@ -7,6 +7,7 @@ print(draw_terminal(table, screen_of()))
 from collections.abc import Callable
 
 from kurabe.comparison.build import compare, study_table
+from kurabe.comparison.drawings.figure import draw_png, draw_svg
 from kurabe.comparison.drawings.flat import draw_csv, draw_markdown
 from kurabe.comparison.drawings.latex import draw_bibtex, draw_latex
 from kurabe.comparison.drawings.page import draw_html
@@ -23,6 +24,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": draw_latex,
     "bibtex": draw_bibtex,
     "html": draw_html,
+    "svg": draw_svg,
 }
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "draw_html",
     "draw_latex",
     "draw_markdown",
+    "draw_png",
+    "draw_svg",
     "draw_terminal",
     "screen_of",
     "study_table",

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from kurabe.comparison import FORMATS, compare
+from kurabe.comparison import FORMATS, compare, draw_png
 from kurabe.comparison.drawings.page import sections_of
 from kurabe.comparison.table import GROUPS, Group, Row, Table
 from kurabe.comparison.words import joined
+from kurabe.errors import UserError
 from kurabe.methods import SEED, catalogue
 from kurabe.web.address import MOST_COLUMNS, View, at, language_of, methods_of, slugs_of
 from kurabe.web.curves import study_curves
@@ -38,7 +39,11 @@ EXPORTS = {
     "latex": Export("LaTeX", "application/x-tex", "tex"),
     "bibtex": Export("BibTeX", "application/x-bibtex", "bib"),
     "html": Export("HTML", "text/html", "html"),
+    "svg": Export("SVG", "image/svg+xml", "svg"),
+    "png": Export("PNG", "image/png", "png"),
 }
+# Of what is measured alone.
+_PLOTS = ("svg", "png")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def pages(site: Site) -> list[BaseRoute]:
         methods = methods_of(slugs_of(request))
         study = request.query_params.get("study")
         results = site.library.results(study) if study else None
-        table = compare(methods, language_of(request), results)
+        table = compare(methods, language_for(request, form), results)
         return exported(table, form, "kurabe-compare")
 
     return [
@@ -128,7 +133,11 @@ def shown(
         "sections": sections,
         "baseline": baseline,
         "tools": Tools(view, table, baseline),
-        "exports": EXPORTS,
+        "exports": {
+            form: kind
+            for form, kind in EXPORTS.items()
+            if form not in _PLOTS or table.group("measured")
+        },
     }
 
 
@@ -138,7 +147,16 @@ def exported(table: Table, form: str, name: str) -> Response:
         raise Problem(404, "problem.format", name=short(form))
     kind = EXPORTS[form]
     headers = {"Content-Disposition": f'attachment; filename="{name}.{kind.ending}"'}
-    return Response(FORMATS[form](table), media_type=kind.media, headers=headers)
+    try:
+        content = draw_png(table) if form == "png" else FORMATS[form](table)
+    except UserError as error:
+        raise Problem(404, "problem.no-plots") from error
+    return Response(content, media_type=kind.media, headers=headers)
+
+
+def language_for(request: Request, form: str) -> str:
+    """The reader's language; a PNG is set in a font that has no other letters than Latin."""
+    return "en" if form == "png" else language_of(request)
 
 
 def view_of(request: Request, path: str, slugs: tuple[str, ...] | None) -> View:

@@ -7,6 +7,8 @@ from pydantic import BaseModel
 from kurabe.comparison.results import RunResult, StudyResults
 from kurabe.web.words import word
 
+_OVER = ("finished", "failed", "interrupted")
+
 
 class RunProgress(BaseModel):
     """One run: `share` of its budget in [0, 1], `left` in seconds, None where nobody knows."""
@@ -21,11 +23,12 @@ class RunProgress(BaseModel):
 
 
 class StudyProgress(BaseModel):
-    """All runs of a study; `finished` grows when there is something new to show."""
+    """All runs of a study; `steps`, runs begun and runs ended, grows when a page is out of date."""
 
     study: str
     lang: str
     finished: int
+    steps: int
     total: int
     going_on: bool
     text: str
@@ -45,6 +48,7 @@ def progress_of(name: str, results: StudyResults, lang: str) -> StudyProgress:
         study=name,
         lang=lang,
         finished=finished,
+        steps=sum((run.status != "none") + (run.status in _OVER) for run in runs),
         total=len(runs),
         going_on=any(run.status == "running" for run in runs),
         text=word("progress.of", lang, done=finished, total=len(runs)),

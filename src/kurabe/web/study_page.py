@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from kurabe.comparison import study_table
 from kurabe.web.address import language_of
-from kurabe.web.compare_page import exported, shown, view_of
+from kurabe.web.compare_page import exported, language_for, shown, view_of
 from kurabe.web.curves import study_curves
 from kurabe.web.progress import progress_of
 from kurabe.web.site import Site
@@ -53,8 +53,9 @@ def pages(site: Site) -> list[BaseRoute]:
 
     def export(request: Request) -> Response:
         name = request.path_params["name"]
-        table = study_table(site.library.results(name), language_of(request))
-        return exported(table, request.path_params["form"], "kurabe-study")
+        form = request.path_params["form"]
+        table = study_table(site.library.results(name), language_for(request, form))
+        return exported(table, form, "kurabe-study")
 
     return [
         Route("/{lang:lang}/studies", listed),

@@ -256,6 +256,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "基準「{name}」は比較中の列にありません",
         "The baseline “{name}” is not among the columns",
     ),
+    "problem.no-plots": (
+        "図にする測定結果がありません。比較実験を選んでください。",
+        "There is nothing measured to draw; choose a study.",
+    ),
     "problem.format": ("形式「{name}」では書き出せません", "No export format “{name}”"),
     "problem.value": ("{name}：{why}", "{name}: {why}"),
     "problem.long": ("アドレスが長すぎます。", "The address is too long."),

@@ -9,7 +9,7 @@ from kurabe.comparison.table import Estimate, Row
 
 WIDTH = 132.0
 HEIGHT = 18.0
-_EDGE = 5.0
+EDGE = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def dots_of(row: Row) -> tuple[Dots | None, ...]:
     ends += [reference.value for reference in row.references]
     if not ends or max(ends) == min(ends):
         return tuple(None for _ in estimates)
-    low, scale = min(ends), (WIDTH - 2 * _EDGE) / (max(ends) - min(ends))
+    low, scale = min(ends), (WIDTH - 2 * EDGE) / (max(ends) - min(ends))
 
     def place(value: float) -> float:
-        return round(_EDGE + (value - low) * scale, 2)
+        return round(EDGE + (value - low) * scale, 2)
 
     references = tuple((reference.id, place(reference.value)) for reference in row.references)
     return tuple(

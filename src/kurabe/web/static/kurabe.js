@@ -126,7 +126,7 @@ if (form) {
   count();
 }
 
-// Study: every run's state, and the results anew when a run has finished.
+// Study: every run's state, and the page's content anew when a run began or ended.
 async function poll() {
   const place = document.getElementById("progress");
   if (!place) return;
@@ -139,7 +139,7 @@ async function poll() {
     cell.querySelector("meter").value = run.share;
     cell.querySelector("a, span").textContent = run.text;
   }
-  if (progress.finished !== Number(place.dataset.finished)) {
+  if (progress.steps !== Number(place.dataset.steps)) {
     const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
     for (const id of ["progress", "results"])
       document.getElementById(id).replaceWith(document.adoptNode(page.getElementById(id)));
