@@ -19,7 +19,7 @@ from kurabe.data import ImageSet, split
 from kurabe.errors import UserError
 from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, LowRank, Masked, Term
 from kurabe.objectives import make_objective
-from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
+from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Where
 from kurabe.records import RunFolder
 from kurabe.training import Model, load_model, train
 from kurabe.training.ema import EMA
@@ -270,6 +270,20 @@ def test_labels_are_no_part_of_a_self_supervised_run(tmp_path: Path) -> None:
     other = settings.model_copy(update={"seed": 1})
     trained(tmp_path / "other", other, images)
     assert weights(tmp_path / "other") != weights(tmp_path / "labelled")
+
+
+def test_one_process_trains_in_one_format_after_the_other(tmp_path: Path) -> None:
+    """accelerate's state, shared by a whole process, would hold on to the first format."""
+    images, settings = digits(), recipe(lr=1e-3)
+    narrow = settings.model_copy(update={"where": Where(dtype="bfloat16")})
+    trained(tmp_path / "before", settings, images)
+    trained(tmp_path / "narrow", narrow, images)
+    trained(tmp_path / "after", settings, images)
+    assert weights(tmp_path / "before") == weights(tmp_path / "after")
+    assert weights(tmp_path / "before") != weights(tmp_path / "narrow")
+    before, after = (RunFolder(tmp_path / name).metrics()[-1] for name in ("before", "narrow"))
+    # Eight bits of the operands: held-out losses agree to about 2⁻⁸.
+    assert after["held_out"] == pytest.approx(before["held_out"], rel=2**-7)
 
 
 def drawn(model: Model) -> Tensor:

@@ -146,7 +146,7 @@ def update(run: Run, wrapped: torch.nn.Module) -> dict[str, Tensor]:
         # Gradients of micro-batches are summed in place and averaged over processes once.
         alone = run.accelerator.no_sync(wrapped) if part != parts[-1] else nullcontext()
         with alone:
-            with run.accelerator.autocast():
+            with run.autocast():
                 losses = wrapped(batches, share)
             total = cast(Tensor, sum(weights[name] * loss.mean() for name, loss in losses.items()))
             run.accelerator.backward(total / plan.micro_batches)

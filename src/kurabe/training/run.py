@@ -52,6 +52,11 @@ class Run:
         """The share of the budget that has been spent, in [0, 1]."""
         return self.training.progress.images_seen / self.plan.images
 
+    def autocast(self) -> torch.autocast:
+        """Inside, products are computed in the recipe's format."""
+        narrow = self.recipe.where.dtype == "bfloat16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, narrow)
+
     def note(self, **fields: Any) -> None:
         """Replace fields of run.json, in the writer alone."""
         if self.is_writer:
@@ -99,7 +104,8 @@ def prepare(
     where, settings = recipe.where, recipe.optimiser
     accelerator = Accelerator(
         cpu=where.device == "cpu",
-        mixed_precision="bf16" if where.dtype == "bfloat16" else "no",
+        # One process may train in several formats in turn, which accelerate's state would refuse.
+        mixed_precision="no",
         log_with=list(where.trackers) or None,
         project_dir=folder.path / "trackers",
         # A pass need not use every parameter: without dropped tokens, say, the mask token rests.
