@@ -51,7 +51,7 @@ def test_texts_are_the_pages_in_its_language(client, drawn):
         "Transfer learning with diffusion models",
         ".021 ± .004",
     ]
-    assert any("Real-vs-real floor .001" in text for text in texts)
+    assert any("real against real .001" in text for text in texts)
     japanese = client.get("/ja/" + ADDRESS.format("svg")).text
     assert "拡散モデルを用いた転移学習" in japanese
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +43,18 @@ def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
 
     A study is a folder, its name below this folder, or the name of one that is shipped.
     """
-    from kurabe import comparison
+    from kurabe import comparison, records
     from kurabe.methods import SEED, find
 
     if study is None:
         return comparison.compare([find(text) for text in ids or SEED], lang)
     folder = find_study(study)
+    # Of a study that is shipped, commands name the study and not where the package lies.
+    place = folder.name if folder.path.parent == records.SHIPPED else str(folder.path)
+    results = replace(comparison.read_results(folder), place=place)
     if not ids:
-        return comparison.study_table(folder, lang)
-    return comparison.compare([find(text) for text in ids], lang, folder)
+        return comparison.study_table(results, lang)
+    return comparison.compare([find(text) for text in ids], lang, results)
 
 
 def find_study(text: str) -> "StudyFolder":

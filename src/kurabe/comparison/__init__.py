@@ -13,6 +13,7 @@ from kurabe.comparison.drawings.latex import draw_bibtex, draw_latex
 from kurabe.comparison.drawings.page import draw_html
 from kurabe.comparison.drawings.terminal import Screen, draw_terminal, screen_of
 from kurabe.comparison.metrics import METRICS
+from kurabe.comparison.results import read_results
 from kurabe.comparison.table import Table
 
 # Each makes a text of a table.
@@ -41,6 +42,7 @@ __all__ = [
     "draw_png",
     "draw_svg",
     "draw_terminal",
+    "read_results",
     "screen_of",
     "study_table",
 ]

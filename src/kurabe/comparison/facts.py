@@ -66,7 +66,7 @@ def fact_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
 
 
 def how_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
-    """Start, space, adaptation, objective and sampling, read from the five choices."""
+    """Start, space, adaptation, objective, sampling and what trains, read from the five choices."""
     choices = [_choices(method) for method in methods]
     described: dict[str, Callable[[Choices], tuple[str, Any]]] = {
         "start": lambda c: (word(f"start.{c.start}", lang), c.start),
@@ -77,6 +77,7 @@ def how_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
             word("sampling.text", lang, solver=c.sampling.solver),
             c.sampling,
         ),
+        "trainable": lambda c: (_trainable(c, lang), (c.adaptation, _head(c))),
     }
     rows: list[Row] = []
     for key, describe in described.items():
@@ -172,6 +173,23 @@ def _adaptation(choices: Choices, lang: str) -> str:
             "adaptation.lora", lang, rank=adaptation.rank, alpha=adaptation.alpha, targets=targets
         )
     return word("adaptation.full" if isinstance(adaptation, Full) else "adaptation.none", lang)
+
+
+def _trainable(choices: Choices, lang: str) -> str:
+    """How many parameters train, as far as it does not depend on the network."""
+    adaptation = choices.adaptation
+    if isinstance(adaptation, LowRank):
+        targets = word(f"targets.{adaptation.targets}", lang)
+        text = word("trainable.lora", lang, rank=adaptation.rank, targets=targets)
+    else:
+        text = word(f"trainable.{adaptation.kind}", lang)
+    width = _head(choices)
+    return text if width is None else word("trainable.head", lang, text=text, width=width)
+
+
+def _head(choices: Choices) -> int | None:
+    """The width of the projection that trains beside the network and is thrown away."""
+    return next((t.projection for t in choices.objective if isinstance(t, Contrastive)), None)
 
 
 def _objective(choices: Choices, lang: str) -> str:

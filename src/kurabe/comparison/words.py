@@ -65,6 +65,17 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{solver}（関数評価の回数は全手法で共通）",
         "{solver} (as many function evaluations for every method)",
     ),
+    "trainable": ("学習対象パラメータ数", "Trainable parameters"),
+    "trainable.full": ("すべて（100 %）", "All (100 %)"),
+    "trainable.none": ("0（更新なし）", "0 (nothing trains)"),
+    "trainable.lora": (
+        "線形層ごとに {rank} × (入力 + 出力) 個、ほかは固定（{targets}）",
+        "{rank} × (inputs + outputs) of each linear layer, the rest is frozen ({targets})",
+    ),
+    "trainable.head": (
+        "{text}と、学習後に捨てる射影ヘッド（幅 {width}）",
+        "{text}, and a projection head {width} wide that is thrown away",
+    ),
     "does-not-run": ("ここでは実行できません", "Does not run here"),
     "samples": ("同じ初期ノイズからの生成例", "From the same starting noise"),
     "samples.note": (
