@@ -73,10 +73,10 @@ def main(run: str, name: str) -> None:
     enlarged = grid.resize((2 * grid.width, 2 * grid.height), Resampling.NEAREST)
     enlarged.save(target / "samples.png", optimize=True)
     parts = {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
-    write_text_atomic(target / "README.md", _card(name, base, parts))
+    write_text_atomic(target / "README.md", _card(name, base, parts, (target / "NOTICE.md").exists()))
 
 
-def _card(name: str, base: dict, parts: dict[str, int]) -> str:
+def _card(name: str, base: dict, parts: dict[str, int], notice: bool) -> str:
     measured = base["measured"]
     known = available()[base["data"]["source"]]
     kid, references = measured["kid"]["value"], measured["kid"]["references"]
@@ -106,7 +106,7 @@ A small unconditional diffusion model that draws {size}×{size} {colour} images:
 - **Recipe**: `{base["recipe"]}`, trained at commit `{base["commit"][:12]}`:
   {base["images_seen"]:,} images seen in {base["seconds"] / 60:.0f} minutes on one thread
   of {base["hardware"]["processor"]}.
-- **Attribution**: `NOTICE.md` beside this file, where the data ask for it.
+{"- **Attribution**: `NOTICE.md` beside this file." if notice else ""}
 
 ## Measured on its test images, from the weights as shipped
 
@@ -121,8 +121,8 @@ held-out x₀-error {measured["held-out-loss"]["value"]:.4f}.
 
 ## Limits
 
-Trained in hours on two cores, on drawings alone: it knows shapes and colours of its domain, and
-nothing of photographs. Samples can resemble training images; `kurabe` measures how often.
+Trained in hours on two cores, on one domain alone: it knows the shapes of that domain and nothing
+else. Samples can resemble training images; `kurabe` measures how often.
 """.replace("( samples.png )", "(samples.png)")
 
 
