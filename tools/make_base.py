@@ -73,7 +73,8 @@ def main(run: str, name: str) -> None:
     enlarged = grid.resize((2 * grid.width, 2 * grid.height), Resampling.NEAREST)
     enlarged.save(target / "samples.png", optimize=True)
     parts = {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
-    write_text_atomic(target / "README.md", _card(name, base, parts, (target / "NOTICE.md").exists()))
+    card = _card(name, base, parts, (target / "NOTICE.md").exists())
+    write_text_atomic(target / "README.md", card)
 
 
 def _card(name: str, base: dict, parts: dict[str, int], notice: bool) -> str:

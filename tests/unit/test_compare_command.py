@@ -19,8 +19,10 @@ def shipped(tmp_path, monkeypatch):
 def test_of_a_shipped_study_commands_name_the_study(shipped, ids, capsys):
     table = facts.table(ids, "emoji", "en")
     assert table.study.command == "kurabe study emoji"
-    facts.compare(ids, "emoji", "table", "en")
-    assert str(shipped) not in capsys.readouterr().out
+    facts.compare(ids, "emoji", "json", "en")
+    text = capsys.readouterr().out
+    assert "kurabe study emoji" in text
+    assert str(shipped) not in text
 
 
 def test_of_a_study_of_ones_own_commands_name_its_folder(shipped, monkeypatch):

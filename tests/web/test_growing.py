@@ -106,7 +106,9 @@ def test_a_study_of_another_process_grows_on_the_open_page(browser, begun, tmp_p
         assert all(a <= b for a, b in zip(before, now, strict=True))
     assert progress()["finished"] == 2
     # What the page shows in the end is what the runs measured, and it was never loaded anew.
-    shown = page.locator("#row-held-out-loss td .value").all_inner_texts()
+    values = page.locator("#row-held-out-loss td .value")
+    values.nth(1).wait_for(timeout=60_000)
+    shown = values.all_inner_texts()
     runs = folder.runs().values()
     losses = [run.score("scores")["metrics"]["held-out-loss"]["value"] for run in runs]
     assert [float(text) for text in shown] == pytest.approx(losses, abs=6e-5)
