@@ -73,7 +73,7 @@ def test_only_differing_rows(open_page):
     ]  # fmt: skip
     page.get_by_role("switch", name="異なる行だけ表示").press("Space")
     page.wait_for_function("() => !location.search.includes('only')")
-    assert page.locator("tr[data-key]").count() == 14
+    assert page.locator("tr[data-key]").count() == 15
 
 
 @pytest.mark.slow
