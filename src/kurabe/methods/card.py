@@ -58,6 +58,12 @@ class Summary(_Value):
         return self.ja if lang == "ja" else self.en
 
 
+class Formula(Text):
+    """An equation in TeX's notation, and what its symbols are in both languages."""
+
+    tex: Line
+
+
 class Aliases(_Value):
     """Other names; the order is the order shown."""
 
@@ -162,7 +168,7 @@ class Card(_Value):
 
     The first source is the original one (原典). `related` names other cards, both ways;
     `broader` names the families this one belongs to, which their own cards do not repeat.
-    `yomi` is the reading in hiragana.
+    `yomi` is the reading in hiragana. `equation` is of methods whose choices do not say theirs.
     """
 
     id: Slug
@@ -177,4 +183,5 @@ class Card(_Value):
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     related: tuple[Slug, ...] = ()
     broader: tuple[Slug, ...] = ()
+    equation: Formula | None = None
     summary: Summary

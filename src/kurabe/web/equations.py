@@ -9,15 +9,26 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from kurabe.methods import Choices, Contrastive, Denoising, LowRank, Masked, Term
+from kurabe.methods.card import Formula
+from kurabe.web.tex import mathml
 
 
 @dataclass(frozen=True)
 class Equation:
-    """A formula, the words' key of what it is, and the same in plain text for a reader's ear."""
+    """A formula, the words' key of what it is, and the same in plain text for a reader's ear.
 
-    key: str
+    where: what its own symbols are.
+    """
+
+    key: str | None
     mathml: Markup
     spoken: str
+    where: str | None = None
+
+
+def equation_of(formula: Formula, lang: str) -> Equation:
+    """The equation that a card gives, of a method that does not run here."""
+    return Equation(None, mathml(formula.tex), formula.tex, formula.of(lang))
 
 
 def equations_of(choices: Choices) -> tuple[Equation, ...]:

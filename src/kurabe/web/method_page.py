@@ -10,7 +10,7 @@ from kurabe.comparison.drawings.page import sections_of
 from kurabe.comparison.table import Table
 from kurabe.methods import Method, catalogue, choices_of
 from kurabe.web.address import language_of, methods_of
-from kurabe.web.equations import Equation, equations_of
+from kurabe.web.equations import Equation, equation_of, equations_of
 from kurabe.web.grids import grid_pictures
 from kurabe.web.library import Library
 from kurabe.web.site import Site
@@ -34,7 +34,7 @@ def pages(site: Site) -> list[BaseRoute]:
             method=method,
             facts=facts,
             facts_sections=sections_of(facts, ("facts", "how"), grid_pictures("")),
-            equations=_equations(method),
+            equations=_equations(method, lang),
             default=catalogue()[method.default] if method.default else None,
             recipe=_recipe(method),
             results=[
@@ -48,8 +48,12 @@ def pages(site: Site) -> list[BaseRoute]:
     return [Route("/{lang:lang}/methods/{id}", show)]
 
 
-def _equations(method: Method) -> tuple[Equation, ...]:
-    return equations_of(choices_of(method)) if method.runs else ()
+def _equations(method: Method, lang: str) -> tuple[Equation, ...]:
+    """Those that its choices make; of a method that trains nothing here, its card's."""
+    found = equations_of(choices_of(method)) if method.runs else ()
+    if not found and (formula := method.card.equation):
+        return (equation_of(formula, lang),)
+    return found
 
 
 def _recipe(method: Method) -> str | None:
