@@ -18,7 +18,10 @@ _SYMBOLS = {
         "Theta": "Θ", "Delta": "Δ", "nabla": "∇", "emptyset": "∅", "exp": "exp", "cos": "cos",
     }.items()},
     # With the sign for "applied to", which leaves a little room.
-    **{name: f"<mrow><mi>{name}</mi><mo rspace='0.17em'>\u2061</mo></mrow>" for name in ("log", "arg")},
+    **{
+        name: f"<mrow><mi>{name}</mi><mo rspace='0.17em'>\u2061</mo></mrow>"
+        for name in ("log", "arg")
+    },
     **{name: f"<mo>{sign}</mo>" for name, sign in {
         "cdot": "·", "odot": "⊙", "sum": "∑", "int": "∫", "neq": "≠", "in": "∈", "min": "min",
         "ast": "∗", "propto": "∝", "prime": "′",
