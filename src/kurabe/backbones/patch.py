@@ -176,7 +176,7 @@ class Refinement(nn.Module):
         self.near = nn.Conv2d(values + channels, hidden, 3, padding=1)
         self.out = nn.Conv2d(hidden, channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        nn.init.zeros_(cast(Tensor, self.out.bias))
 
     def forward(self, pixels: Tensor, x_t: Tensor) -> Tensor:
         near = F.gelu(self.near(torch.cat([pixels, x_t], 1)), approximate="tanh")
