@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import beta
+from scipy.stats import beta, binomtest
 from sklearn.datasets import load_digits
 
 from kurabe.evaluation import memorisation as m
@@ -142,3 +142,9 @@ def test_the_simulated_facts_on_fashion_mnist():
     assert (ratios(slid, train) < bound).mean() == 1
     assert (ratios(noisy, train) < bound).mean() > 0.9
     assert (ratios(fresh, train) < bound).mean() == pytest.approx(0.01, abs=0.01)
+
+
+@pytest.mark.parametrize(("found", "n"), [(0, 7), (7, 7), (1, 2), (13, 40), (500, 1000)])
+def test_the_interval_of_a_share_is_scipys_exact_one(found, n):
+    theirs = binomtest(found, n).proportion_ci()
+    assert m.clopper_pearson(found, n) == pytest.approx((theirs.low, theirs.high), rel=1e-9)

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from kurabe.comparison.differences import (
     detectable,
     paired,
     power_of,
+    t_quantile,
     welch,
 )
 from kurabe.comparison.families import LEVEL, gates_of, holm, weighted_holm
@@ -428,3 +431,21 @@ def test_false_equivalences_at_the_edge_of_the_margin_stay_below_five_per_cent()
         values = {"a": blocks(np.zeros(8)), "b": blocks(rng.normal(1.0, 0.5, 8))}
         wrong += judge(values, "a", margin=1.0)[0].mark == "≈"
     assert wrong / 2000 < 0.065
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 4.7, 30, 1e6])
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 1 - 0.05 / 28])
+def test_quantiles_of_t_are_scipys(df, level):
+    # SciPy's distributions take a second to import; their functions alone are enough here.
+    assert t_quantile(df, level) == pytest.approx(stats.t.ppf(0.5 + level / 2, df), rel=1e-12)
+    gap = Difference(0.7, 0.3, df, 5)
+    assert gap.p == pytest.approx(2 * stats.t.sf(0.7 / 0.3, df), rel=1e-12)
+
+
+def test_no_command_waits_for_scipys_distributions():
+    code = (
+        "import sys, kurabe.comparison, kurabe.web, kurabe.evaluation.memorisation\n"
+        "print([m for m in sys.modules if m in ('scipy.stats', 'scipy.stats.distributions')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from kurabe.evaluation.distances import Vectors
@@ -130,5 +130,12 @@ def nearest_to_training(
         )
         wins += float((near < far).double().mean() + (near == far).double().mean() / 2)
     share, n = wins / draws, len(train)
-    interval = binomtest(round(share * n), n).proportion_ci()
-    return NearestToTraining(share, float(interval.low), float(interval.high), size)
+    return NearestToTraining(share, *clopper_pearson(round(share * n), n), size)
+
+
+def clopper_pearson(found: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The exact two-sided interval of a share of `found` in n (Clopper & Pearson 1934)."""
+    tail = (1 - level) / 2
+    low = float(special.betaincinv(found, n - found + 1, tail)) if found else 0.0
+    high = float(special.betaincinv(found + 1, n - found, 1 - tail)) if found < n else 1.0
+    return low, high
