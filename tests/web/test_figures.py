@@ -77,3 +77,16 @@ def test_without_measured_rows_there_is_nothing_to_draw(client, form):
     assert f"export/{form}" not in client.get(f"/ja/compare?slugs={PAIR}").text
     assert f"export/{form}" in client.get("/ja/studies/scans").text
     assert client.get(f"/ja/studies/scans/export/{form}").status_code == 200
+
+
+def test_a_browser_saves_the_pictures(open_page, drawn):
+    page = open_page("/en/" + ADDRESS.format("").replace("/export/", ""))
+    for name in ("SVG", "PNG"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name, exact=True).click()
+        assert download.value.suggested_filename == f"kurabe-compare.{name.lower()}"
+        saved = download.value.path().read_bytes()
+        if name == "SVG":
+            assert saved.decode().count("<circle") == sum(map(len, drawn[1].values()))
+        else:
+            assert saved.startswith(b"\x89PNG")
