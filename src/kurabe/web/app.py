@@ -78,6 +78,7 @@ def create_app(library: Library) -> FastAPI:
     async def living(_: FastAPI) -> AsyncGenerator[None]:
         # Pages are computation: a few at a time, in turn, are answered sooner than all at once.
         to_thread.current_default_thread_limiter().total_tokens = _AT_ONCE
+        site.compile()
         stop = threading.Event()
         watcher = threading.Thread(target=library.watch, args=(stop,), daemon=True)
         watcher.start()

@@ -26,6 +26,11 @@ class Site:
         self.library = library
         self._templates = _environment()
 
+    def compile(self) -> None:
+        """Compile all templates now rather than at the first look at a page."""
+        for name in self._templates.list_templates(extensions=("html",)):
+            self._templates.get_template(name)
+
     def draw(
         self, request: Request, template: str, status: int = 200, **context: Any
     ) -> HTMLResponse:
