@@ -147,7 +147,7 @@ class Block(nn.Module):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
         x = x + self._convolve(x, subset)
         x = torch.addcmul(x, gate_a, self._attend(_modulate(x, shift_a, scale_a)))
-        hidden = F.gelu(self.mlp_in(_modulate(x, shift_m, scale_m)), approximate="tanh")
+        hidden = F.gelu(self.mlp_in(_modulate(x, shift_m, scale_m)))
         return torch.addcmul(x, gate_m, self.mlp_out(hidden))
 
     def _attend(self, x: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class Refinement(nn.Module):
         nn.init.zeros_(cast(Tensor, self.out.bias))
 
     def forward(self, pixels: Tensor, x_t: Tensor) -> Tensor:
-        near = F.gelu(self.near(torch.cat([pixels, x_t], 1)), approximate="tanh")
+        near = F.gelu(self.near(torch.cat([pixels, x_t], 1)))
         return pixels[:, : self.channels] + self.out(near)
 
 
