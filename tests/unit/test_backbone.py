@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kurabe.backbones import PatchTransformer
-from kurabe.backbones.patch import Block, Subset
+from kurabe.backbones.patch import Block, Refinement, Subset, attention
 
 
 def awake(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -76,6 +76,33 @@ def test_subset_puts_back_what_it_took() -> None:
     for row, kept in enumerate(([4, 0, 2], [5, 1, 3])):
         expected[row, kept] = tokens[row, kept]
     assert torch.equal(full, expected)
+
+
+def test_both_ways_of_a_subset_pass_gradients_by_finite_differences() -> None:
+    subset = Subset(torch.tensor([[4, 0, 2], [5, 1, 3]]), 6)
+    generator = torch.Generator().manual_seed(4)
+    full = torch.randn(2, 6, 2, dtype=torch.float64, generator=generator, requires_grad=True)
+    few = torch.randn(2, 3, 2, dtype=torch.float64, generator=generator, requires_grad=True)
+    assert torch.autograd.gradcheck(subset.take, (full,))
+    assert torch.autograd.gradcheck(subset.put, (few, full))
+
+
+def test_two_products_equal_torchs_fused_attention() -> None:
+    generator = torch.Generator().manual_seed(5)
+    q, k, v = torch.randn(3, 2, 4, 9, 16, dtype=torch.float64, generator=generator)
+    expected = nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(attention(q, k, v), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_refinement_reaches_two_pixels_and_no_further() -> None:
+    refinement = awake(Refinement(12, 3, 8)).double()
+    pixels = torch.zeros(1, 12, 9, 9, dtype=torch.float64)
+    x_t = torch.zeros(1, 3, 9, 9, dtype=torch.float64, requires_grad=True)
+    refinement(pixels, x_t)[0, :, 4, 4].sum().backward()
+    assert x_t.grad is not None
+    reached = x_t.grad.abs().sum((0, 1)).nonzero()
+    assert reached.min(0).values.tolist() == [2, 2]
+    assert reached.max(0).values.tolist() == [6, 6]
 
 
 def test_attention_is_softmax_of_scaled_products() -> None:
