@@ -99,7 +99,9 @@ def _command(name: str, tokens: list[str], tex: str) -> str:
     if name in ("left", "right") and tokens and tokens[-1] in _FENCES:
         return f"<mo>{tokens.pop()}</mo>"
     if name in _ACCENTS:
-        return f'<mover accent="true">{_atom(tokens, tex)}<mo>{_ACCENTS[name]}</mo></mover>'
+        # As an accent Chromium draws the bar through the letter; a hat needs to be one.
+        accent = ' accent="true"' if name == "hat" else ""
+        return f"<mover{accent}>{_atom(tokens, tex)}<mo>{_ACCENTS[name]}</mo></mover>"
     if name == "mathrm" or name in _ALPHABETS:
         letters = _letters(tokens, tex)
         signs = "".join(_ALPHABETS.get(name, {}).get(letter, letter) for letter in letters)

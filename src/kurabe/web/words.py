@@ -108,7 +108,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Nothing is minimised; the weights are used as they are.",
     ),
     "equation.where": (
-        "x₀ は画像、ε は初期ノイズ、x_t = α_t x₀ + σ_t ε、D はデノイザ。",
+        "x₀ は画像、ε は標準正規ノイズ、x_t = α_t x₀ + σ_t ε、D はデノイザ。",
         "x₀ is an image, ε noise, x_t = α_t x₀ + σ_t ε, and D the denoiser.",
     ),
     "equation.by-default": (
