@@ -34,7 +34,13 @@ def main(recipe_path: str, path: str) -> None:
     with folder.writing() if writes else nullcontext():
         # What must be fetched and decoded first, the main process fetches and decodes for all.
         with processes.main_process_first():
-            images = data.load(settings.source, size=settings.size, channels=settings.channels)
+            images = data.load(
+                settings.source,
+                size=settings.size,
+                channels=settings.channels,
+                limit=settings.limit,
+                seed=settings.test_seed,
+            )
         split = data.split(
             images, recipe.seed, test_seed=settings.test_seed, fractions=settings.fractions
         )
