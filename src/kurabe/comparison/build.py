@@ -117,8 +117,8 @@ def _names(results: StudyResults, methods: Sequence[Method], lang: str) -> dict[
 
 def _question(results: StudyResults, lang: str) -> str:
     given: list[str] = []
-    if results.limit:
-        given.append(word("given.limit", lang, n=f"{results.limit:,}"))
+    if results.training_images:
+        given.append(word("given.training", lang, n=f"{results.training_images:,}"))
     for unit, amount in results.budget.items():
         given.append(word(f"given.{unit}", lang, n=number(float(amount), 0)))
     return word("question", lang, given=joined(given, lang))

@@ -57,7 +57,7 @@ class StudyResults:
     blocks: int
     workers: int
     budget: Mapping[str, Any]
-    limit: int | None
+    training_images: int | None
     runs: Mapping[tuple[str, int], RunResult] = field(
         default_factory=dict[tuple[str, int], RunResult]
     )
@@ -167,9 +167,20 @@ def read_results(folder: StudyFolder) -> StudyResults:
         int(settings.get("blocks", 0)),
         int(settings.get("workers") or _cores(runs)),
         settings.get("budget", {}),
-        settings.get("data", {}).get("limit"),
+        _training_images(settings.get("data", {}), runs),
         runs,
     )
+
+
+def _training_images(
+    data: Mapping[str, Any], runs: Mapping[tuple[str, int], RunResult]
+) -> int | None:
+    """How many images a run learns from; what the settings ask for where no record tells."""
+    for run in runs.values():
+        if (known := run.info.get("training_images")) is not None:
+            return int(known)
+    limit, fractions = data.get("limit"), data.get("fractions")
+    return round(limit * fractions[0]) if limit and fractions else None
 
 
 def read_settings(folder: StudyFolder) -> dict[str, Any]:

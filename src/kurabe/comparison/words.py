@@ -149,7 +149,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "reference.random": ("学習前の同じネットワーク", "the same network, untrained"),
     "reference.encoder": ("学習済みエンコーダ", "the pretrained encoder"),
     "question": ("{given}で何が得られたか", "What came of {given}?"),
-    "given.limit": ("{n} 枚の画像", "{n} images"),
+    "given.training": ("学習画像 {n} 枚", "{n} training images"),
     "given.seconds": ("実行ごとに {n} 秒の学習", "{n} s of training a run"),
     "given.images": ("実行ごとに {n} 枚の学習", "{n} images seen a run"),
     "question.images": ("画像", "images"),
@@ -165,7 +165,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "unclear": ("{names}の優劣は判定保留", "cannot tell {names} apart"),
     "behind": ("（{names}は劣る）", "; {names} behind"),
     "against": (
-        "{metric}: {first}、次点の{name}は {second}",
+        "{metric}: {first}、{name}は {second}",
         "{metric}: {first} against {second} ({name})",
     ),
     "settle": (

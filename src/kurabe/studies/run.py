@@ -42,6 +42,7 @@ def go_on(folder: RunFolder) -> float:
     info = folder.update(
         **_circumstances(recipe),
         data_digest=images.digest,
+        training_images=len(split.train),
         started=folder.info.get("started") or now(),
     )
     before = info.get("seconds") or 0.0
