@@ -1,9 +1,7 @@
-"""Cores at hand, and how many runs share them."""
+"""How many runs share the cores at hand."""
 
 from kurabe.records.surroundings import cores
 from kurabe.studies.study import Study
-
-__all__ = ["cores", "workers"]
 
 
 def workers(study: Study) -> int:

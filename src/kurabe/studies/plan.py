@@ -6,8 +6,9 @@ shared out among the workers.
 
 from kurabe.data import ImageSet, Report, Split
 from kurabe.records import StudyFolder
+from kurabe.records.surroundings import cores
 from kurabe.studies.begin import find_base
-from kurabe.studies.cores import cores, workers
+from kurabe.studies.cores import workers
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study

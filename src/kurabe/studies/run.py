@@ -21,8 +21,7 @@ from kurabe.methods import Choices, Denoising, Full
 from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now
-from kurabe.records.surroundings import surroundings
-from kurabe.studies.cores import cores
+from kurabe.records.surroundings import cores, surroundings
 from kurabe.studies.images import load_images, split_images
 from kurabe.training import Model, load_model, train
 from kurabe.training.model import WEIGHTS, start_model

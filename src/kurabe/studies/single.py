@@ -12,8 +12,8 @@ from kurabe.errors import RunFailed
 from kurabe.methods import find
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
+from kurabe.records.surroundings import cores
 from kurabe.studies import begin, calibration
-from kurabe.studies.cores import cores
 from kurabe.studies.execution import run_jobs
 from kurabe.studies.images import load_images
 from kurabe.studies.jobs import Job
