@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from kurabe.diffusion import PREDICTIONS, SCHEDULES, SOLVERS, sample, time_grid
 from kurabe.diffusion.sampling import (
+    RANDOM,
     ddim,
     ddpm,
     dpmpp_2m,
+    dpmpp_2m_sde,
     evaluations,
     heun,
     starting_noise,
@@ -30,7 +32,7 @@ from kurabe.diffusion.sampling import (
 from kurabe.errors import UserError
 
 EVERY = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-DETERMINISTIC = [name for name in SOLVERS if name != "ddpm"]
+DETERMINISTIC = [name for name in SOLVERS if name not in RANDOM]
 SPACINGS = ("uniform-t", "uniform-log-snr", "karras")
 BETAS = {"beta_start": 1e-4, "beta_end": 0.02}
 THEIR_NAMES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
@@ -98,6 +100,27 @@ def test_dpmpp_2m_takes_diffusers_steps(prediction):
     torch.testing.assert_close(ours, x, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs
+@pytest.mark.parametrize("prediction", THEIR_NAMES)
+def test_dpmpp_2m_sde_takes_diffusers_steps(prediction):
+    """Their algorithm "sde-dpmsolver++", given our noise."""
+    denoiser = pointwise(SCHEDULES["ddpm-linear"], prediction).double()
+    theirs = DPMSolverMultistepScheduler(
+        1000,
+        **BETAS,
+        algorithm_type="sde-dpmsolver++",
+        prediction_type=THEIR_NAMES[prediction],
+        final_sigmas_type="zero",
+    )
+    theirs.set_timesteps(timesteps=STEPS)
+    x, noise = images(2, 5), images(len(STEPS), 2, 5)
+    ours = dpmpp_2m_sde(denoiser, x, TIMES, lambda step: noise[step])
+    for step, (i, t) in enumerate(zip(theirs.timesteps, TIMES, strict=False)):
+        y = denoiser.predict(x, t.expand(2)).prediction
+        x = theirs.step(y, i, x, variance_noise=noise[step]).prev_sample
+    torch.testing.assert_close(ours, x, rtol=0, atol=1e-5)
+
+
 def test_ddim_and_heun_on_the_flow_take_diffusers_euler_and_heun_steps():
     denoiser = pointwise(SCHEDULES["flow"], "flow")
     for solver, theirs in (
@@ -148,8 +171,8 @@ def test_mean_and_covariance_of_the_samples(schedule, name, spacing):
     torch.testing.assert_close(matrix @ matrix.T, covariance, rtol=0, atol=1e-2)
 
 
-def ddpm_law(denoiser, times) -> tuple[float, list[float]]:
-    """Mean and, after each step, variance of ddpm's samples on one axis, from unit responses.
+def law(solver, denoiser, times) -> tuple[float, list[float]]:
+    """Mean and, after each step, variance of a solver's samples on one axis, by unit responses.
 
     Row 0 starts at 0 with no noise, row 1 at 1, row 2 + k meets a 1 as the noise of step k.
     """
@@ -161,7 +184,7 @@ def ddpm_law(denoiser, times) -> tuple[float, list[float]]:
     def noise(step: int) -> torch.Tensor:
         return torch.eye(rows, dtype=torch.float64)[:, 2 + step : 3 + step]
 
-    out = ddpm(denoiser, x, times, noise, callback=lambda step, t, x, x0: states.append(x))
+    out = solver(denoiser, x, times, noise, callback=lambda step, t, x, x0: states.append(x))
     spread = [(state[1:] - state[0]).square().sum().item() for state in [*states, out]]
     return out[0].item(), spread
 
@@ -171,7 +194,7 @@ def test_ddpm_on_a_single_image_keeps_the_forward_variance_at_every_step(schedul
     """Where the data has no variance β̃ is exact (Ho et al. 2020, section 3.2): Var x_t = σ_t²."""
     denoiser = gaussian(schedule, [0.0])
     times = time_grid(schedule, 7, "karras")
-    mean, spread = ddpm_law(denoiser, times)
+    mean, spread = law(ddpm, denoiser, times)
     expected = schedule(times)[1].square().tolist()
     assert spread == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert mean == pytest.approx(denoiser.mean.item(), abs=1e-9)
@@ -194,25 +217,31 @@ def test_ddpm_variance_is_the_published_chain():
         added = beta * (1 - bars[t - 1]) / (1 - bars[t])
         variance = (1 - beta) * variance + added
         expected.append(variance)
-    _, spread = ddpm_law(denoiser, torch.arange(1000, -1, -1).double() / 1000)
+    _, spread = law(ddpm, denoiser, torch.arange(1000, -1, -1).double() / 1000)
     assert spread == pytest.approx(expected, rel=1e-6)
     assert 0.99 < spread[-1] < 1
 
 
-def test_ddpm_variance_approaches_the_data_as_steps_shrink():
+@pytest.mark.parametrize(("solver", "order"), [(ddpm, 1), (dpmpp_2m_sde, 2)])
+def test_variance_approaches_the_exact_one_with_the_order_of_the_solver(solver, order):
+    """Halving the steps in log-SNR, away from the ends, divides the gap to α²Σ + σ² by 2^order."""
     denoiser = gaussian(SCHEDULES["cosine"], [0.25])
-    gaps = [
-        0.25 - ddpm_law(denoiser, time_grid(denoiser.schedule, steps))[1][-1]
-        for steps in (100, 200, 400)
-    ]
-    assert gaps == sorted(gaps, reverse=True)
-    assert [a / b for a, b in pairwise(gaps)] == pytest.approx([2, 2], rel=0.15)
+    gaps = []
+    for steps in (80, 160, 320):
+        levels = torch.linspace(-6, 4, steps + 1, dtype=torch.float64)
+        times = denoiser.schedule.time_of_log_snr(levels)
+        alpha, sigma = at(denoiser.schedule, times[-1].item())
+        # `law` begins without α²Σ, of which so much noise on the way leaves nothing.
+        _, spread = law(solver, denoiser, times)
+        gaps.append(abs(alpha**2 * 0.25 + sigma**2 - spread[-1]))
+    orders = [math.log2(coarse / fine) for coarse, fine in pairwise(gaps)]
+    assert orders == pytest.approx([order, order], abs=0.2)
 
 
 def test_ddpm_samples_have_the_law_that_its_responses_say():
     denoiser = gaussian(SCHEDULES["cosine"], [0.25])
     times = time_grid(denoiser.schedule, 12)
-    mean, spread = ddpm_law(denoiser, times)
+    mean, spread = law(ddpm, denoiser, times)
     seeds = range(4000)
     noise = step_noise(seeds, (1,), torch.float64)
     out = ddpm(denoiser, starting_noise(seeds, (1,), torch.float64), times, noise)
@@ -231,7 +260,7 @@ def test_samples_are_finite_in_float32_for_any_number_of_steps(schedule, name, p
             for steps in (1, 2, 3, 25):
                 times = time_grid(schedule, steps, spacing)
                 x = starting_noise([1, 2], (3,))
-                extra = {"noise": step_noise([1, 2], (3,))} if name == "ddpm" else {}
+                extra = {"noise": step_noise([1, 2], (3,))} if name in RANDOM else {}
                 assert SOLVERS[name](denoiser, x, times, **extra).abs().max() < 10
 
 
@@ -282,7 +311,7 @@ def test_nothing_waits_for_the_device(name):
     """On the meta device there are no numbers, so a sampler that reads one back would raise."""
     denoiser = pointwise(SCHEDULES["cosine"], "v").to("meta")
     x = torch.empty(4, 3, 32, 32, device="meta")
-    extra = {"noise": lambda step: torch.empty_like(x)} if name == "ddpm" else {}
+    extra = {"noise": lambda step: torch.empty_like(x)} if name in RANDOM else {}
     out = SOLVERS[name](denoiser, x, time_grid(denoiser.schedule, 5), **extra)
     assert out.shape == x.shape
 

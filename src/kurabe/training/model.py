@@ -39,7 +39,7 @@ class Model:
     adaptation: Adaptation
     network: Network
     evaluations: int = 20
-    solver: str = "dpmpp-2m"
+    solver: str = "dpmpp-2m-sde"
     spacing: Spacing = "karras"
     dtype: str = "float32"
 
