@@ -225,7 +225,7 @@ def _shipped() -> list[bases.Base]:
 def find_base(text: str) -> bases.Base:
     """A shipped base, a base's folder or a run's; UserError where there is none."""
     run = RunFolder(text)
-    if not run.exists:
+    if text in bases.available() or not run.exists:
         return bases.find(text)
     recipe = Recipe.from_toml(run.recipe_path)
     size, _, channels = run.info.get("image_shape") or (0, 0, 0)

@@ -155,9 +155,12 @@ def random_weights(recipe: Recipe, purpose: str) -> Iterator[None]:
 
 
 def load_model(source: Path | str, device: str = "cpu") -> Model:
-    """The model of a finished run's folder, or a base by its name or folder."""
+    """The model of a finished run's folder, or a base by its name or folder.
+
+    A shipped base's name means that base, whatever a folder in reach is called.
+    """
     folder = RunFolder(source)
-    if not folder.exists:
+    if str(source) in bases.available() or not folder.exists:
         return _base_model(bases.find(str(source)), device)
     recipe = Recipe.from_toml(folder.recipe_path)
     shape = folder.info.get("image_shape")
