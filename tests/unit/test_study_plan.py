@@ -169,3 +169,15 @@ def test_compare_takes_a_studys_name(scans, capsys):
         assert answer(["compare", "--study", name, "--format", "json", "--lang", "en"]) == 0
         columns = json.loads(capsys.readouterr().out)["columns"]
         assert [column["id"] for column in columns] == list(TWO)
+
+
+def test_a_short_run_is_measured_every_fifteen_seconds_and_no_run_more_than_ten_times(scans):
+    for budget, share in {
+        "10s": 0.5,
+        "45s": 1 / 3,
+        None: 0.25,
+        "10min": 0.1,
+        "5000img": 0.1,
+    }.items():
+        study, _, _ = begin(Request("scans", budget=budget))
+        assert study.optimiser.held_out_share == pytest.approx(share)

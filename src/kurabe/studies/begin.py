@@ -12,7 +12,7 @@ from typing import Any
 from kurabe import bases, data
 from kurabe.errors import UserError
 from kurabe.methods import choices_of, find
-from kurabe.recipe import Network, Recipe, read_toml
+from kurabe.recipe import Budget, Network, Optimiser, Recipe, read_toml
 from kurabe.records import RunFolder, StudyFolder
 from kurabe.studies.precision import usual_dtype
 from kurabe.studies.state import StudyState
@@ -26,6 +26,7 @@ COLUMNS = (
 )
 BASELINE = "ddpm"
 SECONDS = 60.0
+MEASURED_EVERY = 15.0
 USUAL_SIZE = 32
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -167,7 +168,7 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     channels = request.channels or seen.channels
     base = _base(request, channels)
     size = request.size or (base.image_size if base else USUAL_SIZE)
-    budget = parse_budget(request.budget) if request.budget else None
+    budget = parse_budget(request.budget) if request.budget else Budget(seconds=SECONDS)
     columns = [
         {"id": method, "method": method}
         for method in methods
@@ -190,8 +191,9 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
             "base": base.name if base and base.name in bases.available() else request.base,
             "columns": columns,
             "baseline": BASELINE if BASELINE in methods else methods[0],
-            "budget": budget.model_dump() if budget else {"seconds": SECONDS},
-            "equal": "images" if budget and budget.images else "seconds",
+            "budget": budget.model_dump(),
+            "optimiser": {"held_out_share": _held_out_share(budget)},
+            "equal": "images" if budget.images else "seconds",
             "blocks": 5 if request.seeds is None else request.seeds,
             "first_seed": request.first_seed,
             "network": network_of(base),
@@ -216,6 +218,15 @@ def _base(request: Request, channels: int) -> bases.Base | None:
     base = find_base(request.base)
     check_base(base, request.size or base.image_size, channels)
     return base
+
+
+def _held_out_share(budget: Budget) -> float:
+    """Every tenth of a run is measured, of a short run every MEASURED_EVERY seconds at most.
+
+    A measured point costs seconds whatever the budget; ten of them would outlast a short run.
+    """
+    usual = Optimiser().held_out_share
+    return max(usual, min(0.5, MEASURED_EVERY / budget.seconds)) if budget.seconds else usual
 
 
 def _shipped() -> list[bases.Base]:

@@ -175,7 +175,8 @@ def _measure(run: Run) -> None:
     bands = [0.0] * (len(run.held_out.edges) - 1)
     if run.is_writer:
         with run.training.ema.applied():
-            bands = run.held_out.loss(run.model.denoiser)
+            with run.autocast():
+                bands = run.held_out.loss(run.model.denoiser)
             pixels = run.model.sample(SAMPLE_SEEDS, SAMPLE_EVALUATIONS)
         run.folder.write_samples(pixels, SAMPLE_SEEDS, progress.images_seen, "progress")
     # Whether the run goes on hangs on this loss, so it must be one number in all processes.
