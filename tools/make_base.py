@@ -67,7 +67,7 @@ def main(run: str, name: str) -> None:
         key: {"value": row["value"], "n": row["n"], "references": row.get("references", {})}
         for key, row in rows.items()
     }
-    base["encoder"] = encoder.name
+    base |= {"encoder": encoder.name, "solver": model.solver}
     write_json_atomic(target / "base.json", base)
     grid = sheet(samples.pixels[:64], 16)
     enlarged = grid.resize((2 * grid.width, 2 * grid.height), Resampling.NEAREST)
@@ -111,7 +111,8 @@ A small unconditional diffusion model that draws {size}×{size} {colour} images:
 
 ## Measured on its test images, from the weights as shipped
 
-KID × 10³, {base["encoder"]} features, {SETTINGS.evaluations} network evaluations (lower is better):
+KID × 10³, {base["encoder"]} features, {SETTINGS.evaluations} network evaluations of
+{base["solver"]} (lower is better):
 
 | what | KID × 10³ |
 |---|---|
