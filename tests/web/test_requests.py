@@ -14,6 +14,7 @@ from kurabe.web import Library, create_app
 from kurabe.web.grids import sheet
 
 PAIR = "transfer-learning-with-diffusion-models,self-supervised-diffusion-model"
+TRANSFER, SELF_SUPERVISED = PAIR.split(",")
 NINE = ",".join(list(catalogue())[:9])
 GRID = "runs/transfer/block-1/samples/samples-0000012800-seed-0-15.png"
 
@@ -43,6 +44,12 @@ def heading(answer):
         ("/ja/nothing/here", 404, "ページ「/ja/nothing/here」は見つかりません"),
         ("/ja/blind?study=scans&first=transfer&second=transfer&seed=1", 404, "同じ初期ノイズ"),
         ("/ja/blind?study=scans&first=transfer&second=scratch&seed=1&answers=LX", 400, "L と R"),
+        (
+            "/ja/blind?study=scans&first=transfer&second=lora",
+            404,
+            "手法「lora」は比較実験「scans」にありません",
+        ),
+        ("/ja/blind?study=scans&first=transfer&second=lorra", 404, "「lorra」は見つかりません"),
         ("/ja/compare?slugs=<script>alert(1)</script>", 404, "&lt;script&gt;"),
         ("/ja/?q=<script>alert(1)</script>", 200, None),
         ("/ja/compare?slugs=" + "a" * 20_000, 414, "アドレスが長すぎます。"),
@@ -205,6 +212,19 @@ def test_of_two_runs_with_one_id_the_studys_own_is_shown(tmp_path):
         assert f"<dd>{name}</dd>" in page
         image = html.unescape(re.search(r'src="(/run-samples/[^"]+)"', page)[1])
         assert client.get(image).headers["content-type"] == "image/png"
+        record = client.get("/api/runs/transfer-1", params={"study": name}).json()
+        assert record["info"]["seed"] == name
+
+
+def test_nothing_tells_where_the_machine_keeps_the_runs(broken, tmp_path):
+    runs = broken.get("/api/runs").json()
+    assert len(runs) == 20
+    assert {run["status"] for run in runs} == {"finished", "unreadable"}
+    half = "%3Cb%3Eodd%26name/runs/transfer/block-2"
+    for address in ("/api/runs", f"/api/runs/{half}", f"/en/runs/{half}"):
+        text = broken.get(address).text
+        assert "run.json" in text
+        assert str(tmp_path) not in text, address
 
 
 def test_markup_in_records_is_text(broken):
@@ -269,7 +289,8 @@ def test_the_api_answers_with_the_pages_table(client):
 @pytest.mark.parametrize(
     ("address", "status"),
     [("/api/compare?slugs=lorra&lang=ja", 404), (f"/api/compare?slugs={NINE}", 400),
-     ("/api/studies/gone", 404), ("/api/runs?limit=0", 422), ("/api/nothing", 404)],
+     ("/api/studies/gone", 404), ("/api/runs?limit=0", 422), ("/api/nothing", 404),
+     ("/api/methods?q=" + "a" * 20_000, 414), ("/api/runs/" + "a" * 20_000, 414)],
 )  # fmt: skip
 def test_the_api_says_what_is_wrong_as_json(client, address, status):
     answer = client.get(address)
@@ -308,3 +329,40 @@ def test_a_blind_comparison_counts_the_picks_whichever_side_they_stood_on(client
     page = client.get(f"/en/blind?{test}&answers={others}").text
     assert "was picked in 0 of 4 questions" in page
     assert "(95% confidence interval .00–.60; .50 by chance)" in page
+
+
+def blind_links(client, address):
+    links = re.findall(r'href="(/[a-z]+/blind[^"]+)"', client.get(address).text)
+    return [html.unescape(link) for link in links]
+
+
+def test_the_blind_test_is_offered_where_it_can_be_taken(client):
+    study = "&study=scans"
+    link = "/ja/blind?study=scans&first=transfer&second=scratch"
+    for slugs in (f"{TRANSFER},ddpm", f"{TRANSFER},lora,ddpm", f"lora,{TRANSFER},ddpm"):
+        assert blind_links(client, f"/ja/compare?slugs={slugs}{study}") == [link]
+    asked = client.get(link, follow_redirects=True)
+    assert asked.status_code == 200
+    assert "1 / 4 問目" in asked.text
+    for slugs in (f"{TRANSFER},lora", TRANSFER, "lora,ddpm"):
+        assert blind_links(client, f"/ja/compare?slugs={slugs}{study}") == []
+    assert blind_links(client, f"/ja/compare?slugs={TRANSFER},ddpm") == []
+    first, second = "first=transfer", "second=self-supervised"
+    assert blind_links(client, "/en/studies/scans") == [f"/en/blind?study=scans&{first}&{second}"]
+
+
+def test_two_methods_of_one_column_are_no_pair_for_a_blind_test(tmp_path):
+    family = catalogue()[SELF_SUPERVISED]
+    folder = scans(tmp_path / "scans")
+    text = folder.study_path.read_text("utf-8")
+    folder.study_path.write_text(text.replace(family.id, family.default), "utf-8")
+    library = Library(tmp_path, shipped=tmp_path / "none")
+    library.refresh()
+    client = TestClient(create_app(library))
+    both = f"{family.id},{family.default}"
+    page = client.get(f"/ja/compare?slugs={both}&study=scans").text
+    assert page.count('<img src="/samples/scans?file=runs/self-supervised/block-1/samples/s') == 2
+    assert blind_links(client, f"/ja/compare?slugs={both}&study=scans") == []
+    assert blind_links(client, f"/ja/compare?slugs={both},ddpm&study=scans") == [
+        "/ja/blind?study=scans&first=self-supervised&second=scratch"
+    ]

@@ -106,12 +106,12 @@ def router(library: Library) -> APIRouter:
         """The records of runs, newest first."""
         where = {"method": method, "study": study, "status": status}
         found = library.runs(**{key: value for key, value in where.items() if value})
-        return found[offset : offset + limit]
+        return [_published(info, library) for info in found[offset : offset + limit]]
 
     @api.get("/runs/{key:path}")
-    def run(key: str) -> RunRecord:
-        """One run's record."""
-        folder = library.run(key)
+    def run(key: str, study: Name = "") -> RunRecord:
+        """One run's record; of several with that id the one in `study`, else the newest."""
+        folder = library.run(key, study or None)
         try:
             return RunRecord(
                 info=folder.info,
@@ -121,6 +121,12 @@ def router(library: Library) -> APIRouter:
                 metrics=folder.metrics(),
             )
         except UserError as error:
-            raise Problem(500, "problem.unreadable", reason=str(error)) from error
+            raise Problem(500, "problem.unreadable", reason=library.published(error)) from error
 
     return api
+
+
+def _published(info: Info, library: Library) -> Info:
+    """A run's record without its place on this machine."""
+    told = {key: value for key, value in info.items() if key != "path"}
+    return told | {"error": library.published(told["error"])} if told.get("error") else told

@@ -145,8 +145,10 @@ class Guard:
             await send(message)
 
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST:
-            # The page about it must not carry the address on.
-            scope = {**scope, "query_string": b"", "path": scope["path"][:4]}
+            # The answer must not carry the address on; its first part says in which form and
+            # language it is.
+            first = scope["path"].split("/")[1][:3]
+            scope = {**scope, "query_string": b"", "path": f"/{first}/" if first else "/"}
             answer = _answer(self.site, Request(scope), Problem(414, "problem.long"))
             await answer(scope, receive, guarded)
             return

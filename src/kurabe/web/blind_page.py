@@ -19,6 +19,7 @@ from kurabe.comparison.build import column_of
 from kurabe.comparison.numbers import number
 from kurabe.comparison.proof import Share
 from kurabe.comparison.results import RunResult, StudyResults
+from kurabe.comparison.table import Table
 from kurabe.errors import UserError
 from kurabe.methods import catalogue
 from kurabe.randomness import generator
@@ -126,10 +127,30 @@ def _column(text: str, results: StudyResults) -> str:
     if text in {column.id for column in results.columns}:
         return text
     method = catalogue().get(text)
-    column = column_of(method, results) if method else None
-    if column is None:
+    if method is None:
         raise Problem(404, "problem.method", slug=short(text))
+    column = column_of(method, results)
+    if column is None:
+        raise Problem(404, "problem.not-in-study", slug=method.id, name=short(results.name))
     return column
+
+
+def blind_link(table: Table, study: str, results: StudyResults) -> str | None:
+    """The address of a test of the first two columns that can be told apart by eye: both drew
+    the same noise, as two columns of the study; None where there are no such two.
+    """
+    found: list[tuple[str, tuple[int, ...]]] = []
+    for row in table.group("samples"):
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell.grid is None or len(cell.grid.seeds) < _TILES:
+                continue
+            source = _column(column.id, results)
+            if not found or (source != found[0][0] and cell.grid.seeds == found[0][1]):
+                found.append((source, cell.grid.seeds))
+    if len(found) < 2:
+        return None
+    query = [("study", study), ("first", found[0][0]), ("second", found[1][0])]
+    return at(f"/{table.lang}/blind", query)
 
 
 def _questions(blind: Blind, results: StudyResults) -> list[Question]:

@@ -18,6 +18,7 @@ from kurabe.comparison.words import joined
 from kurabe.errors import UserError
 from kurabe.methods import SEED, catalogue
 from kurabe.web.address import MOST_COLUMNS, View, at, language_of, methods_of, slugs_of
+from kurabe.web.blind_page import blind_link
 from kurabe.web.curves import study_curves
 from kurabe.web.grids import grid_pictures
 from kurabe.web.problems import Problem, short
@@ -91,6 +92,7 @@ def pages(site: Site) -> list[BaseRoute]:
             studies=site.library.holding(frozenset(view.slugs or SEED)),
             credited=joined([m.card.name.of(lang) for m in methods if m.id in SEED] or [""], lang),
             curves=study_curves(results, table) if results else None,
+            blind=blind_link(table, view.study, results) if view.study and results else None,
             **shown(view, table, view.study),
         )
 

@@ -122,7 +122,7 @@ class Library:
             try:
                 results = replace(read_results(folder), place=self._place(folder))
             except KurabeError as error:
-                raise Problem(500, "problem.unreadable", reason=str(error)) from error
+                raise Problem(500, "problem.unreadable", reason=self.published(error)) from error
             # A run whose process dies changes no file.
             if all(run.status != "running" for run in results.runs.values()):
                 self._results[folder.path] = (stamp, results)
@@ -138,6 +138,13 @@ class Library:
     def runs(self, **where: Any) -> list[dict[str, Any]]:
         """The run.json of the runs whose fields are these, newest first, each with its `path`."""
         return [info for index in self._indexes for info in index.runs(**where)]
+
+    def published(self, text: object) -> str:
+        """A text for readers: where this machine keeps the folders served is left out of it."""
+        said = str(text)
+        for root in self.roots:
+            said = said.replace(f"{root}/", "").replace(str(root), root.name)
+        return said
 
     def run(self, key: str, study: str | None = None) -> RunFolder:
         """The run of that id, or in that folder below a root.

@@ -46,7 +46,9 @@ def pages(site: Site) -> list[BaseRoute]:
         try:
             info, status, scores = folder.info, folder.status, folder.scores()
         except UserError as error:
-            raise Problem(500, "problem.unreadable", reason=str(error)) from error
+            raise Problem(
+                500, "problem.unreadable", reason=site.library.published(error)
+            ) from error
         method = catalogue().get(str(info.get("method")))
         curves = {word(f"curve.{name}", lang): points for name, points in losses(folder).items()}
         return site.draw(

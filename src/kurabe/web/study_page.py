@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from kurabe.comparison import study_table
 from kurabe.web.address import language_of
+from kurabe.web.blind_page import blind_link
 from kurabe.web.compare_page import exported, language_for, shown, view_of
 from kurabe.web.curves import study_curves
 from kurabe.web.progress import progress_of
@@ -48,6 +49,7 @@ def pages(site: Site) -> list[BaseRoute]:
             progress=progress_of(name, results, lang),
             names={column.id: column.name for column in table.columns},
             curves=study_curves(results, table),
+            blind=blind_link(table, name, results),
             **context,
         )
 

@@ -281,6 +281,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Something went wrong on our side; the server's log says what.",
     ),
     "problem.way-out": ("カタログへ戻る", "Back to the catalogue"),
+    "problem.not-in-study": (
+        "手法「{slug}」は比較実験「{name}」にありません",
+        "The method “{slug}” is not in the study “{name}”",
+    ),
 }
 
 
