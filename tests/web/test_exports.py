@@ -9,8 +9,11 @@ import shutil
 import subprocess
 
 import pytest
+from made_study import scans
+from starlette.testclient import TestClient
 
 from kurabe.methods import catalogue
+from kurabe.web import Library, create_app
 
 PAIR = "transfer-learning-with-diffusion-models,self-supervised-diffusion-model"
 SKOS = "http://www.w3.org/2004/02/skos/core#"
@@ -89,6 +92,41 @@ def test_the_html_export_needs_nothing_from_elsewhere(client):
     page = export(client, "html")
     assert re.findall(r'(?:src|srcset)="(?!data:)', page) == []
     assert "<script" not in page
+
+
+def export_of(client, page, name):
+    links = dict(re.findall(r'<a href="([^"]+)" download>([^<]+)</a>', client.get(page).text))
+    return html.unescape({name: link for link, name in links.items()}[name])
+
+
+@pytest.mark.parametrize("page", [f"/ja/compare?slugs={PAIR}&study=scans", "/ja/studies/scans"])
+def test_latex_is_english_unless_lualatex_is_asked_for(client, page):
+    text = client.get(export_of(client, page, "LaTeX")).text
+    assert re.findall(r"[^\x00-\x7f]", text) == []
+    assert "Transfer learning with diffusion models" in text
+    text = client.get(export_of(client, page, "LuaLaTeX")).text
+    assert text.startswith("% needs the packages booktabs, array, luatexja (LuaLaTeX)")
+    assert "拡散モデルを用いた転移学習" in text
+    assert ">LuaLaTeX</a>" not in client.get(page.replace("/ja/", "/en/")).text
+
+
+@pytest.mark.parametrize(
+    ("page", "baseline"),
+    [(f"/ja/compare?slugs={PAIR},ddpm&study=scans", PAIR.split(",")[0]),
+     ("/ja/studies/scans", "transfer")],
+)  # fmt: skip
+def test_the_html_file_takes_its_differences_from_the_pages_baseline(client, page, baseline):
+    def deltas(text):
+        row = re.search(r'id="row-kid".*?</tr>', text, re.S)[0]
+        return [float(re.sub("−", "-", d)) for d in re.findall(r'"delta[^"]*">([−+.\d]+)', row)]
+
+    page += ("&" if "?" in page else "?") + f"baseline={baseline}"
+    of_file = deltas(client.get(export_of(client, page, "HTML")).text)
+    # Means .021, .094, .101, and where all four are shown .152.
+    assert of_file[:2] == [0.073, 0.080]
+    assert of_file == deltas(client.get(page).text)
+    wrong = export_of(client, page, "HTML").replace(f"baseline={baseline}", "baseline=lora")
+    assert client.get(wrong).status_code == 400
 
 
 @pytest.mark.slow
@@ -172,6 +210,39 @@ def test_a_studys_raw_runs_and_the_digest_in_their_metadata(client):
     file = described["distribution"][0]
     assert file["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert file["contentUrl"].endswith("/dataset/studies/scans/runs.csv")
+
+
+CREDIT = ("license", "creator", "datePublished", "version", "citeAs")
+
+
+def test_licence_creator_and_date_are_told_of_what_is_ours_alone(tmp_path):
+    name = "猫 写真 study"
+    scans(tmp_path / name)
+    for shipped in (True, False):
+        library = (
+            Library(tmp_path / "runs", tmp_path) if shipped else Library(tmp_path, tmp_path / "no")
+        )
+        library.refresh()
+        client = TestClient(create_app(library))
+        described = client.get(f"/dataset/studies/{name}/croissant.json").json()
+        assert [key in described for key in CREDIT] == [shipped] * len(CREDIT)
+        assert described["name"] == "kurabe-study-scans"
+        for address in (described["url"], described["distribution"][0]["contentUrl"]):
+            assert re.fullmatch(r"[!-~]+", address)
+            assert client.get(address).status_code == 200
+    catalogue_file = client.get("/dataset/kurabe.croissant.json").json()
+    assert catalogue_file["license"] == "https://www.apache.org/licenses/LICENSE-2.0"
+
+
+def test_the_ids_of_the_vocabularies_are_addresses_that_answer(client):
+    for file in ("kurabe.skos.jsonld", "kurabe.terms.jsonld"):
+        text = client.get(f"/dataset/{file}").text
+        ids = set(re.findall(r'"@id": "(http://testserver/[^"]+)"', text))
+        assert len(ids) == len(catalogue()) + 1
+        for address in ids:
+            leads = client.get(address)
+            assert leads.status_code == 303, address
+            assert client.get(leads.headers["location"]).status_code == 200
 
 
 @pytest.mark.slow

@@ -109,6 +109,24 @@ def test_other_forms_of_an_address_lead_to_the_one(client):
     assert client.get("/ja/compare?slugs=lora,lora").headers["location"].endswith("slugs=lora")
 
 
+def test_an_address_keeps_what_the_page_knows_and_nothing_else(client):
+    ticked = "/ja/compare?q=lora&branch=&runs=1&study=scans&slugs=lora"
+    assert client.get(ticked).headers["location"] == "/ja/compare?slugs=lora&study=scans"
+    view = f"slugs={PAIR}&study=scans&baseline={TRANSFER}&pin={SELF_SUPERVISED}&only=1&pairs=kid"
+    assert client.get(f"/ja/compare?{view}").status_code == 200
+    leads = client.get("/ja?q=lora&runs=1")
+    assert (leads.status_code, leads.headers["location"]) == (307, "/ja/?q=lora&runs=1")
+
+
+def test_adding_a_method_by_the_form_keeps_the_view(client):
+    rest = f"study=scans&baseline={TRANSFER}&pin={SELF_SUPERVISED}&only=1&pairs=kid"
+    page = client.get(f"/ja/compare?slugs={PAIR}&{rest}").text
+    form = re.search(r'<form class="add" action="([^"]+)">(.*?)</form>', page, re.S)
+    sent = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form[2])
+    answer = client.get(form[1], params=[*sent, ("slugs", "ddpm")])
+    assert answer.headers["location"] == f"/ja/compare?slugs={PAIR},ddpm&{rest}"
+
+
 def test_pages_can_only_be_read(client):
     assert client.post(f"/ja/compare?slugs={PAIR}").status_code == 405
     assert client.head("/ja/").status_code == 200

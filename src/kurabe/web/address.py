@@ -40,18 +40,22 @@ class View:
     only: bool = False
     pairs: str | None = None
 
+    @property
+    def query(self) -> dict[str, str | None]:
+        """All that the address can say, by its name there; None where it says nothing of it."""
+        return {
+            "slugs": None if self.slugs is None else ",".join(self.slugs),
+            "study": self.study,
+            "baseline": self.baseline,
+            "pin": self.pin,
+            "only": "1" if self.only else None,
+            "pairs": self.pairs,
+        }
+
     def address(self, **changes: Any) -> str:
         """The address of this view with these changes."""
         view = replace(self, **changes)
-        query = [
-            ("slugs", None if view.slugs is None else ",".join(view.slugs)),
-            ("study", view.study),
-            ("baseline", view.baseline),
-            ("pin", view.pin),
-            ("only", "1" if view.only else None),
-            ("pairs", view.pairs),
-        ]
-        return at(view.path, query)
+        return at(view.path, view.query.items())
 
     def without(self, slug: str) -> str:
         """The address with one column fewer."""
@@ -76,7 +80,7 @@ class View:
         """The address in which this row's pairs are spelt out, or no longer."""
         return self.address(pairs=None if self.pairs == key else key) + f"#row-{quote(key)}"
 
-    def other(self, path: str, **query: str) -> str:
+    def other(self, path: str, **query: str | None) -> str:
         """Another address about the same columns and study."""
         slugs = None if self.slugs is None else ",".join(self.slugs)
         return at(path, [("slugs", slugs), ("study", self.study), *query.items()])

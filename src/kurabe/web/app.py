@@ -119,7 +119,8 @@ def _routes(site: Site) -> list[BaseRoute]:
 
 
 def _with_slash(request: Request) -> Response:
-    return RedirectResponse(f"{request.url.path}/", 307)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{request.url.path}/{query}", 307)
 
 
 def _style(_: Request) -> Response:

@@ -12,12 +12,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from kurabe.comparison import FORMATS, compare, draw_png
-from kurabe.comparison.drawings.page import sections_of
+from kurabe.comparison.drawings.page import baseline_of, sections_of
 from kurabe.comparison.table import GROUPS, Group, Row, Table
 from kurabe.comparison.words import joined
 from kurabe.errors import UserError
 from kurabe.methods import SEED, catalogue
-from kurabe.web.address import MOST_COLUMNS, View, at, language_of, methods_of, slugs_of
+from kurabe.web.address import MOST_COLUMNS, View, language_of, methods_of, slugs_of
 from kurabe.web.blind_page import blind_link
 from kurabe.web.curves import study_curves
 from kurabe.web.grids import grid_pictures
@@ -45,6 +45,8 @@ EXPORTS = {
 }
 # Of what is measured alone.
 _PLOTS = ("svg", "png")
+# The one file that shows differences from the baseline.
+_WITH_DELTAS = "html"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def pages(site: Site) -> list[BaseRoute]:
         study = request.query_params.get("study")
         results = site.library.results(study) if study else None
         table = compare(methods, language_for(request, form), results)
-        return exported(table, form, "kurabe-compare")
+        return exported(request, table, form, "kurabe-compare")
 
     return [
         Route("/{lang:lang}/compare", show),
@@ -114,11 +116,8 @@ def shown(
     view: View, table: Table, study_name: str | None, groups: Sequence[Group] = GROUPS
 ) -> dict[str, Any]:
     """What every page that holds a table gives its template."""
-    ids = [column.id for column in table.columns]
-    if view.baseline is not None and view.baseline not in ids:
-        raise Problem(400, "problem.baseline", name=short(view.baseline))
-    study = table.study
-    baseline = view.baseline or (study.baseline if study and study.baseline in ids else None)
+    table = _from_baseline(table, view.baseline)
+    baseline = view.baseline or baseline_of(table)
     draw = grid_pictures(study_name or "")
     sections = sections_of(
         table, groups, draw, baseline, with_pairs=lambda row: row.key == view.pairs
@@ -135,19 +134,41 @@ def shown(
         "sections": sections,
         "baseline": baseline,
         "tools": Tools(view, table, baseline),
-        "exports": {
-            form: kind
-            for form, kind in EXPORTS.items()
-            if form not in _PLOTS or table.group("measured")
-        },
+        "exports": _exports(view, table),
     }
 
 
-def exported(table: Table, form: str, name: str) -> Response:
+def _from_baseline(table: Table, baseline: str | None) -> Table:
+    """The table with its differences taken from that column; Problem 400 where it has none."""
+    if baseline is None:
+        return table
+    if baseline not in {column.id for column in table.columns}:
+        raise Problem(400, "problem.baseline", name=short(baseline))
+    study = table.study and table.study.model_copy(update={"baseline": baseline})
+    return table.model_copy(update={"study": study})
+
+
+def _exports(view: View, table: Table) -> list[tuple[str, str]]:
+    """Name and address of each file that the table is offered as."""
+    found: list[tuple[str, str]] = []
+    for form, kind in EXPORTS.items():
+        if form in _PLOTS and not table.group("measured"):
+            continue
+        path = f"{view.path}/export/{form}"
+        baseline = view.baseline if form == _WITH_DELTAS else None
+        found.append((kind.name, view.other(path, baseline=baseline)))
+        if form == "latex" and table.lang == "ja":
+            found.append(("LuaLaTeX", view.other(path, engine="lualatex")))
+    return found
+
+
+def exported(request: Request, table: Table, form: str, name: str) -> Response:
     """The table as a file."""
     if form not in EXPORTS:
         raise Problem(404, "problem.format", name=short(form))
     kind = EXPORTS[form]
+    if form == _WITH_DELTAS:
+        table = _from_baseline(table, request.query_params.get("baseline") or None)
     headers = {"Content-Disposition": f'attachment; filename="{name}.{kind.ending}"'}
     try:
         content = draw_png(table) if form == "png" else FORMATS[form](table)
@@ -157,8 +178,9 @@ def exported(table: Table, form: str, name: str) -> Response:
 
 
 def language_for(request: Request, form: str) -> str:
-    """The reader's language; a PNG is set in a font that has no other letters than Latin."""
-    return "en" if form == "png" else language_of(request)
+    """The reader's language; English where a PNG's font or a LaTeX without Lua has no other."""
+    latin = form == "png" or (form == "latex" and request.query_params.get("engine") != "lualatex")
+    return "en" if latin else language_of(request)
 
 
 def view_of(request: Request, path: str, slugs: tuple[str, ...] | None) -> View:
@@ -176,9 +198,9 @@ def view_of(request: Request, path: str, slugs: tuple[str, ...] | None) -> View:
 
 
 def _canonical(request: Request, view: View) -> str | None:
-    """The address in its one form, where the request has another; what it does not know stays."""
+    """The address in its one form, where the request has another or says what a view has not."""
     given = request.query_params.getlist("slugs")
-    if not given or (len(given) == 1 and given[0] == ",".join(view.slugs or ())):
+    known = view.query
+    if set(request.query_params) <= set(known) and given in ([], [known["slugs"]]):
         return None
-    query = [(k, v) for k, v in request.query_params.multi_items() if k != "slugs"]
-    return at(view.path, [("slugs", ",".join(view.slugs or ())), *query])
+    return view.address()

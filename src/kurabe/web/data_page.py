@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -62,14 +63,15 @@ def pages(site: Site) -> list[BaseRoute]:
     def described(request: Request) -> Response:
         name = request.path_params["name"]
         results = site.library.results(name)
-        base = _base(request)
+        base, place = _base(request), quote(name)
         text = dataset.croissant(
             f"kurabe-study-{results.name}",
             f"Raw scores of every run of the study {results.name}.",
-            f"{base}/en/studies/{name}",
-            f"{base}/dataset/studies/{name}/runs.csv",
+            f"{base}/en/studies/{place}",
+            f"{base}/dataset/studies/{place}/runs.csv",
             runs_csv(results),
             _RUN_COLUMNS,
+            dataset.CREDIT if site.library.is_shipped(results.folder) else {},
         )
         return _download(text, "application/ld+json", "croissant.json")
 
@@ -77,8 +79,14 @@ def pages(site: Site) -> list[BaseRoute]:
         method = methods_of([request.path_params["id"]])[0]
         return RedirectResponse(f"/{language_of(request)}/methods/{method.id}", 303)
 
+    def all_concepts(request: Request) -> Response:
+        return RedirectResponse(f"/{language_of(request)}/", 303)
+
     return [
         Route("/{lang:lang}/data", show),
+        # The ids of the vocabularies lead to what they are about.
+        Route("/dataset/methods", all_concepts),
+        Route("/dataset/terms", all_concepts),
         Route("/dataset/methods/{id}", concept),
         Route("/dataset/studies/{name:path}/runs.csv", runs),
         Route("/dataset/studies/{name:path}/croissant.json", described),

@@ -176,6 +176,16 @@ def as_bibtex() -> str:
     return draw_bibtex(compare(list(catalogue().values()), "en"))
 
 
+# What holds for the catalogue and the studies that are shipped with it, and for nobody else's.
+CREDIT: Mapping[str, Any] = {
+    "license": _LICENCE,
+    "version": VERSION,
+    "datePublished": "2026-11-22",
+    "creator": {"@type": "sc:Organization", "name": "The Kurabe authors"},
+    "citeAs": "@misc{kurabe, title={Kurabe}, author={{The Kurabe authors}}, year={2026}}",
+}
+
+
 def as_croissant(base: str) -> str:
     """Croissant metadata of the CSV."""
     data = as_csv()
@@ -187,13 +197,23 @@ def as_croissant(base: str) -> str:
         data,
         {key: "sc:Integer" if key.startswith("year") else "sc:Boolean" if key == "runs"
          else "sc:Text" for key in _COLUMNS},
+        CREDIT,
     )  # fmt: skip
 
 
 def croissant(
-    name: str, about: str, page: str, address: str, data: str, columns: Mapping[str, str]
+    name: str,
+    about: str,
+    page: str,
+    address: str,
+    data: str,
+    columns: Mapping[str, str],
+    credit: Mapping[str, Any],
 ) -> str:
-    """Croissant 1.0 metadata of one CSV file: its digest, and the type of each column."""
+    """Croissant 1.0 metadata of one CSV file: its digest, and the type of each column.
+
+    credit: licence, creator, version and date, where they are known.
+    """
     file = address.rpartition("/")[2]
     return _text(
         {
@@ -202,12 +222,8 @@ def croissant(
             "name": name,
             "description": about,
             "conformsTo": "http://mlcommons.org/croissant/1.0",
-            "license": _LICENCE,
             "url": page,
-            "version": VERSION,
-            "datePublished": "2026-11-22",
-            "creator": {"@type": "sc:Organization", "name": "The Kurabe authors"},
-            "citeAs": "@misc{kurabe, title={Kurabe}, author={{The Kurabe authors}}, year={2026}}",
+            **credit,
             "distribution": [
                 {
                     "@type": "cr:FileObject",

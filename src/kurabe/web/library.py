@@ -110,6 +110,10 @@ class Library:
                     return folder
         return None
 
+    def is_shipped(self, folder: StudyFolder) -> bool:
+        """Whether a study came with the package."""
+        return _inside(folder.path, self.roots[-1])
+
     def results(self, name: str) -> StudyResults:
         """The study's results as its folder holds them now."""
         folder = self.study(name)

@@ -57,7 +57,7 @@ def pages(site: Site) -> list[BaseRoute]:
         name = request.path_params["name"]
         form = request.path_params["form"]
         table = study_table(site.library.results(name), language_for(request, form))
-        return exported(table, form, "kurabe-study")
+        return exported(request, table, form, "kurabe-study")
 
     return [
         Route("/{lang:lang}/studies", listed),
