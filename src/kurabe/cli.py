@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 the run failed; 2 what was given is wrong, in one sentence
 130 interrupted, everything saved. Nothing heavy is imported before a command needs it.
 """
 
+import codecs
 import errno
 import signal
 import sys
@@ -18,11 +19,10 @@ app = typer.Typer(
     help="Puts diffusion methods side by side: what they are, and what they do on your images.",
     epilog="Begin with:  kurabe demo     then, on your own images:  kurabe study FOLDER",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Check images, and get known sets.", no_args_is_help=True)
+data_app = typer.Typer(help="Check images, and get known sets.")
 app.add_typer(data_app, name="data")
 
 MARKS = (
@@ -270,10 +270,20 @@ def _language(given: Language | None) -> str:
 
 def main() -> None:
     """The `kurabe` command: runs, and turns every error into a sentence and an exit code."""
+    codecs.register_error("kurabe", _stand_in)
     for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+        getattr(stream, "reconfigure", lambda **_: None)(errors="kurabe")
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(answer(sys.argv[1:]))
+
+
+def _stand_in(error: UnicodeError) -> tuple[str, int]:
+    """What a stream says for characters its encoding lacks: never "?", which is a verdict."""
+    from kurabe.comparison.drawings.width import sayable
+
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return sayable(error.object[error.start : error.end], error.encoding), error.end
 
 
 def answer(arguments: list[str]) -> int:
@@ -281,7 +291,7 @@ def answer(arguments: list[str]) -> int:
     from kurabe.errors import KurabeError
 
     try:
-        code = app(arguments, prog_name="kurabe", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="kurabe", standalone_mode=False)
     except typer.TyperException as error:
         return _say(error.format_message(), "kurabe --help shows what there is.", code=2)
     except KurabeError as error:

@@ -222,3 +222,19 @@ def test_a_pickled_checkpoint(capsys, tmp_path):
     (run.checkpoints / "model.safetensors").write_bytes(pickle.dumps(Harmful()))
     assert "safetensors" in refused(capsys, "sample", "run", "--out", "drawn")
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "latin-1"])
+def test_a_legacy_encoding_never_turns_a_mark_into_another(encoding):
+    """A file is the same bytes under any encoding; what is said uses stand-ins, never "?"."""
+
+    def said(*words: str, under: str) -> bytes:
+        environment = {**os.environ, "PYTHONIOENCODING": under}
+        command = [sys.executable, "-m", "kurabe", *words]
+        return subprocess.run(command, env=environment, check=True, capture_output=True).stdout
+
+    export = ("compare", "--study", "fashion-animals", "--format", "csv", "--lang", "en")
+    assert said(*export, under=encoding) == said(*export, under="utf-8")
+    marks = said("compare", "--help", under=encoding).decode(encoding)
+    same = {"cp932": "≒", "latin-1": "~"}[encoding]
+    assert f"{same} the same for all practical" in marks

@@ -24,7 +24,8 @@ from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import decimals_for, number, rounded_up, spread
 from kurabe.comparison.results import read_results
 from kurabe.errors import UserError
-from kurabe.methods import Method, catalogue, find
+from kurabe.methods import Method, Sampling, catalogue, choices_of, find
+from kurabe.recipe import Budget, DataSettings, Recipe
 
 SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
 HO = (
@@ -194,6 +195,42 @@ def test_a_method_without_runs_says_what_would_fill_its_cells(folder):
     cell = table.row("kid").cells[1]
     assert (cell.text, cell.note) == ("—", "未測定")
     assert cell.command == f"kurabe study {folder.path} --add lora"
+
+
+def test_a_family_beside_its_own_default_shows_the_same_runs_once_in_the_answers(tmp_path):
+    """A study ran full fine-tuning; its family is shown beside it, and both against DDPM."""
+    runs = {"ours": "full-fine-tuning", "scratch": "ddpm"}
+    kid = {"ours": around(0.05, 0.01, 1), "scratch": around(0.5, 0.01, 2)}
+    folder = study(tmp_path / "s", {"kid": kid}, runs)
+    family = "transfer-learning-with-diffusion-models"
+    table = compare([find(m) for m in (family, "full-fine-tuning", "ddpm")], "en", folder)
+    row = next(row for row in table.rows if row.key == "kid")
+    assert {frozenset((p.first, p.second)): p.mark for p in row.pairs} == {
+        frozenset((family, "ddpm")): "≠",
+        frozenset(("full-fine-tuning", "ddpm")): "≠",
+    }
+    assert [sentence.mark for sentence in table.sentences if sentence.key == "images"] == ["≠"]
+
+
+def test_how_a_column_works_is_read_from_its_runs(tmp_path):
+    """The methods' own solver may have become another since; runs keep what they were drawn with."""
+    folder = study(tmp_path / "s", {"kid": {"scratch": around(0.5, 0.01, 2)}}, {"scratch": "ddpm"})
+    chosen = choices_of(find("ddpm"))
+    old = chosen.model_copy(update={"sampling": Sampling(solver="heun", spacing="uniform-t")})
+    for run in folder.runs().values():
+        recipe = Recipe(
+            method="ddpm",
+            choices=old,
+            data=DataSettings(source="scans"),
+            budget=Budget(images=10),
+        )
+        run.recipe_path.write_text(recipe.to_toml(), encoding="utf-8")
+    for table, name in (
+        (study_table(folder, "en"), "Heun"),
+        (compare([find("ddpm")], "en"), "SDE"),
+    ):
+        row = next(row for row in table.rows if row.key == "sampling")
+        assert row.cells[0].text.startswith(name)
 
 
 def test_failed_runs_are_counted_and_never_dropped_in_silence(tmp_path):

@@ -35,7 +35,9 @@ def compare(ids: tuple[str, ...], study: str | None, form: str, lang: str) -> No
     if form == "table":
         print(draw_terminal(found, screen_of()))
     else:
-        sys.stdout.write(FORMATS[form](found))
+        # A file's bytes, whatever the terminal's encoding is.
+        sys.stdout.flush()
+        sys.stdout.buffer.write(FORMATS[form](found).encode())
 
 
 def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
@@ -105,16 +107,27 @@ def sets() -> None:
 
 
 def _card(method: Any, lang: str) -> None:
-    import textwrap
+    from kurabe.comparison.drawings.width import wrap
 
     card = method.card
     print(f"{card.name.of(lang)}  {card.id}\n")
-    width = 44 if lang == "ja" else 88
-    print(textwrap.fill(card.summary.of(lang), width), end="\n\n")
+    print("\n".join(wrap(card.summary.of(lang), 88)), end="\n\n")
+    print("\n".join(f"  {line}" for line in aligned(_facts(method, lang))), end="\n\n")
     for source in card.sources:
         print(f"  {source.title} ({source.issued})")
     if method.runs:
         print(f"\n  kurabe fit {card.id} --data FOLDER")
+
+
+def _facts(method: Any, lang: str) -> list[tuple[str, str]]:
+    """The card's short rows, as the compare page words them."""
+    from kurabe.comparison import compare
+
+    shown = ("field", "proposed_year", "aliases", "proposed_by", "kind")
+    rows = {row.key: row for row in compare([method], lang).rows}
+    facts = [(rows[key].label, rows[key].cells[0].text) for key in shown if key in rows]
+    related = ", ".join(link.text for link in rows["related"].cells[0].items)
+    return [*facts, (rows["related"].label, related or "—")]
 
 
 def _listing(chosen: list[Any], lang: str) -> None:

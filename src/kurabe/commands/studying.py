@@ -1,5 +1,6 @@
 """kurabe study and kurabe demo."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ DEMO = Path("kurabe-demo")
 def study(request: Request, dry_run: bool, yes: bool, lang: str) -> None:
     """Plan, ask where there is someone to ask, run, and end with the table."""
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not yes
-    with _told_how_to_go_on(f"kurabe study {request.source}", lang):
+    with _told_how_to_go_on(lang):
         conduct(request, lang, dry_run=dry_run, ask=_ask if asks else None, show=_show)
 
 
@@ -31,7 +32,7 @@ def demo(out: Path | None, seeds: int | None, first_seed: int, dry_run: bool, la
         recipe = "demo-digits"
     source = str(out if (out / "study.toml").is_file() else RECIPES / f"{recipe}.toml")
     request = Request(source=source, seeds=seeds, out=out, first_seed=first_seed)
-    with _told_how_to_go_on("kurabe demo", lang):
+    with _told_how_to_go_on(lang):
         conduct(request, lang, dry_run=dry_run, show=_show)
 
 
@@ -44,10 +45,12 @@ def _fetch() -> None:
 
 
 @contextmanager
-def _told_how_to_go_on(command: str, lang: str) -> Iterator[None]:
+def _told_how_to_go_on(lang: str) -> Iterator[None]:
+    """What goes on after Ctrl-C is the command that was typed, with all its options."""
     try:
         yield
     except KeyboardInterrupt:
+        command = shlex.join(["kurabe", *sys.argv[1:]])
         print("\n" + say("interrupted", lang, command=command), file=sys.stderr)
         raise
 

@@ -62,7 +62,8 @@ def _table(
     results: StudyResults | None,
     shown: Sequence[Shown],
 ) -> Table:
-    rows: list[Row] = [*fact_rows(methods, lang), *how_rows(methods, lang)]
+    chosen = [results.choices(c.source) if results and c.source else None for c in shown]
+    rows: list[Row] = [*fact_rows(methods, lang), *how_rows(methods, lang, chosen)]
     introduction = [word("introduction", lang)]
     answers = ()
     if len(columns) < 2:
@@ -107,7 +108,8 @@ def _names(results: StudyResults, methods: Sequence[Method], lang: str) -> dict[
         name = method.card.name.of(lang)
         if column.budget_factor != 1:
             factor = f"{column.budget_factor:g}"
-            name = word("column.times", lang, name=name, factor=factor)
+            # In Japanese a name that ends in a bracket takes the factor into it.
+            name = word("column.times", lang, name=name, factor=factor).replace("）（", "・")
         names[column.id] = name
     return {
         key: f"{name} ({key})" if list(names.values()).count(name) > 1 else name
@@ -125,7 +127,8 @@ def _question(results: StudyResults, lang: str) -> str:
 
 
 def _note(results: StudyResults, shown: Sequence[Shown]) -> StudyNote:
-    ids = {column.source: column.id for column in shown}
+    # A family beside its own default shows one column of the study twice; the first counts.
+    ids = {column.source: column.id for column in reversed(shown)}
     return StudyNote(
         name=results.name,
         folder=str(results.folder.path),

@@ -26,6 +26,14 @@ from kurabe.methods import (
 )
 from kurabe.methods.card import Summary
 
+SOLVERS = {
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "heun": "Heun",
+    "dpmpp-2m": "DPM-Solver++(2M)",
+    "dpmpp-2m-sde": "SDE-DPM-Solver++(2M)",
+}
+
 NOTHING = "—"
 
 
@@ -65,16 +73,22 @@ def fact_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
     )
 
 
-def how_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
-    """Start, space, adaptation, objective, sampling and what trains, read from the five choices."""
-    choices = [_choices(method) for method in methods]
+def how_rows(
+    methods: Sequence[Method], lang: str, chosen: Sequence[Choices | None] = ()
+) -> tuple[Row, ...]:
+    """Start, space, adaptation, objective, sampling and what trains, read from the five choices.
+
+    chosen: for each method what a study's runs chose, where that is known; else the method's own.
+    """
+    known = chosen or [None] * len(methods)
+    choices = [of or _choices(method) for of, method in zip(known, methods, strict=True)]
     described: dict[str, Callable[[Choices], tuple[str, Any]]] = {
         "start": lambda c: (word(f"start.{c.start}", lang), c.start),
         "space": lambda c: (word(f"space.{c.space}", lang), c.space),
         "adaptation": lambda c: (_adaptation(c, lang), c.adaptation),
         "objective": lambda c: (_objective(c, lang), frozenset(c.objective)),
         "sampling": lambda c: (
-            word("sampling.text", lang, solver=c.sampling.solver),
+            word("sampling.text", lang, solver=SOLVERS[c.sampling.solver]),
             c.sampling,
         ),
         "trainable": lambda c: (_trainable(c, lang), (c.adaptation, _head(c))),

@@ -140,17 +140,21 @@ def _pairs(
     shown: Sequence[Shown],
 ) -> tuple[Pair, ...]:
     """Verdicts over all of the study's columns; those between columns shown come back."""
-    ids = {column.source: column.id for column in shown if column.source is not None}
+    ids: dict[str, list[str]] = {}
+    for column in shown:
+        if column.source is not None:
+            ids.setdefault(column.source, []).append(column.id)
     ratio = metric.scale == "log" and all(v > 0 for b in values.values() for v in b.values())
     if metric.id not in results.pairs:
         verdicts = results.verdicts[metric.id]
         results.pairs[metric.id] = tuple(_pair(verdict, ratio) for verdict in verdicts)
     return tuple(
         pair
-        if ids[pair.first] == pair.first and ids[pair.second] == pair.second
-        else pair.model_copy(update={"first": ids[pair.first], "second": ids[pair.second]})
+        if (first, second) == (pair.first, pair.second)
+        else pair.model_copy(update={"first": first, "second": second})
         for pair in results.pairs[metric.id]
-        if pair.first in ids and pair.second in ids
+        for first in ids.get(pair.first, ())
+        for second in ids.get(pair.second, ())
     )
 
 

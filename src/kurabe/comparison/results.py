@@ -14,6 +14,8 @@ from kurabe.comparison.metrics import METRICS, headlines
 from kurabe.comparison.table import Estimate, Pair
 from kurabe.comparison.verdicts import Verdict, judge_rows
 from kurabe.errors import UserError
+from kurabe.methods import Choices
+from kurabe.recipe import Recipe
 from kurabe.records import RunFolder, StudyFolder
 
 # scores/scores.json holds a run's own measurement; other files are of other images.
@@ -81,6 +83,16 @@ class StudyResults:
     def of(self, column: str) -> dict[int, RunResult]:
         """A column's runs by block."""
         return {block: run for (name, block), run in self.runs.items() if name == column}
+
+    def choices(self, column: str) -> Choices | None:
+        """What a column's runs chose, by the recipe of the first; None where none can be read."""
+        for run in self.of(column).values():
+            path = run.folder.recipe_path
+            try:
+                return _choices(path, _stamp(path))
+            except UserError:
+                continue
+        return None
 
     def values(self, metric: str) -> dict[str, Blocks]:
         """The finished runs' values of a metric by column and block; failed runs have none."""
@@ -212,6 +224,11 @@ def _record(path: Path, stamps: Sequence[object]) -> tuple[Mapping[str, Any], Me
         return info, {}
     scores = folder.score(OWN_SCORES)
     return {**info, "encoder": scores.get("encoder")}, cast(Metrics, scores.get("metrics", {}))
+
+
+@lru_cache(maxsize=512)
+def _choices(path: Path, stamp: object) -> Choices:
+    return Recipe.from_toml(path).choices
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

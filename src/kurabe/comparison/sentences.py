@@ -55,7 +55,10 @@ def sentences(
     """One sentence for images, features, copies, and larger budgets, as far as there are runs."""
     by_key = {row.key: row for row in rows}
     found: list[Sentence] = []
-    equal = [column.id for column in columns if column.budget_factor == 1]
+    # Two columns may show the same runs; they are one answer.
+    sources = {column.source: column.id for column in reversed(shown)}
+    once = set(sources.values())
+    equal = [column.id for column in columns if column.budget_factor == 1 and column.id in once]
     for key, metrics in (("images", _IMAGES), ("features", _FEATURES)):
         row = next((by_key[metric] for metric in metrics if metric in by_key), None)
         standing = row and _standing(row, columns, equal, lang)

@@ -38,7 +38,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "start": ("出発点", "Start"),
     "start.base": ("ベースモデル", "A base"),
     "start.random": ("ゼロから（乱数の重み）", "Random weights"),
-    "space": ("作業空間", "Space"),
+    "space": ("拡散を行う空間", "Space"),
     "space.pixels": ("画素", "Pixels"),
     "adaptation": ("適応方法（更新するパラメータ）", "Adaptation (what trains)"),
     "adaptation.full": ("すべての重み", "All weights"),
@@ -145,7 +145,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "reference.held-out": ("未使用の実画像", "real held-out images"),
     "reference.chance": ("偶然", "chance"),
     "reference.pixels": ("画素そのもの", "raw pixels"),
-    "reference.pca": ("主成分", "principal components"),
+    "reference.pca": ("主成分分析（PCA）", "principal components"),
     "reference.random": ("学習前の同じネットワーク", "the same network, untrained"),
     "reference.encoder": ("学習済みエンコーダ", "the pretrained encoder"),
     "question": ("{given}で何が得られたか", "What came of {given}?"),
@@ -252,7 +252,7 @@ def in_sentence(name: str, lang: str) -> str:
 
 
 def joined(names: list[str], lang: str) -> str:
-    """Names as a list in a sentence: AとB, "A and B", "A, B and C"."""
+    """Names as a list in a sentence: AとB, A、B、C, "A and B", "A, B and C"."""
     if lang == "ja":
-        return "と".join(names)
+        return ("と" if len(names) < 3 else "、").join(names)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -144,7 +144,8 @@ class Source(_Value):
             authors = ", ".join(names[:19]) + ", … " + names[-1]
         container = self.container_title or f"arXiv:{self.arxiv}"
         place = ", ".join(part for part in (container, self.volume, self.page) if part)
-        return f"{authors} ({self.issued}). {self.title}. {place}."
+        stop = "" if self.title.endswith(("?", "!")) else "."
+        return f"{authors} ({self.issued}). {self.title}{stop} {place}."
 
     def csl(self, key: str) -> dict[str, Any]:
         """The work as a CSL-JSON item with the id `key`."""

@@ -4,6 +4,7 @@ Everything here may be stopped at any instant and begun again by the same comman
 learning rates are kept in study.json, runs in their folders.
 """
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 
@@ -58,7 +59,7 @@ def conduct(
         if ask is None or not plan.unfinished(study, folder):
             show(plan.line(say("plan.written", lang), written))
         elif not ask(plan.line(say("plan.written", lang), say("plan.start", lang, path=written))):
-            show(say("plan.later", lang, command=f"kurabe study {folder.path}"))
+            show(say("plan.later", lang, command=f"kurabe study {shlex.quote(str(folder.path))}"))
             return folder
         # The file may have been edited while the question stood.
         study = Study.from_toml(folder.study_path)

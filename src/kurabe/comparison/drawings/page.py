@@ -186,7 +186,7 @@ def _row(
             cells.append(CellView(cell, body))
         else:
             cells.append(CellView(cell))
-    facts = row.group in ("facts", "how")
+    facts = row.group in ("facts", "how") or _is_exact(row)
     meaning = (
         None if row.mark is None else word("mark.facts" if facts else f"mark.{row.mark}", lang)
     )
@@ -197,6 +197,11 @@ def _row(
         meaning,
         tuple(cells),
     )
+
+
+def _is_exact(row: Row) -> bool:
+    """Whether the row's values have no spread to differ beyond."""
+    return bool(row.pairs) and all(pair.family == "exact" for pair in row.pairs)
 
 
 def _delta(row: Row, pair: Pair | None) -> Markup:
