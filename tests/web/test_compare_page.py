@@ -184,6 +184,40 @@ def test_everything_is_reached_by_keyboard(open_page):
     page.wait_for_url(f"**slugs={TRANSFER}")
 
 
+@pytest.mark.parametrize("size", [(1280, 600), (700, 600)])
+def test_what_has_the_focus_is_not_behind_what_stays_in_sight(open_page, size):
+    page = open_page(
+        f"{STUDY}&pin=ddpm", viewport=dict(zip(("width", "height"), size, strict=True))
+    )
+    hidden = page.evaluate("""() => [...document.querySelectorAll(".scroll :is(a, summary)")]
+        .filter((e) => e.checkVisibility())
+        .reverse()
+        .filter((e) => {
+          e.focus();
+          const r = e.getClientRects()[0];
+          const top = document.elementFromPoint(r.left + r.width / 2, r.top + r.height / 2);
+          return !(top && (e.contains(top) || top.contains(e)));
+        })
+        .map((e) => e.outerHTML)""")
+    assert hidden == []
+
+
+def test_a_place_within_the_catalogue_leaves_what_was_ticked(open_page):
+    page = open_page("/ja/")
+    page.locator("#pick-lora").check()
+    page.evaluate("() => { document.querySelector('main').dataset.same = 'yes'; }")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#content")
+    page.go_back()
+    page.wait_for_function("() => location.hash === ''")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("main").get_attribute("data-same") == "yes"
+    assert page.locator("#pick-lora").is_checked()
+    page.locator("#pick-ddpm").check()
+    assert page.locator("#compare").inner_text() == "比較する（2）"
+
+
 def test_a_phone_scrolls_the_table_and_not_the_page(open_page):
     page = open_page(STUDY, viewport={"width": 360, "height": 740})
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
@@ -198,6 +232,15 @@ def test_a_phone_scrolls_the_table_and_not_the_page(open_page):
     assert abs(left) <= 1 and abs(top) <= 1.5, "first column and header row stay in sight"
     assert min(page.locator("thead th").evaluate_all(
         "cells => cells.map(c => c.getBoundingClientRect().width)")) > 120  # fmt: skip
+    grids = page.locator("#row-samples td > .tiles")
+    assert grids.count() == 3
+    # 3 × 32 pixels and 2 gaps, each two pixels wide, and nothing of them out of sight.
+    assert (
+        grids.locator("img").evaluate_all("images => images.map(i => i.clientWidth)") == [196] * 3
+    )
+    assert (
+        grids.evaluate_all("grids => grids.map(g => g.scrollWidth > g.clientWidth)") == [False] * 3
+    )
 
 
 @pytest.mark.slow

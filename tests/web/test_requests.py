@@ -1,12 +1,15 @@
 """What the site answers: right statuses, clear words, nothing executed, nothing outside served."""
 
 import html
+import io
 import json
 import os
 import re
 
+import numpy as np
 import pytest
-from made_study import scans
+from made_study import scans, study
+from PIL import Image
 from starlette.testclient import TestClient
 
 from kurabe.methods import catalogue
@@ -355,15 +358,14 @@ def blind_links(client, address):
 
 
 def test_the_blind_test_is_offered_where_it_can_be_taken(client):
-    study = "&study=scans"
     link = "/ja/blind?study=scans&first=transfer&second=scratch"
     for slugs in (f"{TRANSFER},ddpm", f"{TRANSFER},lora,ddpm", f"lora,{TRANSFER},ddpm"):
-        assert blind_links(client, f"/ja/compare?slugs={slugs}{study}") == [link]
+        assert blind_links(client, f"/ja/compare?slugs={slugs}&study=scans") == [link]
     asked = client.get(link, follow_redirects=True)
     assert asked.status_code == 200
     assert "1 / 4 問目" in asked.text
     for slugs in (f"{TRANSFER},lora", TRANSFER, "lora,ddpm"):
-        assert blind_links(client, f"/ja/compare?slugs={slugs}{study}") == []
+        assert blind_links(client, f"/ja/compare?slugs={slugs}&study=scans") == []
     assert blind_links(client, f"/ja/compare?slugs={TRANSFER},ddpm") == []
     first, second = "first=transfer", "second=self-supervised"
     assert blind_links(client, "/en/studies/scans") == [f"/en/blind?study=scans&{first}&{second}"]
@@ -384,3 +386,42 @@ def test_two_methods_of_one_column_are_no_pair_for_a_blind_test(tmp_path):
     assert blind_links(client, f"/ja/compare?slugs={both},ddpm&study=scans") == [
         "/ja/blind?study=scans&first=self-supervised&second=scratch"
     ]
+
+
+@pytest.mark.parametrize("side", [16, 28, 32, 48, 64, 96, 128, 256])
+def test_every_pixel_of_a_sample_is_shown_equally_large(tmp_path, side):
+    folder = study(tmp_path / "scans", {"kid": {"transfer": [0.1], "scratch": [0.2]}})
+    tiles = np.zeros((16, side, side, 3), np.uint8)
+    for column in ("transfer", "scratch"):
+        folder.run(column, 1).write_samples(tiles, range(16), 100)
+    library = Library(tmp_path, shipped=tmp_path / "none")
+    library.refresh()
+    client = TestClient(create_app(library))
+    for address, room in (
+        (f"/ja/compare?slugs={TRANSFER},ddpm&study=scans", 196),
+        ("/ja/blind?study=scans&first=transfer&second=scratch&seed=1", 260),
+        ("/ja/runs/transfer-1", 1000),
+    ):
+        images = re.findall(r"<img [^>]+>", client.get(address).text)
+        assert images
+        for image in images:
+            source, width, height = (
+                html.unescape(re.search(f' {name}="([^"]+)"', image)[1])
+                for name in ("src", "width", "height")
+            )
+            with Image.open(io.BytesIO(client.get(source).content)) as picture:
+                factor, rest = divmod(int(width), picture.width)
+                assert (rest, int(height)) == (0, factor * picture.height)
+                assert factor >= 1
+                # One tile is shown whole however large it is; more only where there is room.
+                assert int(width) <= max(room, side if room == 196 else 8 * (side + 1))
+
+
+def test_english_on_a_japanese_page_is_marked_as_english(client):
+    page = client.get("/ja/methods/lora").text
+    assert re.search(r'<li><span lang="en">Hu, [^<]*LoRA', page)
+    assert '<span class="spoken" lang="en">W + (α / r) B A' in page
+    found = client.get("/ja/?q=lora").text
+    aliases = re.search(r'id="pick-lora".*?<p class="aliases">(.*?)</p>', found, re.S)[1]
+    for alias in catalogue()["lora"].card.aliases.ja[:3]:
+        assert (f'<span lang="en">{alias}</span>' in aliases) == alias.isascii()

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from kurabe.comparison import study_table
 from kurabe.comparison.build import column_of
+from kurabe.comparison.drawings.page import Picture
 from kurabe.comparison.numbers import number
 from kurabe.comparison.proof import Share
 from kurabe.comparison.results import RunResult, StudyResults
@@ -25,23 +26,33 @@ from kurabe.methods import catalogue
 from kurabe.randomness import generator
 from kurabe.records import SampleGrid, read_grid
 from kurabe.web.address import at, language_of
-from kurabe.web.grids import sheet
+from kurabe.web.grids import sheet, shown_size
 from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site
 from kurabe.web.words import word
 
-# Images a side in one question, and questions at most.
+# Images a side in one question, in a row, the pixels they have, and questions at most.
 _TILES = 4
+_ACROSS = 2
+_ROOM = 260
 _MOST = 20
 
 
 @dataclass(frozen=True)
 class Question:
-    """Tiles first … first + 3 of one block's two grids; `swapped` puts the second column left."""
+    """Tiles first … first + 3 of one block's two grids; `swapped` puts the second column left.
+
+    tiles: a tile's height and width in either grid.
+    """
 
     files: tuple[Path, Path]
+    tiles: tuple[tuple[int, int], tuple[int, int]]
     first: int
     swapped: bool
+
+    def of(self, side: str) -> int:
+        """Which of the two stands on that side, "left" or "right"."""
+        return int((side == "right") != self.swapped)
 
 
 @dataclass(frozen=True)
@@ -96,9 +107,9 @@ def pages(site: Site) -> list[BaseRoute]:
         if place >= len(questions) or side not in ("left", "right"):
             raise Problem(404, "problem.image")
         question = questions[place]
-        file = question.files[(side == "right") != question.swapped]
+        file = question.files[question.of(side)]
         headers = {"Cache-Control": "private, max-age=600"}
-        data = sheet(file, question.first, _TILES, 2)
+        data = sheet(file, question.first, _TILES, _ACROSS)
         return Response(data, media_type="image/png", headers=headers)
 
     return [
@@ -165,8 +176,9 @@ def _questions(blind: Blind, results: StudyResults) -> list[Question]:
         if not grids[0] or not grids[1] or grids[0][1].seeds != grids[1][1].seeds:
             continue
         files = (grids[0][0], grids[1][0])
+        tiles = (grids[0][1].tiles.shape[1:3], grids[1][1].tiles.shape[1:3])
         found += [
-            Question(files, first, bool(rng.integers(2)))
+            Question(files, tiles, first, bool(rng.integers(2)))
             for first in range(0, len(grids[0][1].seeds) - _TILES + 1, _TILES)
         ]
     if not found or blind.columns[0] == blind.columns[1]:
@@ -188,11 +200,16 @@ def _asked(blind: Blind, questions: list[Question], path: str) -> dict[str, Any]
     place = len(blind.answers)
     if place >= len(questions):
         return None
+    question = questions[place]
     return {
         "place": place + 1,
         "total": len(questions),
         "pictures": {
-            side: blind.address(f"/blind-samples/{place}/{side}") for side in ("left", "right")
+            side: Picture(
+                blind.address(f"/blind-samples/{place}/{side}"),
+                *shown_size(_TILES, question.tiles[question.of(side)], _ACROSS, _ROOM),
+            )
+            for side in ("left", "right")
         },
         "picks": {
             side: blind.address(path, blind.answers + side[0].upper()) for side in ("left", "right")

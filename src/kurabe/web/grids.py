@@ -4,6 +4,7 @@ A picture's address names the study and the file in its folder; nothing else can
 """
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -14,15 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from kurabe.comparison.drawings.page import TILES, DrawGrid, Picture, shown_size
+from kurabe.comparison.drawings.page import TILES, DrawGrid, Picture
 from kurabe.comparison.table import Grid
 from kurabe.errors import UserError
 from kurabe.records import read_grid
+from kurabe.records.samples import Pixels
 from kurabe.web.problems import Problem
 from kurabe.web.site import Site
 
-# Tiles in a row; a column of the table has room for so many.
+# Tiles in a row of a table's column at most, and the pixels that the narrowest column has.
 _ACROSS = 3
+_ROOM = 196
 # Pixels between tiles, in the grid's own pixels.
 _GAP = 1
 
@@ -32,19 +35,31 @@ def grid_pictures(study: str) -> DrawGrid:
 
     def draw(grid: Grid, file: str) -> tuple[Picture, ...]:
         count = min(TILES, len(grid.seeds))
-        across = min(_ACROSS, count)
-        width, height = shown_size(grid)
-        factor = width // grid.width
-        down = -(-count // across)
-        return (
-            Picture(
-                f"/samples/{quote(study)}?file={quote(file)}",
-                across * width + (across - 1) * _GAP * factor,
-                down * height + (down - 1) * _GAP * factor,
-            ),
-        )
+        tile = (grid.height, grid.width)
+        size = shown_size(count, tile, _in_column(grid.width), _ROOM)
+        return (Picture(f"/samples/{quote(study)}?file={quote(file)}", *size),)
 
     return draw
+
+
+def shown_size(count: int, tile: tuple[int, int], across: int, room: int) -> tuple[int, int]:
+    """Width and height that a sheet of tiles (height, width) is shown at: the largest whole
+    multiple of its own that is no wider than the room, else its own.
+    """
+    across = min(across, count)
+    down = -(-count // across)
+    high, wide = (n * (side + _GAP) - _GAP for n, side in zip((down, across), tile, strict=True))
+    factor = max(1, room // wide)
+    return wide * factor, high * factor
+
+
+def _in_column(width: int) -> int:
+    """How many tiles of that width stand in a row of a table's column."""
+    return max(1, min(_ACROSS, (_ROOM + _GAP) // (width + _GAP)))
+
+
+def _on_page(_: int) -> int:
+    return 8
 
 
 def pages(site: Site) -> list[BaseRoute]:
@@ -52,23 +67,24 @@ def pages(site: Site) -> list[BaseRoute]:
 
     def of_study(request: Request) -> Response:
         folder = site.library.study(request.path_params["name"]).path
-        return _picture(site, folder, request, TILES)
+        return _picture(site, folder, request, TILES, _in_column)
 
     def of_run(request: Request) -> Response:
         folder = site.library.run(
             request.path_params["key"], request.query_params.get("study")
         ).path
-        return _picture(site, folder, request, 32)
+        return _picture(site, folder, request, 32, _on_page)
 
     return [Route("/samples/{name:path}", of_study), Route("/run-samples/{key:path}", of_run)]
 
 
-def _picture(site: Site, folder: Path, request: Request, most: int) -> Response:
+def _picture(
+    site: Site, folder: Path, request: Request, most: int, across: Callable[[int], int]
+) -> Response:
     path = site.library.sample_file(folder, request.query_params.get("file", ""))
     try:
         stat = path.stat()
-        across = _ACROSS if most == TILES else 8
-        data = _png(path, stat.st_mtime_ns, 0, most, across)
+        data = _png(path, stat.st_mtime_ns, most, across)
     except (OSError, UserError) as error:
         raise Problem(404, "problem.image") from error
     headers = {"Cache-Control": "private, max-age=60"}
@@ -76,8 +92,9 @@ def _picture(site: Site, folder: Path, request: Request, most: int) -> Response:
 
 
 @lru_cache(maxsize=256)
-def _png(path: Path, stamp: int, first: int, count: int, across: int) -> bytes:
-    return sheet(path, first, count, across)
+def _png(path: Path, stamp: int, most: int, across: Callable[[int], int]) -> bytes:
+    tiles = read_grid(path).tiles[:most]
+    return _laid(tiles, across(tiles.shape[2]))
 
 
 def sheet(path: Path, first: int, count: int, across: int) -> bytes:
@@ -85,7 +102,10 @@ def sheet(path: Path, first: int, count: int, across: int) -> bytes:
 
     UserError where the file is not a grid.
     """
-    tiles = read_grid(path).tiles[first : first + count]
+    return _laid(read_grid(path).tiles[first : first + count], across)
+
+
+def _laid(tiles: Pixels, across: int) -> bytes:
     number, height, width, channels = tiles.shape
     across = min(across, number)
     down = -(-number // across)

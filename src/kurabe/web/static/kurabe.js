@@ -15,6 +15,9 @@ for (const radio of document.querySelectorAll('input[name="theme"]')) {
   });
 }
 
+const here = () => location.pathname + location.search;
+let seen = here();
+
 // Links that change the view: the new page's content takes the old one's place, scroll and all.
 async function show(address, push) {
   const answer = await fetch(address);
@@ -29,6 +32,7 @@ async function show(address, push) {
   document.querySelector("footer").replaceWith(document.adoptNode(page.querySelector("footer")));
   document.title = page.title;
   if (push) history.pushState({}, "", answer.url + new URL(address, location).hash);
+  seen = here();
   const after = document.querySelector(".scroll");
   if (after) after.scrollTo(left, top);
   const same = [...document.querySelectorAll("main a")].find(
@@ -49,7 +53,12 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   show(link.href, true).catch(() => location.assign(link.href));
 });
-addEventListener("popstate", () => show(location.href, false).catch(() => location.reload()));
+addEventListener("popstate", () => {
+  // A place within the page is no other view.
+  if (here() === seen) return;
+  seen = here();
+  show(location.href, false).catch(() => location.reload());
+});
 
 // A link that plays a switch or a button answers to the space bar as those do.
 document.addEventListener("keydown", (event) => {
