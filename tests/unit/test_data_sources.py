@@ -162,3 +162,32 @@ def test_the_report_says_what_was_found(tmp_path):
 def test_an_unknown_name_suggests_the_known_one():
     with pytest.raises(UserError, match=r"fashion-mnits does not exist\. Did you mean fashion-mn"):
         load("fashion-mnits")
+
+
+def test_a_zipped_folder_brings_its_labels_and_damage_stays_with_its_file(tmp_path):
+    """What `zip -r` makes: all below one folder; one member's compressed bytes are overwritten."""
+    names = [f"12:30:0{k}.png" for k in range(4)]
+    rows = "file,width,label\n" + "".join(f"{n},48,{'ab'[k % 2]}\n" for k, n in enumerate(names))
+    place = tmp_path / "scans.zip"
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+        for seed, name in enumerate(names):
+            buffer = io.BytesIO()
+            drawing(seed).save(buffer, "BMP")
+            archive.writestr(f"scans/{name}", buffer.getvalue())
+        archive.writestr("scans/labels.csv", rows)
+        damaged = archive.getinfo(f"scans/{names[2]}")
+    content = bytearray(place.read_bytes())
+    start = damaged.header_offset + 30 + len(damaged.filename)
+    content[start : start + 40] = b"\xff" * 40
+    place.write_bytes(content)
+    images = load(str(place), size=48)
+    assert images.ids == tuple(f"scans/{names[k]}" for k in (0, 1, 3))
+    assert images.label_names == ("a", "b")
+    assert images.labels is not None and images.labels.tolist() == [0, 1, 1]
+    assert images.report is not None and images.report.ignored == 0
+
+
+def test_several_labels_an_image_are_no_label(tmp_path):
+    table = pa.table({"image": [png(drawing(k)) for k in range(3)], "labels": [[0, 1], [1], []]})
+    pq.write_table(table, tmp_path / "set.parquet")
+    assert load(str(tmp_path / "set.parquet"), size=48).labels is None

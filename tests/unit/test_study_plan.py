@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import string
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from kurabe.cli import answer
 from kurabe.errors import UserError
 from kurabe.records import StudyFolder
 from kurabe.studies.begin import Request, begin
+from kurabe.studies.conduct import conduct
+from kurabe.studies.images import load_images
 from kurabe.studies.jobs import block_jobs
 from kurabe.studies.progress import Clock, plain
 from kurabe.studies.state import StudyState
@@ -90,7 +93,7 @@ def test_blocks_and_columns_that_come_later_are_flagged(scans):
     study, state, _ = begin(Request("scans", seeds=7, add=("ddae",)))
     assert (study.blocks, study.added_blocks) == (5, 2)
     assert state.added_columns == ["ddae"]
-    state.add_rates({"ddae": 100.0})
+    state.add_rates({"ddae": 100.0}, "these settings")
     jobs = block_jobs(study, state, folder)
     added = {(j.column.id, j.block) for j in jobs if j.folder.info["added"]}
     assert added == {(c, b) for c in (*TWO, "ddae") for b in (6, 7)} | {
@@ -181,3 +184,54 @@ def test_a_short_run_is_measured_every_fifteen_seconds_and_no_run_more_than_ten_
     }.items():
         study, _, _ = begin(Request("scans", budget=budget))
         assert study.optimiser.held_out_share == pytest.approx(share)
+
+
+def begun(folder: StudyFolder, study: Study, state: StudyState) -> None:
+    """One run of the study has been begun on the images that lie there now."""
+    study.save(folder.study_path)
+    job = block_jobs(study, state, folder)[0]
+    job.folder.update(data_digest=load_images(study.data).digest)
+
+
+def test_images_that_changed_after_a_run_began_are_refused(scans):
+    begun_study, state, folder = begin(Request("scans"))
+    begun(folder, begun_study, state)
+    assert answer(["study", "scans", "--dry-run"]) == 0
+    Image.fromarray(np.full((50, 50, 3), 9, np.uint8)).save(scans / "new.png")
+    with pytest.raises(UserError, match="scans holds other images now than when scans-study"):
+        conduct(Request("scans"), "en", dry_run=True)
+
+
+def test_another_folder_of_the_same_name_is_not_taken_for_the_first(scans):
+    study, _, folder = begin(Request("scans"))
+    study.save(folder.study_path)
+    shutil.copytree(scans, scans.parent / "2024" / "scans")
+    with pytest.raises(UserError, match=r"scans-study is a study of scans, not of 2024/scans"):
+        begin(Request("2024/scans"))
+    assert begin(Request(str(scans)))[0] == begin(Request("scans-study"))[0] == study
+
+
+def test_a_look_at_the_price_changes_no_study_that_has_begun(scans, capsys):
+    study, state, folder = begin(Request("scans"))
+    begun(folder, study, state)
+    before = folder.study_path.read_text()
+    assert answer(["study", "scans", "--seeds", "40", "--dry-run", "--lang", "en"]) == 0
+    assert "40 blocks" in capsys.readouterr().out
+    assert folder.study_path.read_text() == before
+
+
+def test_speeds_hold_for_the_settings_they_were_measured_with(scans, monkeypatch):
+    study, state, folder = begin(Request("scans"))
+    state.speeds_of = study.speed_key
+    state.write(folder.state_path)
+    measured = []
+
+    def calibrated(study: Study, state: StudyState, workers: int) -> dict[str, float]:
+        measured.append(study.network.width)
+        return dict.fromkeys(TWO, 50.0)
+
+    monkeypatch.setattr("kurabe.studies.calibration.calibrate", calibrated)
+    conduct(Request("scans"), "en", dry_run=True, show=lambda text: None)
+    study.changed(network={"width": 384}).save(folder.study_path)
+    conduct(Request("scans"), "en", dry_run=True, show=lambda text: None)
+    assert measured == [384]

@@ -213,7 +213,7 @@ def test_a_family_beside_its_own_default_shows_the_same_runs_once_in_the_answers
 
 
 def test_how_a_column_works_is_read_from_its_runs(tmp_path):
-    """The methods' own solver may have become another since; runs keep what they were drawn with."""
+    """The methods' own solver may have become another since the runs were drawn."""
     folder = study(tmp_path / "s", {"kid": {"scratch": around(0.5, 0.01, 2)}}, {"scratch": "ddpm"})
     chosen = choices_of(find("ddpm"))
     old = chosen.model_copy(update={"sampling": Sampling(solver="heun", spacing="uniform-t")})

@@ -7,8 +7,11 @@ name, so the same files always give the same set. No mathematics.
 import csv
 import hashlib
 import json
+import lzma
 import os
+import re
 import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +23,12 @@ from kurabe.errors import UserError
 
 LARGEST = 1 << 30
 LABELS = "labels.csv"
+LABEL_TITLES = ("label", "labels", "class", "category")
+# All that Python's zipfile raises for a member that is damaged, encrypted or packed unusually.
+_UNPACKING = (
+    zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error,
+    lzma.LZMAError,
+)  # fmt: skip
 BYTES = "bytes"
 
 
@@ -88,17 +97,23 @@ def read_labels(content: bytes, source: str) -> dict[str, str]:
     """The rows of a labels.csv: file,label with or without a heading. UserError where it is not
     UTF-8 text, has no two columns or gives a file two labels."""
     labels = dict[str, str]()
+    column = 1
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{source} is not UTF-8 text; save it as CSV in UTF-8.") from None
     for number, row in enumerate(csv.reader(lines), 1):
-        if not row or (number == 1 and row[-1].strip().lower() in {"label", "class", "category"}):
+        if not row:
             continue
-        if len(row) < 2:
+        titles = [cell.strip().lower() for cell in row]
+        if number == 1 and (known := [n for n in LABEL_TITLES if n in titles[1:]]):
+            column = titles.index(known[0], 1)
+            continue
+        if len(row) <= column:
             raise UserError(f'{source}, line {number}: expected "file,label", found "{row[0]}".')
         name = PurePosixPath(row[0].strip().replace("\\", "/")).as_posix()
-        if labels.setdefault(name, row[1].strip()) != row[1].strip():
+        label = row[column].strip()
+        if labels.setdefault(name, label) != label:
             raise UserError(f"{source}, line {number}: {name} has two labels.")
     return labels
 
@@ -138,28 +153,40 @@ def _zip(archive: zipfile.ZipFile) -> Listing:
             raise UnreadableError(f"unpacks to more than {LARGEST >> 20} MB")
         try:
             return archive.read(info)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        except _UNPACKING as error:
             raise UnreadableError(f"cannot be unpacked ({error})") from None
 
+    labels = _labels_in(members)
     outside = [name for name in members if _points_outside(name)]
     listing.dropped += [(name, "has a name that points outside the archive") for name in outside]
     inside = [name for name in members if name not in set(outside)]
-    _choose(listing, inside, lambda name: Entry(name, lambda: read(name)))
-    if LABELS in members:
-        listing.labels = read_labels(read(LABELS), LABELS)
+    _choose(listing, inside, lambda name: Entry(name, lambda: read(name)), labels)
+    if labels in members:
+        top = PurePosixPath(labels).parent
+        rows = read_labels(read(labels), labels)
+        listing.labels = {(top / name).as_posix(): label for name, label in rows.items()}
     return listing
+
+
+def _labels_in(names: Iterable[str]) -> str:
+    """Where an archive keeps its labels: at its top, or in the one folder that holds all."""
+    tops = {path.parts[0] for path in map(PurePosixPath, names) if not _hidden(path)}
+    inside = f"{tops.pop()}/{LABELS}" if len(tops) == 1 else LABELS
+    return inside if inside in names else LABELS
 
 
 def _points_outside(name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+    return path.is_absolute() or ".." in path.parts or bool(re.match("[A-Za-z]:", name))
 
 
-def _choose(listing: Listing, names: list[str], entry: Callable[[str], Entry]) -> None:
+def _choose(
+    listing: Listing, names: list[str], entry: Callable[[str], Entry], labels: str = LABELS
+) -> None:
     """Keep what has an image's ending; hidden files and macOS's own are not even counted."""
     seen = [name for name in names if not _hidden(PurePosixPath(name))]
     images = sorted(name for name in seen if PurePosixPath(name).suffix.lower() in ENDINGS)
-    listing.ignored = len(seen) - len(images) - (LABELS in seen)
+    listing.ignored = len(seen) - len(images) - (labels in seen)
     listing.entries = [entry(name) for name in images]
 
 
@@ -177,7 +204,8 @@ def _parquet(path: Path) -> Listing:
     image: str | None = next((f.name for f in file.schema_arrow if _holds_bytes(f.type)), None)
     if image is None:
         raise UserError(f"{path} has no column of image bytes.")
-    label = next((n for n in ("label", "labels", "class") if n in file.schema_arrow.names), None)
+    titles = file.schema_arrow.names
+    label = next((n for n in LABEL_TITLES if n in titles and _is_one(file, n)), None)
     names = _class_names(file.schema_arrow.metadata, label)
     nested = str(file.schema_arrow.field(image).type).startswith("struct")
     columns = [image] if label is None else [image, label]
@@ -194,6 +222,13 @@ def _parquet(path: Path) -> Listing:
             raise UserError(f"{path} is a damaged Parquet file: {error}.") from None
 
     return Listing(entries())
+
+
+def _is_one(file: Any, column: str) -> bool:
+    """Whether a row of that column is one value; several classes an image are no label here."""
+    return not str(file.schema_arrow.field(column).type).startswith(
+        ("list", "large_list", "struct")
+    )
 
 
 def _holds_bytes(kind: Any) -> bool:

@@ -4,8 +4,9 @@ One checkpoint gives the images, the features and the losses. The result is what
 holds: schema, checkpoint, encoder, and for each metric its value, n, references and detail.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from kurabe.evaluation.encoders import load_encoder
 from kurabe.evaluation.features import Model
 from kurabe.evaluation.forgetting import SourceDomain, forgetting_rows
 from kurabe.evaluation.material import gather
-from kurabe.evaluation.references import Rows, attach, representations
+from kurabe.evaluation.references import attach, representations
 from kurabe.recipe import Evaluation
 
 SCHEMA = 1
@@ -54,7 +55,7 @@ def evaluate(
         settings.encoder, size=images.size, channels=images.channels, device=str(model.device)
     )
     samples = samples or draw_samples(model, settings, seed)
-    own = samples if base is not None and base.state_digest() == model.state_digest() else None
+    own = samples if base is not None and _draws_alike(base, model) else None
     base_samples = None if base is None else _base_samples(base, settings, seed, own)
     rows = generation_rows(samples.pixels, images, split, settings, encoder, base_samples)
     rows |= loss_rows(model, images, split, settings, base)
@@ -79,6 +80,12 @@ def evaluate(
     }
 
 
+def _draws_alike(base: Model, model: Model) -> bool:
+    """Whether two models draw the same images: their weights, and how they are sampled."""
+    how = [(m.state_digest(), m.solver, m.spacing, m.dtype) for m in (base, model)]
+    return how[0] == how[1]
+
+
 def _base_samples(
     base: Model, settings: Evaluation, seed: int, drawn: Samples | None
 ) -> np.ndarray:
@@ -92,9 +99,10 @@ def _base_samples(
     return cached_array("base-samples", key, make)
 
 
-def _finite(rows: Rows) -> Rows:
-    """A value that is not a number, as of a model that draws nothing finite, is no value."""
-    for row in rows.values():
-        if row["value"] is not None and not np.isfinite(row["value"]):
-            row["value"] = None
-    return rows
+def _finite(part: Any) -> Any:
+    """Numbers that are none, as of a model that draws nothing finite, become no value."""
+    if isinstance(part, dict):
+        return {key: _finite(value) for key, value in cast(dict[str, Any], part).items()}
+    if isinstance(part, list):
+        return [_finite(value) for value in cast(list[Any], part)]
+    return None if isinstance(part, float) and not math.isfinite(part) else part

@@ -75,6 +75,7 @@ def _place(request: Request) -> Path:
 
 def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Study:
     study = Study.from_toml(folder.study_path)
+    _check_source(request, study, folder)
     budget = parse_budget(request.budget) if request.budget else study.budget
     asked = {
         "--budget": (budget, study.budget),
@@ -98,6 +99,18 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
     if request.seeds is not None:
         study = _with_blocks(study, request.seeds, begun)
     return study
+
+
+def _check_source(request: Request, study: Study, folder: StudyFolder) -> None:
+    """UserError where the study that lies here is of other images than those asked for."""
+    asked, has = Path(request.source), Path(study.data.source)
+    is_study = asked.suffix == ".toml" or asked.resolve() == folder.path.resolve()
+    if is_study or not asked.exists() or asked.resolve() == has.resolve():
+        return
+    raise UserError(
+        f"{folder.path} is a study of {study.data.source}, not of {request.source}; "
+        "give this one another place with --out."
+    )
 
 
 def _with_column(study: Study, text: str) -> Study:
@@ -188,7 +201,8 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
                 "channels": channels,
                 "labels": request.labels,
             },
-            "base": base.name if base and base.name in bases.available() else request.base,
+            # What was typed: a folder may be called what a shipped base is.
+            "base": request.base or (base and base.name),
             "columns": columns,
             "baseline": BASELINE if BASELINE in methods else methods[0],
             "budget": budget.model_dump(),

@@ -15,7 +15,7 @@ from kurabe.studies.cores import workers
 from kurabe.studies.ending import closing, write_table
 from kurabe.studies.execution import Running, check_finished, run_jobs
 from kurabe.studies.gallery import write_gallery
-from kurabe.studies.images import load_images, split_images
+from kurabe.studies.images import check_same_images, load_images, split_images
 from kurabe.studies.jobs import Job, block_jobs, trial_jobs
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
@@ -43,14 +43,19 @@ def conduct(
     """
     study, state, folder = begin.begin(request)
     images = load_images(study.data)
+    begun = list(folder.runs().values())
+    check_same_images(begun, images, study.data.source)
     split = split_images(images, study.data, study.first_seed)
     folder.path.mkdir(parents=True, exist_ok=True)
     with writing(folder.path / ".lock"):
         for line in plan.about_images(study, images, split, lang):
             show(line)
+        if not begun:
+            _forget_other_speeds(study, state)
         _calibrate(study, state, lang, show)
-        study.save(folder.study_path)
-        state.write(folder.state_path)
+        if not begun:
+            study.save(folder.study_path)
+            state.write(folder.state_path)
         show(plan.about_runs(study, state, folder, lang))
         written = str(folder.study_path)
         if dry_run:
@@ -61,8 +66,13 @@ def conduct(
         elif not ask(plan.line(say("plan.written", lang), say("plan.start", lang, path=written))):
             show(say("plan.later", lang, command=f"kurabe study {shlex.quote(str(folder.path))}"))
             return folder
-        # The file may have been edited while the question stood.
-        study = Study.from_toml(folder.study_path)
+        if begun:
+            # More columns or blocks are asked for; a look at their price alone changes nothing.
+            study.save(folder.study_path)
+        else:
+            # The file may have been edited while the question stood.
+            study = Study.from_toml(folder.study_path)
+            _forget_other_speeds(study, state)
         _calibrate(study, state, lang, show)
         state.write(folder.state_path)
         run_study(study, state, folder, lang, show)
@@ -136,4 +146,11 @@ def _calibrate(study: Study, state: StudyState, lang: str, show: Show) -> None:
     if missing := calibration.missing(study, state):
         seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(missing)
         show(plan.line("", say("calibrating", lang, seconds=seconds)))
-        state.add_rates(calibration.calibrate(study, state, workers(study)))
+        rates = calibration.calibrate(study, state, workers(study))
+        state.add_rates(rates, study.speed_key)
+
+
+def _forget_other_speeds(study: Study, state: StudyState) -> None:
+    """Speeds from before an edit of what they depend on are measured again."""
+    if state.speeds_of not in (None, study.speed_key):
+        state.rates, state.speeds_of = {}, None

@@ -5,5 +5,7 @@ from kurabe.studies.study import Study
 
 
 def workers(study: Study) -> int:
-    """How many runs go on at once: as many as the cores have threads for."""
+    """How many runs go on at once: as many as the cores have threads for, one on a GPU."""
+    if study.device != "cpu":
+        return study.workers or 1
     return study.workers or max(1, cores() // study.threads)

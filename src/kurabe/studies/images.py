@@ -1,10 +1,13 @@
 """The images behind a study's data settings, and whether there are enough of them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from kurabe import data
 from kurabe.errors import UserError
 from kurabe.recipe import DataSettings
+from kurabe.records import RunFolder
 
 FEWEST = 20
 
@@ -30,6 +33,16 @@ def load_images(settings: DataSettings) -> data.ImageSet:
             f"kurabe data check {settings.source} lists them."
         )
     return images
+
+
+def check_same_images(runs: Iterable[RunFolder], images: data.ImageSet, source: str) -> None:
+    """UserError where a run was begun on other images: their test part would be another too."""
+    for run in runs:
+        if run.info.get("data_digest") not in (None, images.digest):
+            raise UserError(
+                f"{source} holds other images now than when {run.path} was begun; put them back, "
+                "or begin anew with --out."
+            )
 
 
 def split_images(images: data.ImageSet, settings: DataSettings, seed: int) -> data.Split:

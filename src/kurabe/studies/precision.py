@@ -12,7 +12,8 @@ def usual_dtype(device: str) -> Literal["float32", "bfloat16"]:
     """ "bfloat16" where the device multiplies it natively, else "float32".
 
     Training and sampling then run under torch's autocast: weights, optimiser and sums stay
-    float32. Losses and features are measured in float32 everywhere.
+    float32. Scores are measured in float32 everywhere; the held-out loss that a run looks at on its
+    way is computed as the run trains.
     """
     if device.startswith("cuda"):
         import torch

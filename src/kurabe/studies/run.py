@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from kurabe import bases
 from kurabe.data import ImageSet, Split
 from kurabe.errors import UserError
 from kurabe.evaluation import SourceDomain, draw_samples, evaluate
@@ -22,10 +21,13 @@ from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now
 from kurabe.records.surroundings import cores, surroundings
-from kurabe.studies.images import load_images, split_images
+from kurabe.studies.begin import find_base
+from kurabe.studies.images import check_same_images, load_images, split_images
 from kurabe.training import Model, load_model, train
 from kurabe.training.model import WEIGHTS, start_model
 
+# Rows that compare with the images of a run's own training.
+ABOUT_TRAINING = frozenset({"near-copies", "nearest-to-training", "loss-gap"})
 # Tiles of the grid that stays with the record.
 SHOWN = 32
 
@@ -38,6 +40,7 @@ def go_on(folder: RunFolder) -> float:
     recipe = Recipe.from_toml(folder.recipe_path)
     images = load_images(recipe.data)
     split = split_images(images, recipe.data, recipe.seed)
+    check_same_images([folder], images, recipe.data.source)
     info = folder.update(
         **_circumstances(recipe),
         data_digest=images.digest,
@@ -52,17 +55,27 @@ def go_on(folder: RunFolder) -> float:
         folder.update(**_footprint(model, folder))
     trained = (folder.info.get("seconds") or 0.0) - before
     if "trial" not in info:
-        folder.write_scores("scores", measure(recipe, model, images, split, folder))
+        samples = _draw(recipe, model)
+        _write_grids(folder, samples, images, split)
+        scores = measure(recipe, model, images, split, folder, samples)
+        folder.write_scores("scores", scores)
     return trained
 
 
-def measure(
-    recipe: Recipe, model: Model, images: ImageSet, split: Split, folder: RunFolder
-) -> dict[str, Any]:
-    """All scores of a trained run; its sample grid is written as well."""
+def _draw(recipe: Recipe, model: Model) -> Samples:
     torch.set_num_threads(recipe.where.threads)
-    samples = draw_samples(model, recipe.evaluation, recipe.seed)
-    _write_grids(folder, samples, images, split)
+    return draw_samples(model, recipe.evaluation, recipe.seed)
+
+
+def measure(
+    recipe: Recipe,
+    model: Model,
+    images: ImageSet,
+    split: Split,
+    folder: RunFolder,
+    samples: Samples,
+) -> dict[str, Any]:
+    """All scores of a trained run that drew those samples; the opening of the test is recorded."""
     ledger = Ledger(folder.path / "test-openings.jsonl")
     ledger.open(model.state_digest(), images.digest)
     return evaluate(
@@ -72,7 +85,7 @@ def measure(
         recipe.evaluation,
         seed=recipe.seed,
         samples=samples,
-        base=_untouched(recipe, folder),
+        base=_untouched(recipe),
         untrained=_untrained(recipe, model),
         source=_source_domain(recipe),
         info=folder.info,
@@ -80,7 +93,10 @@ def measure(
 
 
 def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[str, Any]:
-    """Measure a finished run anew, on its own images or on other ones; the scores are written."""
+    """Measure a finished run anew, on its own images or on other ones; the scores are written.
+
+    Among other images are none that it was trained on: rows about those are left out.
+    """
     recipe = Recipe.from_toml(folder.recipe_path)
     where = recipe.where.model_copy(update={"device": device})
     model = load_model(folder.path, device)
@@ -92,17 +108,25 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[st
     images = load_images(data)
     split = split_images(images, data, recipe.seed)
     with folder.writing():
-        scores = measure(recipe, model, images, split, folder)
-        folder.write_scores("scores" if source is None else f"on-{images.digest}", scores)
+        samples = _draw(recipe, model)
+        scores = measure(recipe, model, images, split, folder, samples)
+        if source is None:
+            _write_grids(folder, samples, images, split)
+            folder.write_scores("scores", scores)
+        else:
+            known = {k: v for k, v in scores["metrics"].items() if k not in ABOUT_TRAINING}
+            scores["metrics"] = known
+            folder.write_scores(f"on-{images.digest}", scores)
     return scores
 
 
-def _untouched(recipe: Recipe, folder: RunFolder) -> Model | None:
-    """The study's base before any adaptation, drawing as the run does."""
-    name = folder.info.get("base")
-    if name is None:
+def _untouched(recipe: Recipe) -> Model | None:
+    """The run's base before any adaptation, drawing as the run does."""
+    if recipe.base is None:
         return None
-    return replace(load_model(name, recipe.where.device), dtype=recipe.where.dtype)
+    how = recipe.choices.sampling
+    base = load_model(recipe.base, recipe.where.device)
+    return replace(base, dtype=recipe.where.dtype, solver=how.solver, spacing=how.spacing)
 
 
 def _untrained(recipe: Recipe, model: Model) -> Model:
@@ -158,7 +182,7 @@ def _source_domain(recipe: Recipe) -> SourceDomain | None:
     """The base's own held-out images, where the study asks what the base forgets."""
     if not recipe.evaluation.forgetting or recipe.base is None:
         return None
-    home = bases.find(recipe.base).info.get("data")
+    home = find_base(recipe.base).info.get("data")
     if home is None:
         raise UserError(
             f"{recipe.base} does not say what it was trained on; set evaluation.forgetting = false."

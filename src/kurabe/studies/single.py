@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kurabe.errors import RunFailed
+from kurabe.errors import RunFailed, UserError
 from kurabe.methods import find
-from kurabe.recipe import Recipe
+from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.surroundings import cores
 from kurabe.studies import begin, calibration
@@ -46,7 +46,7 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     folder = RunFolder(out or Path("runs") / name)
     load_images(study.data)
     if folder.exists:
-        recipe = Recipe.from_toml(folder.recipe_path)
+        recipe = _same(Recipe.from_toml(folder.recipe_path), asked, folder)
         rates = {column.id: folder.info.get("calibrated") or 0.0}
     else:
         rates = _rates(study)
@@ -71,6 +71,20 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     if not job.finished:
         raise RunFailed(str(folder.info.get("error")))
     return folder
+
+
+def _same(begun: Recipe, asked: Recipe, folder: RunFolder) -> Recipe:
+    """The recipe of a run that goes on; UserError where it is not what is asked for now.
+
+    The budget is left out: seconds became images on the machine that began.
+    """
+    known, wanted = (r.model_copy(update={"budget": Budget(images=1)}) for r in (begun, asked))
+    if (known.digest, known.seed) != (wanted.digest, wanted.seed):
+        raise UserError(
+            f"{folder.path} holds a run of {begun.method} on {begun.data.source} with other "
+            "settings than these; give this one another --out."
+        )
+    return begun
 
 
 def single_study(wanted: Single) -> Study:

@@ -32,10 +32,14 @@ class LearningRate(_Part):
 
 
 class StudyState(_Part):
-    """rates: images/s of training, by column, from the calibration; written once."""
+    """rates: images/s of training, by column, from the calibration; written once.
+
+    speeds_of: what they were measured with, see Study.speed_key; they hold for nothing else.
+    """
 
     version: int = Field(default=1, alias="schema")
     rates: dict[str, float] = Field(default_factory=dict)
+    speeds_of: str | None = None
     calibrated: str | None = None
     learning_rates: dict[str, LearningRate] = Field(default_factory=dict)
     added_columns: list[str] = Field(default_factory=list)
@@ -58,7 +62,8 @@ class StudyState(_Part):
         """Replace study.json whole."""
         write_text_atomic(path, self.model_dump_json(indent=1, by_alias=True) + "\n")
 
-    def add_rates(self, rates: dict[str, float]) -> None:
+    def add_rates(self, rates: dict[str, float], speeds_of: str) -> None:
         """Keep the speeds of columns that have none yet; those that have one keep it."""
         self.rates = {**rates, **self.rates}
+        self.speeds_of = self.speeds_of or speeds_of
         self.calibrated = self.calibrated or datetime.now(UTC).isoformat(timespec="seconds")

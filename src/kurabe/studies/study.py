@@ -5,6 +5,8 @@ starting noise and label draws, and a fresh initialisation. A study adds no arit
 `Study.recipe` writes out one run's recipe, and everything measured follows from recipes.
 """
 
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -118,6 +120,14 @@ class Study(Settings):
     def all_blocks(self) -> range:
         """Block numbers from 1, planned ones first, then added ones."""
         return range(1, self.blocks + self.added_blocks + 1)
+
+    @property
+    def speed_key(self) -> str:
+        """A digest of the settings that a column's images per second depend on."""
+        where = self.device, self.dtype, self.threads, self.workers
+        batch = self.optimiser.batch, self.optimiser.micro_batch
+        told = self.data.size, self.data.channels, self.network.model_dump(), batch, where
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def column(self, column_id: str) -> Column:
         """The column of that id; KeyError if there is none."""

@@ -116,13 +116,14 @@ def _updates(run: Run, stop: Callable[[], bool]) -> None:
     window = Window()
     run.model.denoiser.train()
     while progress.updates < plan.updates and not _stale(run):
-        losses = update(run, wrapped)
-        window.add(losses)
+        losses, norm = update(run, wrapped)
+        window.add(losses, norm)
         progress.seconds = clock.seconds
         if progress.updates in plan.logged:
             window.tell(run)
         if progress.updates in plan.measured:
-            _measure(run)
+            with clock.paused():
+                _measure(run)
         stopped, due = run.agreed(stop(), run.is_writer and clock.due)
         if stopped:
             window.check(run)
@@ -130,12 +131,16 @@ def _updates(run: Run, stop: Callable[[], bool]) -> None:
             raise KeyboardInterrupt
         if due:
             window.check(run)
-            with clock.saving():
+            with clock.paused(), clock.saving():
                 _save(run)
 
 
-def update(run: Run, wrapped: torch.nn.Module) -> dict[str, Tensor]:
-    """One optimiser step; the mean of each term over this process's images of the update."""
+def update(run: Run, wrapped: torch.nn.Module) -> tuple[dict[str, Tensor], Tensor]:
+    """One optimiser step.
+
+    Each term's mean over this process's images of the update comes back, and the gradient's norm
+    before clipping.
+    """
     training, plan, share = run.training, run.plan, run.share
     progress = training.progress
     streams, weights = run.objective.streams(share), run.objective.weights()
@@ -156,7 +161,7 @@ def update(run: Run, wrapped: torch.nn.Module) -> dict[str, Tensor]:
     settings = run.recipe.optimiser
     for group in training.optimiser.param_groups:
         group["lr"] = learning_rate(settings, (progress.updates + 1) / plan.updates)
-    run.accelerator.clip_grad_norm_(list(training.named.values()), settings.clip)
+    norm = run.accelerator.clip_grad_norm_(list(training.named.values()), settings.clip)
     training.optimiser.step()
     training.optimiser.zero_grad()
     for stream in streams:
@@ -165,7 +170,7 @@ def update(run: Run, wrapped: torch.nn.Module) -> dict[str, Tensor]:
     progress.updates += 1
     progress.images_seen += plan.batch
     training.ema.update(progress.images_seen, plan.batch)
-    return means
+    return means, cast(Tensor, norm)
 
 
 def _measure(run: Run) -> None:
@@ -232,7 +237,10 @@ def _save(run: Run) -> None:
 
 
 class _Clock:
-    """Seconds of training over all sittings, and when the state is due to be written."""
+    """Seconds of training over all sittings, and when the state is due to be written.
+
+    What is measured and written on the way costs a method nothing: it is left out.
+    """
 
     def __init__(self, before: float) -> None:
         self._began = time.perf_counter() - before
@@ -245,6 +253,13 @@ class _Clock:
     @property
     def due(self) -> bool:
         return time.perf_counter() >= self._next
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that is no training."""
+        stopped = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - stopped
 
     @contextmanager
     def saving(self) -> Iterator[None]:

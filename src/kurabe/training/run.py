@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from kurabe.data import ImageSet, Split
 from kurabe.objectives import Batch, Objective, Stream, make_objective
+from kurabe.randomness import permutation
 from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training.batches import Source
@@ -123,8 +125,10 @@ def prepare(
     plan = make_plan(recipe, objective, accelerator.num_processes)
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
     training = Training(objective, optimiser, ema)
-    validation = images.subset(split.validation[: recipe.evaluation.loss_images])
-    held_out = HeldOut(validation.as_float(), split.validation, recipe.evaluation.loss_bands)
+    # Drawn, not the first by name: where folders are classes, those would be of a few alone.
+    order = permutation(0, "held out", 0, len(split.validation))
+    held = np.sort(split.validation[order[: recipe.evaluation.loss_images]])
+    held_out = HeldOut(images.subset(held).as_float(), held, recipe.evaluation.loss_bands)
     return Run(
         recipe,
         folder,
@@ -140,7 +144,7 @@ def prepare(
 
 
 def make_optimiser(objective: Objective, settings: Optimiser) -> torch.optim.AdamW:
-    """AdamW on what trains; vectors (biases, positions, norms) are not decayed."""
+    """AdamW on what trains; vectors (biases, norms, scales) are not decayed."""
     parameters = [p for p in objective.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},

@@ -23,10 +23,13 @@ class Window:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.norms: Tensor | float = 0.0
         self.count = 0
 
-    def add(self, losses: dict[str, Tensor]) -> None:
+    def add(self, losses: dict[str, Tensor], norm: Tensor) -> None:
+        """One update's terms and the norm of its gradient, which may overflow alone."""
         self.count += 1
+        self.norms = self.norms + norm
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0) + loss
 
@@ -35,11 +38,12 @@ class Window:
         parts = self.count * run.accelerator.num_processes
         sums = {name: float(run.total(own)) for name, own in self.sums.items()}
         means: dict[str, float] = {name: value / parts for name, value in sums.items()}
-        for name, mean in means.items():
-            if not math.isfinite(mean):
+        told = {f"{name} loss": mean for name, mean in means.items()}
+        for name, value in {**told, "gradient's norm": float(self.norms)}.items():
+            if not math.isfinite(value):
                 progress = run.training.progress
                 raise RunFailed(
-                    f"The {name} loss became {mean} within the {self.count} updates before image "
+                    f"The {name} became {value} within the {self.count} updates before image "
                     f"{progress.images_seen:,}; the last good state is kept. A lower learning "
                     f"rate than {run.recipe.optimiser.lr:g} may help."
                 )
@@ -58,4 +62,4 @@ class Window:
             "seconds": round(progress.seconds, 3),
         }
         tell(run, line)
-        self.sums, self.count = {}, 0
+        self.sums, self.norms, self.count = {}, 0.0, 0
