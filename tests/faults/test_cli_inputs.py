@@ -238,3 +238,22 @@ def test_a_legacy_encoding_never_turns_a_mark_into_another(encoding):
     marks = said("compare", "--help", under=encoding).decode(encoding)
     same = {"cp932": "≒", "latin-1": "~"}[encoding]
     assert f"{same} the same for all practical" in marks
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "gpu"])
+def test_a_device_that_is_not_there(tmp_path, capsys, device):
+    command = [
+        "sample",
+        "emoji-32",
+        "--out",
+        str(tmp_path / "drawn"),
+        "-n",
+        "1",
+        "--device",
+        device,
+    ]
+    assert answer(command) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"There is no device {device} here (") and said.count("\n") == 1
+    assert said.endswith("); cpu always works.\n")
+    assert not (tmp_path / "drawn").exists()

@@ -24,6 +24,7 @@ from kurabe.methods.choices import Untouched
 from kurabe.randomness import generator
 from kurabe.recipe import Network, Recipe, first_problem
 from kurabe.records import RunFolder
+from kurabe.training.devices import usable
 
 WEIGHTS = "model.safetensors"
 
@@ -139,7 +140,7 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
         else:
             denoiser, network = _load_base(recipe, image_size, channels)
         adaptation = attach(denoiser.backbone, recipe.choices.adaptation)
-    denoiser.to(recipe.where.device)
+    denoiser.to(usable(recipe.where.device))
     evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
     drawing = (evaluations, how.solver, how.spacing, recipe.where.dtype)
     return Model(denoiser, adaptation, network, *drawing)
@@ -234,4 +235,4 @@ def _base_model(base: bases.Base, device: str) -> Model:
     if own.keys() != tensors.keys():
         raise UserError(f"{base.path / WEIGHTS} does not hold the network that base.json names.")
     denoiser.backbone.load_state_dict(tensors)
-    return Model(denoiser.to(device), attach(denoiser.backbone, Untouched()), network)
+    return Model(denoiser.to(usable(device)), attach(denoiser.backbone, Untouched()), network)
