@@ -110,6 +110,7 @@ _WORDS: dict[str, dict[str, str]] = {
     },
     "end.page": {"ja": "ページ", "en": "page"},
     "end.samples": {"ja": "生成例", "en": "samples"},
+    "end.serve": {"ja": "すべてをブラウザで", "en": "all in a browser"},
     "end.more": {"ja": "列を追加", "en": "more columns"},
     "end.own": {"ja": "自分の画像で", "en": "your own images"},
     "end.marks": {"ja": "記号の読み方", "en": "what the marks mean"},

@@ -45,6 +45,7 @@ def closing(
     ways = [
         (say("end.page", lang), str(folder.page_path)),
         (say("end.samples", lang), str(folder.path / "samples.html")),
+        (say("end.serve", lang), "kurabe serve"),
         (say("end.more", lang), f"{command} --add lora"),
         (say("end.own", lang), "kurabe study FOLDER"),
         (say("end.marks", lang), "kurabe compare --help"),
