@@ -64,6 +64,25 @@ def test_linear_probe_chooses_on_validation_and_scores_as_scikit_learn():
     np.testing.assert_allclose(probe(test).softmax(1).numpy(), theirs, atol=1e-5)
 
 
+def test_linear_probe_is_not_content_with_the_commonest_class():
+    """At the smallest strengths every fit names the commonest of unequal classes, and they tie."""
+    rng = np.random.default_rng(5)
+    labels = (np.arange(210) % 5 == 0).astype(np.int64)
+    x = rng.normal(size=(210, 192)).astype(np.float32)
+    x[:, 0] += 6 * labels
+    train, held = slice(0, 150), slice(150, 210)
+    scores = {}
+    scale = StandardScaler().fit(x[train].astype(np.float64))
+    for c in probes.STRENGTHS:
+        fit = LogisticRegression(C=c, tol=1e-10, max_iter=20000)
+        fit.fit(scale.transform(x[train]), labels[train])
+        scores[c] = fit.score(scale.transform(x[held]), labels[held])
+    ties = [scores[c] for c in probes.STRENGTHS[:3]]
+    assert ties == pytest.approx([0.8] * 3) and max(scores.values()) > 0.85
+    probe = probes.linear_probe(x[train], labels[train], x[held], labels[held], 2)
+    assert scores[probe.strength] == pytest.approx(max(scores.values()), abs=0.04)
+
+
 @pytest.mark.parametrize("n, d", [(60, 20), (30, 80)])
 def test_ridge_is_scikit_learns(n, d):
     x, y = data(n, d, 3)

@@ -169,21 +169,25 @@ def linear_probe(
 ) -> Probe:
     """Fit on train with each strength, from small weights to large; keep the best on validation.
 
-    Each fit starts at the last one's solution; after two that were no better the rest, which is
-    the slow end, is left out.
+    Each fit starts at the last one's solution. Once the classifier does better than naming the
+    commonest class, as it must with small enough weights, two strengths that were worse than the
+    best end the search: the rest is the slow end.
     """
     standard = Standard.of(train)
     x, held = standard(train), standard(validation)
     best: Probe | None = None
     linear: Linear | None = None
     worse = 0
+    commonest = float((validation_labels == np.bincount(labels).argmax()).mean())
     for strength in strengths:
         linear = logistic(x, labels, classes, strength, linear, _ROUGH)
         score = accuracy(linear(held), validation_labels)
         if best is None or score > best.validation:
             best, worse = Probe(standard, linear, strength, score), 0
-        elif (worse := worse + 1) == 2:
-            break
+        elif score < best.validation and best.validation > commonest:
+            worse += 1
+            if worse == 2:
+                break
     assert best is not None
     exact = logistic(x, labels, classes, best.strength, best.linear, _EXACT)
     return replace(best, linear=exact)
