@@ -80,7 +80,9 @@ def test_linear_probe_is_not_content_with_the_commonest_class():
     ties = [scores[c] for c in probes.STRENGTHS[:3]]
     assert ties == pytest.approx([0.8] * 3) and max(scores.values()) > 0.85
     probe = probes.linear_probe(x[train], labels[train], x[held], labels[held], 2)
-    assert scores[probe.strength] == pytest.approx(max(scores.values()), abs=0.04)
+    # Which strength is best is decided on rough fits; the one kept is fitted exactly.
+    kept = probes.accuracy(probe(x[held]), labels[held])
+    assert kept == pytest.approx(scores[probe.strength]) and kept > 0.85
 
 
 @pytest.mark.parametrize("n, d", [(60, 20), (30, 80)])

@@ -185,6 +185,27 @@ def heun(
     return x
 
 
+def _two_steps(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    take: Callable[[int, Tensor, Tensor, _Point, _Point], Tensor],
+    condition: Tensor | None,
+    callback: Callback | None,
+) -> Tensor:
+    """Steps by `take`, each with x̂₀ extrapolated from the last one to the middle of its own."""
+    last_x0, last_width = x, math.inf
+    for step, now, then in _steps(denoiser.schedule, times):
+        x0 = _denoise(denoiser, x, now.t, condition)
+        if callback:
+            callback(step, now.t, x, x0)
+        width = then.half_log_snr - now.half_log_snr
+        reach = width / (2 * last_width) if step > 0 and then.sigma > 0 else 0.0
+        x = take(step, x, torch.lerp(x0, last_x0, -reach), now, then)
+        last_x0, last_width = x0, width
+    return x
+
+
 def dpmpp_2m(
     denoiser: Denoiser,
     x: Tensor,
@@ -197,16 +218,11 @@ def dpmpp_2m(
     The first step and one that ends in σ = 0 are DDIM's. `x` is (B, ...), drawn at times[0]; the
     return value belongs to the last of `times`.
     """
-    last_x0, last_width = x, math.inf
-    for step, now, then in _steps(denoiser.schedule, times):
-        x0 = _denoise(denoiser, x, now.t, condition)
-        if callback:
-            callback(step, now.t, x, x0)
-        width = then.half_log_snr - now.half_log_snr
-        reach = width / (2 * last_width) if step > 0 and then.sigma > 0 else 0.0
-        x = _ddim_step(x, torch.lerp(x0, last_x0, -reach), now, then)
-        last_x0, last_width = x0, width
-    return x
+
+    def take(step: int, x: Tensor, x0: Tensor, now: _Point, then: _Point) -> Tensor:
+        return _ddim_step(x, x0, now, then)
+
+    return _two_steps(denoiser, x, times, take, condition, callback)
 
 
 def dpmpp_2m_sde(
@@ -223,16 +239,11 @@ def dpmpp_2m_sde(
     the deterministic path keeps. Arguments and answer as in `ddpm`, whose equal it is where x̂₀
     does not move.
     """
-    last_x0, last_width = x, math.inf
-    for step, now, then in _steps(denoiser.schedule, times):
-        x0 = _denoise(denoiser, x, now.t, condition)
-        if callback:
-            callback(step, now.t, x, x0)
-        width = then.half_log_snr - now.half_log_snr
-        reach = width / (2 * last_width) if step > 0 and then.sigma > 0 else 0.0
-        x = _drawn_step(x, torch.lerp(x0, last_x0, -reach), now, then, step, noise)
-        last_x0, last_width = x0, width
-    return x
+
+    def take(step: int, x: Tensor, x0: Tensor, now: _Point, then: _Point) -> Tensor:
+        return _drawn_step(x, x0, now, then, step, noise)
+
+    return _two_steps(denoiser, x, times, take, condition, callback)
 
 
 SOLVERS: dict[str, Callable[..., Tensor]] = {
