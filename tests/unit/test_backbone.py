@@ -68,6 +68,14 @@ def test_features_of_a_subset_are_those_of_the_kept_tokens(network: PatchTransfo
     assert {k: v.shape[1] for k, v in features.items()} == {"block-1": 2, "block-4": 16}
 
 
+def test_features_alone_are_those_of_the_whole_pass(network: PatchTransformer) -> None:
+    x, t = images()
+    layers = ("block-1", "block-3")
+    whole, alone = network(x, t, layers=layers).features, network.features(x, t, layers=layers)
+    assert alone.keys() == whole.keys() == set(layers)
+    assert all(torch.equal(alone[name], whole[name]) for name in layers)
+
+
 def test_subset_puts_back_what_it_took() -> None:
     tokens = torch.arange(2 * 6 * 3, dtype=torch.float32).reshape(2, 6, 3)
     subset = Subset(torch.tensor([[4, 0, 2], [5, 1, 3]]), 6)

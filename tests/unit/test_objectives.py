@@ -65,7 +65,7 @@ def test_nt_xent_of_identical_views_and_of_orthogonal_pairs() -> None:
 def test_denoising_of_the_exact_prediction_is_zero_and_of_zero_is_the_target() -> None:
     objective_ = objective(Denoising(weighting="v"))
     batch = source().batch(Stream("images"), 0, 6)
-    one = objective_._pass(batch, ())
+    one = objective_._pass(batch, Stream("images"))
     target = objective_.denoiser.target(batch.images, batch.noise, batch.t)
     term = objective_.terms["denoising"]
     exact = term({"images": type(one)(batch, one.x_t, target, {}, one.denoiser)})
@@ -78,7 +78,7 @@ def test_masked_denoising_is_the_mean_over_visible_pixels() -> None:
     objective_ = objective(Denoising(), Masked(keep=0.25))
     (stream,) = objective_.streams(0.0)
     batch = source().batch(stream, 0, 5)
-    passed = objective_._pass(batch, stream.layers)
+    passed = objective_._pass(batch, stream)
     target = objective_.denoiser.target(batch.images, batch.noise, batch.t)
     error = objective_.denoiser.backbone.patchify((passed.prediction - target).square())
     assert batch.keep is not None and batch.keep.shape == (5, 4)
@@ -90,7 +90,7 @@ def test_masked_reconstruction_is_the_mean_over_hidden_patches() -> None:
     objective_ = objective(Denoising(), Masked(keep=0.5))
     (stream,) = objective_.streams(0.0)
     batch = source().batch(stream, 0, 3)
-    passed = objective_._pass(batch, stream.layers)
+    passed = objective_._pass(batch, stream)
     term, backbone = objective_.terms["masked"], objective_.denoiser.backbone
     patches = backbone.patchify(passed.x_t)
     centred = patches - patches.mean(-1, keepdim=True)
@@ -148,6 +148,33 @@ def test_streams_of_one_name_are_joined_or_refused() -> None:
     assert joined == Stream("images", layers=("a", "b"), keep=0.5, together=4)
     with pytest.raises(ValueError, match="different streams named 'images'"):
         one.join(Stream("images", policy="crop"))
+
+
+def test_views_are_compared_by_the_cells_of_their_tokens() -> None:
+    """With a grid of 2 on 4 × 4 tokens: NT-Xent on the four quarters' means, side by side."""
+    objective_ = objective(Denoising(), Contrastive(comparison_batch=4, grid=2, depth=0.5))
+    term = objective_.terms["contrastive"]
+    views = next(s for s in objective_.streams(0.0) if s.name == "views")
+    batch = source().batch(views, 0, 4)
+    seen = objective_._pass(batch, views)
+    tokens = seen.features["block-2"].reshape(8, 4, 4, -1)
+    quarters = [
+        tokens[:, a : a + 2, b : b + 2].mean((1, 2)).unsqueeze(2) for a in (0, 2) for b in (0, 2)
+    ]
+    projected = term.projection(torch.cat(quarters, dim=2).flatten(1)).detach()
+    expected = nt_xent_by_hand(projected, 0.2)
+    torch.testing.assert_close(term({"views": seen}), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_no_term_reads_is_not_computed() -> None:
+    """A last block that would give NaN harms neither the views' features nor their loss."""
+    objective_ = objective(Denoising(), Contrastive(comparison_batch=4, depth=0.5))
+    batches = {s.name: source().batch(s, 0, 4) for s in objective_.streams(0.0)}
+    before = objective_(batches, 0.0)["contrastive"]
+    torch.nn.init.constant_(objective_.denoiser.backbone.blocks[-1].mlp_in.weight, torch.nan)
+    after = objective_(batches, 0.0)
+    assert torch.equal(after["contrastive"], before)
+    assert after["denoising"].isnan().all()
 
 
 def test_gradients_reach_the_network_from_every_term() -> None:

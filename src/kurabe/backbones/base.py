@@ -54,6 +54,12 @@ class Backbone(nn.Module):
         """Predict; condition (B,) class indices; keep (B, K) indices of the tokens to keep."""
         raise NotImplementedError
 
+    def features(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, layers: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """The features that `forward` gives, without computing what lies behind the last layer."""
+        raise NotImplementedError
+
     def patchify(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) → patches (B, N, C·p·p), row by row."""
         b, c, (h, w), p = len(images), self.in_channels, self.token_grid, self.patch

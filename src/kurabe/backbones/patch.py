@@ -98,11 +98,7 @@ class PatchTransformer(Backbone):
         keep: Tensor | None = None,
         layers: Sequence[str] = (),
     ) -> Output:
-        c = self.time(t)
-        if self.classes is not None:
-            null = torch.full_like(t, self.num_classes, dtype=torch.long)
-            c = c + self.classes(null if condition is None else condition)
-        c = F.silu(c)
+        c = self._embedding(t, condition)
         patches = self.patchify(x_t)
         tokens = self.embed(patches) + self.position
         subset = None if keep is None else Subset(keep, tokens.shape[1])
@@ -126,6 +122,28 @@ class PatchTransformer(Backbone):
         if self.refinement is not None:
             pixels = self.refinement(pixels, x_t)
         return Output(pixels, features)
+
+    def features(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, layers: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        c = self._embedding(t, condition)
+        tokens = self.embed(self.patchify(x_t)) + self.position
+        found: dict[str, Tensor] = {}
+        for name, block in zip(self.feature_layers, self.blocks, strict=True):
+            if len(found) == len(set(layers)):
+                break
+            tokens = block(tokens, c)
+            if name in layers:
+                found[name] = tokens
+        return found
+
+    def _embedding(self, t: Tensor, condition: Tensor | None) -> Tensor:
+        """What modulates every block: time and class (the null class where none is given)."""
+        c = self.time(t)
+        if self.classes is not None:
+            null = torch.full_like(t, self.num_classes, dtype=torch.long)
+            c = c + self.classes(null if condition is None else condition)
+        return F.silu(c)
 
 
 class Block(nn.Module):

@@ -39,6 +39,8 @@ VIEWS: dict[str, Policy] = {
     "none": Policy(),
     "flip": Policy(flip=0.5),
     "shift": Policy(shift=0.125),
+    "shift-flip": Policy(shift=0.125, flip=0.5),
+    "shift-flip-jitter": Policy(shift=0.125, flip=0.5, jitter=0.4),
     "crop": Policy(area=0.3),
     "crop-flip": Policy(area=0.3, flip=0.5),
     "crop-flip-jitter": Policy(area=0.3, flip=0.5, jitter=0.4),

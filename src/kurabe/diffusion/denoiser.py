@@ -139,6 +139,12 @@ class NetworkDenoiser(Denoiser):
         """Run the backbone on x_t (B, C, H, W), t (B,); `keep` (B, K) names the tokens it sees."""
         return self.backbone(x_t, t, condition=condition, keep=keep, layers=layers)
 
+    def features(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, layers: tuple[str, ...] = ()
+    ) -> dict[str, Tensor]:
+        """Features of x_t (B, C, H, W) at t (B,), layer → tokens (B, N, D); no prediction."""
+        return self.backbone.features(x_t, t, condition, layers)
+
     def to_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the x₀ that a prediction (B, ...) at x_t means."""
         return solve(self.prediction, prediction, x_t, *self.coefficients(t, x_t))[0]

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Weighting = Literal["x0", "eps", "v", "flow", "min-snr", "p2"]
 Solver = Literal["ddpm", "ddim", "heun", "dpmpp-2m", "dpmpp-2m-sde"]
-Views = Literal["crop-flip", "crop-flip-jitter", "crop", "shift", "none"]
+Views = Literal[
+    "crop-flip", "crop-flip-jitter", "crop", "shift-flip", "shift-flip-jitter", "shift", "none"
+]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
@@ -78,6 +80,8 @@ class Contrastive(Choice):
             least this, independently for each view, so that t alone cannot solve the term.
         depth: where the features are taken, as a share of the backbone's named feature layers
             (0.5 is the middle one).
+        grid: tokens are averaged over the cells of a grid × grid partition and the cells' vectors
+            joined; 1 is the mean over all tokens, more keep where things are.
         views: the policy of crops, flips and colours that makes the views; only this term's
             images pass through it, so it does not change what is drawn.
         projection: width of the head that the term trains and throws away.
@@ -90,6 +94,7 @@ class Contrastive(Choice):
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
     min_log_snr: float = 1.0
     depth: Annotated[float, Field(gt=0, le=1)] = 0.67
+    grid: Count = 1
     views: Views = "crop-flip"
     projection: Count = 128
 

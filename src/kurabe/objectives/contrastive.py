@@ -27,7 +27,7 @@ from kurabe.objectives.term import Pass, Stream, Term
 
 
 class ContrastiveTerm(Term):
-    """NT-Xent on the mean-pooled tokens of one layer, behind a head that is thrown away."""
+    """NT-Xent on the pooled tokens of one layer, behind a head that is thrown away."""
 
     def __init__(self, choice: Contrastive, denoiser: NetworkDenoiser) -> None:
         super().__init__()
@@ -44,21 +44,26 @@ class ContrastiveTerm(Term):
             policy=choice.views,
             latest=float(denoiser.schedule.time_of_log_snr(low_noise)),
             layers=(self.layer,),
+            predicts=False,
             together=choice.comparison_batch,
         )
-        width = backbone.feature_dim
+        self.cells = (choice.grid, choice.grid)
+        self.token_grid = backbone.token_grid
+        width = backbone.feature_dim * choice.grid**2
         self.projection = nn.Sequential(
             nn.LayerNorm(width),
-            nn.Linear(width, 2 * width),
+            nn.Linear(width, 2 * backbone.feature_dim),
             nn.GELU(),
-            nn.Linear(2 * width, choice.projection),
+            nn.Linear(2 * backbone.feature_dim, choice.projection),
         )
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
         return (self.stream,)
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
-        pooled = passes["views"].features[self.layer].mean(1)
+        tokens = passes["views"].features[self.layer]
+        image = tokens.transpose(1, 2).unflatten(2, self.token_grid)
+        pooled = F.adaptive_avg_pool2d(image, self.cells).flatten(1)
         projected = gathered(self.projection(pooled).float())
         losses = nt_xent(projected, self.comparison_batch, self.temperature)
         return own_part(losses)

@@ -26,6 +26,7 @@ class DenoisingTerm(Term):
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         images = passes["images"]
         batch, denoiser = images.batch, images.denoiser
+        assert images.prediction is not None
         loss = denoiser.loss(images.prediction, batch.images, batch.noise, batch.t, self.weighting)
         if batch.keep is None:
             return loss.flatten(1).mean(1)

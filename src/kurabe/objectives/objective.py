@@ -54,11 +54,14 @@ class Objective(nn.Module):
         return {name: term.weight for name, term in self.terms.items()}
 
     def _passes(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Pass]:
-        layers = {stream.name: stream.layers for stream in self.streams(progress)}
-        return {name: self._pass(batch, layers[name]) for name, batch in batches.items()}
+        streams = {stream.name: stream for stream in self.streams(progress)}
+        return {name: self._pass(batch, streams[name]) for name, batch in batches.items()}
 
-    def _pass(self, batch: Batch, layers: tuple[str, ...]) -> Pass:
+    def _pass(self, batch: Batch, stream: Stream) -> Pass:
         alpha, sigma = (a.reshape(-1, 1, 1, 1) for a in self.denoiser.schedule(batch.t))
-        x_t = alpha * batch.images + sigma * batch.noise
-        out = self.denoiser.predict(x_t, batch.t, batch.condition, batch.keep, layers)
+        x_t, t, condition = alpha * batch.images + sigma * batch.noise, batch.t, batch.condition
+        if not stream.predicts and batch.keep is None:
+            features = self.denoiser.features(x_t, t, condition, stream.layers)
+            return Pass(batch, x_t, None, features, self.denoiser)
+        out = self.denoiser.predict(x_t, t, condition, batch.keep, stream.layers)
         return Pass(batch, x_t, out.prediction, out.features, self.denoiser)

@@ -26,6 +26,8 @@ class Stream:
     earliest, latest: times t are uniform in [earliest, latest], independent for each view.
     keep: share of the tokens that pass the blocks before the decoder.
     layers: feature layers that terms read.
+    predicts: whether a term reads the prediction; where none does, what lies behind the last of
+        the layers is not computed.
     together: images that must stay in one micro-batch, since a term compares them with one
         another; processes share a micro-batch, and the term gathers it.
     """
@@ -38,6 +40,7 @@ class Stream:
     latest: float = 1.0
     keep: float = 1.0
     layers: tuple[str, ...] = ()
+    predicts: bool = True
     together: int = 1
 
     def join(self, other: "Stream") -> "Stream":
@@ -46,9 +49,16 @@ class Stream:
             self,
             keep=min(self.keep, other.keep),
             layers=tuple(dict.fromkeys(self.layers + other.layers)),
+            predicts=self.predicts or other.predicts,
             together=max(self.together, other.together),
         )
-        same = replace(other, keep=joined.keep, layers=joined.layers, together=joined.together)
+        same = replace(
+            other,
+            keep=joined.keep,
+            layers=joined.layers,
+            predicts=joined.predicts,
+            together=joined.together,
+        )
         if joined != same:
             raise ValueError(f"two terms ask for different streams named '{self.name}'")
         return joined
@@ -76,11 +86,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Pass:
-    """A batch and what the network made of it: prediction (B, C, H, W), features by layer."""
+    """A batch and what the network made of it: prediction (B, C, H, W), features by layer.
+
+    prediction: None where the stream's terms do not read one.
+    """
 
     batch: Batch
     x_t: Tensor
-    prediction: Tensor
+    prediction: Tensor | None
     features: Mapping[str, Tensor]
     denoiser: NetworkDenoiser
 

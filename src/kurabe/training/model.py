@@ -97,7 +97,7 @@ class Model:
     def features(self, x_t: Tensor, t: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Tokens (B, N, D) of each named layer, of noised images (B, C, H, W) at t (B,)."""
         self.denoiser.eval()
-        return self.denoiser.predict(x_t, t, layers=tuple(layers)).features
+        return self.denoiser.features(x_t, t, layers=tuple(layers))
 
     def state_digest(self) -> str:
         """Sixteen hex digits over all weights: the name of this checkpoint."""
