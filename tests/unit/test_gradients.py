@@ -131,7 +131,12 @@ def test_a_band_without_images_has_no_cosine() -> None:
 
 @pytest.mark.parametrize(
     ("term", "told"),
-    [(Contrastive(comparison_batch=4), {"contrastive"}), (Masked(), {"masked"}), (None, set())],
+    [
+        (Contrastive(comparison_batch=4), {"contrastive"}),
+        (Contrastive(comparison_batch=4, share=1), {"contrastive"}),
+        (Masked(), {"masked"}),
+        (None, set()),
+    ],
 )
 def test_measuring_draws_nothing_and_moves_nothing(
     tmp_path: Path, term: Contrastive | Masked | None, told: set[str]

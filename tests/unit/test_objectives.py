@@ -147,7 +147,33 @@ def test_streams_of_one_name_are_joined_or_refused() -> None:
     joined = one.join(Stream("images", layers=("b",), together=4))
     assert joined == Stream("images", layers=("a", "b"), keep=0.5, together=4)
     with pytest.raises(ValueError, match="different streams named 'images'"):
-        one.join(Stream("images", policy="crop"))
+        one.join(Stream("images", latest=0.5))
+
+
+def test_a_term_that_asks_for_plain_images_takes_the_views_of_another() -> None:
+    plain, flipped = Stream("images", predicts=True), Stream("images", views=2, policy="flip")
+    assert plain.join(flipped) == flipped.join(plain) == flipped
+    with pytest.raises(ValueError, match="different streams named 'images'"):
+        flipped.join(Stream("images", views=2, policy="crop"))
+
+
+def test_at_a_share_of_one_every_view_is_denoised_and_compared() -> None:
+    """One stream, over all times; each loss is that of its term alone on the same rows."""
+    term = Contrastive(comparison_batch=4, share=1, views="none", temperature=0.2)
+    objective_ = objective(Denoising(), term)
+    (stream,) = objective_.streams(0.0)
+    assert (stream.views, stream.earliest, stream.latest, stream.predicts) == (2, 0.0, 1.0, True)
+    batch = source().batch(stream, 0, 4)
+    assert torch.equal(batch.images[::2], batch.images[1::2])
+    assert not torch.equal(batch.noise[::2], batch.noise[1::2])
+    losses = objective_({"images": batch}, 0.0)
+    alone = objective(Denoising())({"images": batch}, 0.0)["denoising"]
+    torch.testing.assert_close(losses["denoising"], alone)
+    tokens = objective_._pass(batch, stream).features[objective_.terms["contrastive"].layer]
+    projected = objective_.terms["contrastive"].projection(tokens.mean(1)).detach()
+    torch.testing.assert_close(
+        losses["contrastive"], nt_xent_by_hand(projected, 0.2), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_views_are_compared_by_the_cells_of_their_tokens() -> None:

@@ -75,15 +75,18 @@ class Contrastive(Choice):
         temperature: τ of the softmax over cosine similarities.
         comparison_batch: images whose views are compared with one another: 2n views each time.
         share: part of what passes through the network that is views, two of each image; the rest
-            is plain images for the denoising term.
+            is plain images for the denoising term. 1: everything is views, and every view is
+            denoised as well, at times over the whole range; then what changes the views also
+            changes what is drawn.
         min_log_snr: views are noised at times drawn uniformly among those whose log SNR is at
-            least this, independently for each view, so that t alone cannot solve the term.
+            least this, independently for each view, so that t alone cannot solve the term; at a
+            share of 1 at all times.
         depth: where the features are taken, as a share of the backbone's named feature layers
             (0.5 is the middle one).
         grid: tokens are averaged over the cells of a grid × grid partition and the cells' vectors
             joined; 1 is the mean over all tokens, more keep where things are.
-        views: the policy of crops, flips and colours that makes the views; only this term's
-            images pass through it, so it does not change what is drawn.
+        views: the policy of crops, flips and colours that makes the views; at a share below 1
+            only this term's images pass through it, so it does not change what is drawn.
         projection: width of the head that the term trains and throws away.
     """
 
@@ -164,6 +167,10 @@ class Choices(Choice):
             raise ValueError("an objective goes with an adaptation that trains, and only with one")
         if terms and "denoising" not in terms:
             raise ValueError("an objective needs the denoising term: without it nothing is drawn")
+        if "masked" in terms and any(
+            isinstance(term, Contrastive) and term.share == 1 for term in self.objective
+        ):
+            raise ValueError("views that are all the images (share = 1) cannot be masked as well")
         return self
 
     @property

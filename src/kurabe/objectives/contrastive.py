@@ -14,6 +14,7 @@ for.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -36,17 +37,7 @@ class ContrastiveTerm(Term):
         self.comparison_batch = choice.comparison_batch
         names = backbone.feature_layers
         self.layer = names[max(1, round(choice.depth * len(names))) - 1]
-        low_noise = torch.tensor(choice.min_log_snr, dtype=torch.float64)
-        self.stream = Stream(
-            "views",
-            share=choice.share,
-            views=2,
-            policy=choice.views,
-            latest=float(denoiser.schedule.time_of_log_snr(low_noise)),
-            layers=(self.layer,),
-            predicts=False,
-            together=choice.comparison_batch,
-        )
+        self.stream = _stream(choice, denoiser, self.layer)
         self.cells = (choice.grid, choice.grid)
         self.token_grid = backbone.token_grid
         width = backbone.feature_dim * choice.grid**2
@@ -61,12 +52,29 @@ class ContrastiveTerm(Term):
         return (self.stream,)
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
-        tokens = passes["views"].features[self.layer]
+        tokens = passes[self.stream.name].features[self.layer]
         image = tokens.transpose(1, 2).unflatten(2, self.token_grid)
         pooled = F.adaptive_avg_pool2d(image, self.cells).flatten(1)
         projected = gathered(self.projection(pooled).float())
         losses = nt_xent(projected, self.comparison_batch, self.temperature)
         return own_part(losses)
+
+
+def _stream(choice: Contrastive, denoiser: NetworkDenoiser, layer: str) -> Stream:
+    """The views: a stream of their own at low noise, or all images, which are denoised too."""
+    views = Stream(
+        "images",
+        views=2,
+        policy=choice.views,
+        layers=(layer,),
+        predicts=False,
+        together=choice.comparison_batch,
+    )
+    if choice.share == 1:
+        return views
+    low_noise = torch.tensor(choice.min_log_snr, dtype=torch.float64)
+    latest = float(denoiser.schedule.time_of_log_snr(low_noise))
+    return replace(views, name="views", share=choice.share, latest=latest)
 
 
 def gathered(own: Tensor) -> Tensor:

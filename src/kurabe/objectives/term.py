@@ -44,9 +44,15 @@ class Stream:
     together: int = 1
 
     def join(self, other: "Stream") -> "Stream":
-        """The stream that serves both; ValueError where they contradict one another."""
+        """The stream that serves both; ValueError where they contradict one another.
+
+        A term that asks for plain images takes the views that another asks for.
+        """
+        viewed = self if self.views > 1 else other
         joined = replace(
             self,
+            views=viewed.views,
+            policy=viewed.policy,
             keep=min(self.keep, other.keep),
             layers=tuple(dict.fromkeys(self.layers + other.layers)),
             predicts=self.predicts or other.predicts,
@@ -54,6 +60,8 @@ class Stream:
         )
         same = replace(
             other,
+            views=joined.views if other.views == 1 else other.views,
+            policy=joined.policy if other.views == 1 else other.policy,
             keep=joined.keep,
             layers=joined.layers,
             predicts=joined.predicts,

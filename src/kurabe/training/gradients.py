@@ -35,7 +35,8 @@ def gradient_cosines(run: Run) -> Cosines:
     (denoised,) = run.objective.terms["denoising"].streams(run.share)
     stream = next(stream for stream in streams if stream.name == denoised.name)
     first, count = run.plan.window(stream, 0, part)
-    edges, positions = run.recipe.evaluation.loss_bands, range(first, first + count)
+    edges = run.recipe.evaluation.loss_bands
+    positions = np.repeat(range(first, first + count), stream.views).tolist()
     return cosines_by_band(run.objective, batches, run.share, positions, edges, run.total)
 
 
@@ -49,9 +50,9 @@ def cosines_by_band(
 ) -> Cosines:
     """For each term but denoising, the cosine in each band; None where a gradient is zero.
 
-    positions: of the denoised images in their stream. Image p is noised at a log-SNR in band
-    p mod bands, so that each band gets its share of a small batch. edges: bands + 1 rising
-    log-SNRs. total: sums a gradient over processes.
+    positions: of the denoised images in their stream, once for each view. Image p is noised at a
+    log-SNR in band p mod bands, so that each band gets its share of a small batch. edges: bands + 1
+    rising log-SNRs. total: sums a gradient over processes.
     """
     denoising = objective.terms["denoising"]
     (name,) = (stream.name for stream in denoising.streams(progress))

@@ -77,10 +77,7 @@ def make_plan(recipe: Recipe, objective: Objective, processes: int = 1) -> Plan:
 def _shares(streams: tuple[Stream, ...]) -> dict[str, float]:
     given = {s.name: s.share for s in streams if s.share is not None}
     rest = [s.name for s in streams if s.share is None]
-    left = 1 - sum(given.values())
-    if left < 0 or (left == 0) != (not rest):
-        raise UserError("The shares of an objective's streams must leave something for denoising.")
-    return given | dict.fromkeys(rest, left / max(1, len(rest)))
+    return given | dict.fromkeys(rest, (1 - sum(given.values())) / len(rest))
 
 
 def _check(plan: Plan, streams: tuple[Stream, ...]) -> None:
