@@ -51,7 +51,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_AT_ONCE = 4
+_AT_ONCE = 2
 _PAGES = (catalogue_page, compare_page, method_page, study_page, run_page, blind_page, data_page)
 
 
