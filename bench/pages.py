@@ -141,6 +141,7 @@ def main(seconds: float) -> None:
         here.send("done")
         spent, looks = here.recv(), sum(len(times) for times in found.values())
         server.terminate()
+        server.join()
         # Unlike times on the clock, this does not depend on what else the machine does.
         print(f"{1000 * spent / looks:.0f} ms of processor time a request, all the rest included")
         for name, times in found.items():

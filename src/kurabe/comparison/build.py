@@ -28,7 +28,7 @@ def compare(
     if study is None:
         return _table(columns, methods, lang, None, ())
     results = _results(study)
-    shown = [Shown(method.id, method.id, column_of(method, results)) for method in methods]
+    shown = tuple(Shown(method.id, method.id, column_of(method, results)) for method in methods)
     return _table(columns, methods, lang, results, shown)
 
 
@@ -47,7 +47,7 @@ def study_table(study: StudyFolder | StudyResults, lang: str) -> Table:
         )
         for column, method in zip(results.columns, methods, strict=True)
     )
-    shown = [Shown(column.id, column.method, column.id) for column in results.columns]
+    shown = tuple(Shown(column.id, column.method, column.id) for column in results.columns)
     return _table(columns, methods, lang, results, shown)
 
 
@@ -60,7 +60,7 @@ def _table(
     methods: Sequence[Method],
     lang: str,
     results: StudyResults | None,
-    shown: Sequence[Shown],
+    shown: tuple[Shown, ...],
 ) -> Table:
     chosen = [results.choices(c.source) if results and c.source else None for c in shown]
     rows: list[Row] = [*fact_rows(methods, lang), *how_rows(methods, lang, chosen)]

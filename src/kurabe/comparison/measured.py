@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from kurabe.comparison.differences import Blocks, mean_and_variance, t_quantile
@@ -27,7 +28,9 @@ class Shown:
     source: str | None
 
 
-def measured_rows(results: StudyResults, shown: Sequence[Shown], lang: str) -> tuple[Row, ...]:
+# The same few tables are asked for again and again; results that are read anew are another key.
+@lru_cache(maxsize=32)
+def measured_rows(results: StudyResults, shown: tuple[Shown, ...], lang: str) -> tuple[Row, ...]:
     """One row for each metric that any run has, in the registry's order."""
     return tuple(
         _metric_row(METRICS[metric], values, results, shown, lang)
@@ -227,8 +230,7 @@ def sample_row(results: StudyResults, shown: Sequence[Shown], lang: str) -> Row 
     """The newest grids of the first block in which most columns have one; None without any."""
     blocks = sorted({block for _, block in results.runs})
     grids = {
-        block: [_grid(results, results.runs.get((c.source or "", block)), block) for c in shown]
-        for block in blocks
+        block: [_grid(results, column.source or "", block) for column in shown] for block in blocks
     }
     if not any(grid for row in grids.values() for grid in row):
         return None
@@ -248,9 +250,15 @@ def sample_row(results: StudyResults, shown: Sequence[Shown], lang: str) -> Row 
     )
 
 
-def _grid(results: StudyResults, run: RunResult | None, block: int) -> Grid | None:
-    if run is None:
-        return None
+def _grid(results: StudyResults, column: str, block: int) -> Grid | None:
+    key = (column, block)
+    if key not in results.grids:
+        run = results.runs.get(key)
+        results.grids[key] = _read_grid(results, run, block) if run else None
+    return results.grids[key]
+
+
+def _read_grid(results: StudyResults, run: RunResult, block: int) -> Grid | None:
     paths = run.folder.sample_grids() or run.folder.sample_grids("progress")
     if not paths:
         return None

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from kurabe.comparison.differences import Blocks
 from kurabe.comparison.metrics import METRICS, headlines
-from kurabe.comparison.table import Estimate, Pair
+from kurabe.comparison.table import Estimate, Grid, Pair
 from kurabe.comparison.verdicts import Verdict, judge_rows
 from kurabe.errors import UserError
 from kurabe.methods import Choices
@@ -43,13 +43,15 @@ class RunResult:
     info: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyResults:
-    """Everything a table needs of a study. Blocks are numbered as the runs' folders are.
+    """Everything a table needs of a study, at one moment: two are never the same.
+
+    Blocks are numbered as the runs' folders are.
 
     place: how commands name the study's folder; what is shared names no place on this machine.
-    estimates, pairs: what tables made of the runs so far, by metric and column, and by metric; the
-        columns that a table shows do not change them.
+    estimates, pairs, grids: what tables made of the runs so far, by metric and column, by metric,
+        and by column and block; the columns that a table shows do not change them.
     """
 
     folder: StudyFolder
@@ -66,6 +68,7 @@ class StudyResults:
     place: str = ""
     estimates: dict[tuple[str, str], Estimate | None] = field(default_factory=dict)
     pairs: dict[str, tuple[Pair, ...]] = field(default_factory=dict)
+    grids: dict[tuple[str, int], Grid | None] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -80,19 +83,22 @@ class StudyResults:
                 return str(encoder)
         return None
 
-    def of(self, column: str) -> dict[int, RunResult]:
+    def of(self, column: str) -> Mapping[int, RunResult]:
         """A column's runs by block."""
-        return {block: run for (name, block), run in self.runs.items() if name == column}
+        return self._by_column.get(column, {})
+
+    @cached_property
+    def _by_column(self) -> dict[str, dict[int, RunResult]]:
+        found: dict[str, dict[int, RunResult]] = {}
+        for (column, block), run in self.runs.items():
+            found.setdefault(column, {})[block] = run
+        return found
 
     def choices(self, column: str) -> Choices | None:
         """What a column's runs chose, by the recipe of the first; None where none can be read."""
-        for run in self.of(column).values():
-            path = run.folder.recipe_path
-            try:
-                return _choices(path, _stamp(path))
-            except UserError:
-                continue
-        return None
+        paths = (run.folder.recipe_path for run in self.of(column).values())
+        found = (_choices(path, _stamp(path)) for path in paths)
+        return next((choices for choices in found if choices is not None), None)
 
     def values(self, metric: str) -> dict[str, Blocks]:
         """The finished runs' values of a metric by column and block; failed runs have none."""
@@ -227,8 +233,11 @@ def _record(path: Path, stamps: Sequence[object]) -> tuple[Mapping[str, Any], Me
 
 
 @lru_cache(maxsize=512)
-def _choices(path: Path, stamp: object) -> Choices:
-    return Recipe.from_toml(path).choices
+def _choices(path: Path, stamp: object) -> Choices | None:
+    try:
+        return Recipe.from_toml(path).choices
+    except UserError:
+        return None
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -119,9 +119,9 @@ def find(text: str) -> Method:
     Raises UserError where it fits several or nothing does; it names the ids that come near.
     """
     methods = catalogue()
-    wanted = normalise(text)
     if text in methods:
         return methods[text]
+    wanted = normalise(text)
     names = {key: [normalise(name) for name in _names(method)] for key, method in methods.items()}
     stages = (
         [key for key, known in names.items() if wanted in known],

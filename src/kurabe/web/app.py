@@ -4,6 +4,7 @@ No page holds a script or a style of its own, so the Content-Security-Policy all
 files and nothing else. Pages can only be read.
 """
 
+import gc
 import logging
 import threading
 from collections.abc import AsyncGenerator
@@ -51,7 +52,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_AT_ONCE = 4
+_AT_ONCE = 2
 _PAGES = (catalogue_page, compare_page, method_page, study_page, run_page, blind_page, data_page)
 
 
@@ -79,11 +80,16 @@ def create_app(library: Library) -> FastAPI:
         # Pages are computation: a few at a time, in turn, are answered sooner than all at once.
         to_thread.current_default_thread_limiter().total_tokens = _AT_ONCE
         site.compile()
+        # A full collection looks at all that lives and holds every page up while it does. What is
+        # there by now stays to the end, so it is left out.
+        gc.collect()
+        gc.freeze()
         stop = threading.Event()
         watcher = threading.Thread(target=library.watch, args=(stop,), daemon=True)
         watcher.start()
         yield
         stop.set()
+        gc.unfreeze()
 
     app = FastAPI(
         title="Kurabe",

@@ -85,12 +85,14 @@ def pages(site: Site) -> list[BaseRoute]:
         methods = methods_of(view.slugs or ())
         results = site.library.results(view.study) if view.study else None
         table = compare(methods, lang, results)
+        full = len(methods) >= MOST_COLUMNS
+        others = [] if full else [m for m in catalogue().values() if m.id not in (view.slugs or ())]
         return site.draw(
             request,
             "compare.html",
             title=table.title,
-            others=[m for m in catalogue().values() if m.id not in (view.slugs or ())],
-            full=len(methods) >= MOST_COLUMNS,
+            others=others,
+            full=full,
             studies=site.library.holding(frozenset(view.slugs or SEED)),
             credited=joined([m.card.name.of(lang) for m in methods if m.id in SEED] or [""], lang),
             curves=study_curves(results, table) if results else None,

@@ -182,7 +182,8 @@ def _row(
         elif cell.estimate is not None:
             delta = _delta(row, pairs.get(column.id))
             name = f"{column.name}, {row.label}"
-            body = measured_cell(cell, cell.estimate, dots[index], delta, name, lang)
+            count = len(cell.estimate.blocks)
+            body = measured_cell(cell.text, cell.note, count, dots[index], delta, name, lang)
             cells.append(CellView(cell, body))
         else:
             cells.append(CellView(cell))

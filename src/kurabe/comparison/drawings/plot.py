@@ -1,7 +1,7 @@
 """A dot for every block: where each run of a cell lies on the axis that its row shares."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -12,8 +12,7 @@ HEIGHT = 18.0
 EDGE = 5.0
 
 
-@dataclass(frozen=True)
-class Dots:
+class Dots(NamedTuple):
     """Places on the axis, in the picture's units: dots, interval, mean, references by id."""
 
     dots: tuple[tuple[float, bool], ...]
