@@ -38,13 +38,16 @@ def test_logistic_regression_is_scikit_learns(n, d, classes, strength):
     np.testing.assert_allclose(probabilities, theirs.predict_proba(x), atol=1e-5)
 
 
-def test_logistic_regression_goes_on_from_a_start():
-    x, y = data(40, 120, 3)
-    x = torch.from_numpy(x).double()
-    other = probes.logistic(x, y, 3, 0.01)
-    ours = probes.logistic(x, y, 3, 1.0, other)
-    fresh = probes.logistic(x, y, 3, 1.0)
-    np.testing.assert_allclose(ours.weight, fresh.weight, atol=1e-6)
+@pytest.mark.parametrize("n, d, rank", [(40, 12, 12), (12, 40, 12), (40, 12, 5)])
+def test_principal_axes_span_the_rows_and_make_columns_uncorrelated(n, d, rank):
+    rng = np.random.default_rng(2)
+    x = torch.from_numpy(rng.normal(size=(n, rank)) @ rng.normal(size=(rank, d)))
+    axes = probes.principal_axes(x)
+    assert axes.shape == (d, rank)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(rank, dtype=x.dtype))
+    torch.testing.assert_close(x @ axes @ axes.T, x)
+    gram = (x @ axes).T @ (x @ axes)
+    assert (gram - gram.diag().diag()).abs().max() < 1e-10 * gram.diag().max()
 
 
 def test_linear_probe_chooses_on_validation_and_scores_as_scikit_learn():
