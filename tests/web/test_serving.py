@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def test_serve_says_the_address_of_the_seeds_pair_with_results(started):
     status, page = get(f"{root}/ja/compare?slugs=" + "a" * 100_000)
     assert status == 414
     assert "アドレスが長すぎます" in page
+
+
+def test_fifty_clients_at_once_all_get_the_same_page(started):
+    address = started.stdout.readline().strip()
+    with ThreadPoolExecutor(50) as clients:
+        answers = list(clients.map(get, [address] * 50))
+    assert {status for status, _ in answers} == {200}
+    assert {page for _, page in answers} == {get(address)[1]}
 
 
 def test_the_site_needs_no_torch():
