@@ -204,6 +204,37 @@ def test_a_base_that_draws_other_images(capsys, tmp_path):
     assert "--grey --size 28" in error
 
 
+def planned(tmp_path, budget):
+    choices = choices_of(find("ddpm")).model_dump()
+    settings = {"method": "ddpm", "choices": choices, "data": {"source": "digits"}}
+    recipe = Recipe.checked({**settings, "budget": budget}, "test")
+    return RunFolder(tmp_path / "run").create(recipe.to_toml(), {})
+
+
+def test_a_base_that_has_not_begun_to_train(capsys, tmp_path):
+    drawings(tmp_path / "scans", 24)
+    planned(tmp_path, {"images": 10})
+    error = refused(capsys, "study", "scans", "--base", "run", "--yes")
+    assert error == "run has no weights yet; the run must finish first.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "Usage: python -m kurabe.training RECIPE.toml FOLDER"),
+        (("none.toml", "out"), "none.toml"),
+        (("run/recipe.toml", "out"), "needs its budget in images"),
+    ],
+)
+def test_training_by_itself_refuses_in_a_sentence(tmp_path, words, says):
+    planned(tmp_path, {"seconds": 5})
+    command = [sys.executable, "-m", "kurabe.training", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_pickled_checkpoint(capsys, tmp_path):
     class Harmful:
         def __reduce__(self):

@@ -253,7 +253,9 @@ def find_base(text: str) -> bases.Base:
     if text in bases.available() or not run.exists:
         return bases.find(text)
     recipe = Recipe.from_toml(run.recipe_path)
-    size, _, channels = run.info.get("image_shape") or (0, 0, 0)
+    if "image_shape" not in run.info:
+        raise UserError(f"{text} has no weights yet; the run must finish first.")
+    size, _, channels = run.info["image_shape"]
     info = {
         "network": recipe.network.model_dump(mode="json"),
         "parameters": run.info.get("total_parameters"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from kurabe import data
-from kurabe.errors import KurabeError
+from kurabe.errors import KurabeError, UserError
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.records.surroundings import surroundings
@@ -25,6 +25,11 @@ def main(recipe_path: str, path: str) -> None:
     """Create the run's folder from the recipe, or go on in it."""
     folder = RunFolder(path)
     recipe = Recipe.from_toml(folder.recipe_path if folder.exists else recipe_path)
+    if recipe.budget.images is None:
+        raise UserError(
+            "A run of several processes needs its budget in images: [budget] images = 20000. "
+            "`kurabe fit` turns seconds into images."
+        )
     processes = PartialState(cpu=recipe.where.device == "cpu")
     writes = processes.is_main_process
     if writes and not folder.exists:
@@ -53,6 +58,8 @@ def main(recipe_path: str, path: str) -> None:
 
 if __name__ == "__main__":
     try:
+        if len(sys.argv) != 3:
+            raise UserError("Usage: python -m kurabe.training RECIPE.toml FOLDER")
         main(*sys.argv[1:])
     except KurabeError as error:
         print(error, file=sys.stderr)
