@@ -223,5 +223,7 @@ def _term(term: Term, lang: str) -> str:
             weight=term.weight,
             temperature=term.temperature,
             comparison_batch=term.comparison_batch,
+            share=term.share,
+            views=term.views,
         )
     return word("term.masked", lang, weight=term.weight, keep=term.keep)

@@ -53,8 +53,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "objective.none": ("なし", "None"),
     "term.denoising": ("雑音除去（重み付け {weighting}）", "denoising ({weighting}-weighted)"),
     "term.contrastive": (
-        "{weight:g} × 対照損失（τ {temperature:g}、{comparison_batch} 枚ずつ）",
-        "{weight:g} × contrastive (τ {temperature:g}, {comparison_batch} images at a time)",
+        "{weight:g} × 対照損失（τ {temperature:g}、{comparison_batch} 枚ずつ、"
+        "通す画像の {share:.0%} が視点 {views}）",
+        "{weight:g} × contrastive (τ {temperature:g}, {comparison_batch} images at a time, "
+        "{share:.0%} of what passes is views: {views})",
     ),
     "term.masked": (
         "{weight:g} × マスク予測（見えるトークン {keep:.0%}）",
