@@ -155,6 +155,8 @@ def test_a_term_that_asks_for_plain_images_takes_the_views_of_another() -> None:
     assert plain.join(flipped) == flipped.join(plain) == flipped
     with pytest.raises(ValueError, match="different streams named 'images'"):
         flipped.join(Stream("images", views=2, policy="crop"))
+    with pytest.raises(ValueError, match="different streams named 'images'"):
+        Stream("images", policy="crop").join(Stream("images", policy="flip"))
 
 
 def test_at_a_share_of_one_every_view_is_denoised_and_compared() -> None:

@@ -48,20 +48,16 @@ class Stream:
 
         A term that asks for plain images takes the views that another asks for.
         """
-        viewed = self if self.views > 1 else other
+        one, two = self._with_views_of(other), other._with_views_of(self)
         joined = replace(
-            self,
-            views=viewed.views,
-            policy=viewed.policy,
+            one,
             keep=min(self.keep, other.keep),
             layers=tuple(dict.fromkeys(self.layers + other.layers)),
             predicts=self.predicts or other.predicts,
             together=max(self.together, other.together),
         )
         same = replace(
-            other,
-            views=joined.views if other.views == 1 else other.views,
-            policy=joined.policy if other.views == 1 else other.policy,
+            two,
             keep=joined.keep,
             layers=joined.layers,
             predicts=joined.predicts,
@@ -70,6 +66,10 @@ class Stream:
         if joined != same:
             raise ValueError(f"two terms ask for different streams named '{self.name}'")
         return joined
+
+    def _with_views_of(self, other: "Stream") -> "Stream":
+        plain = (self.views, self.policy) == (1, "none")
+        return replace(self, views=other.views, policy=other.policy) if plain else self
 
 
 @dataclass(frozen=True)
