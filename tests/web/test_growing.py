@@ -18,7 +18,7 @@ baseline = "ddpm"
 equal = "images"
 blocks = 1
 workers = 1
-budget = { images = 12000 }
+budget = { images = 60000 }
 data = { source = "digits", size = 8, channels = 1, limit = 200 }
 network = { patch = 2, width = 32, depth = 3, heads = 2, decoder = 1 }
 optimiser = { batch = 32 }
