@@ -57,8 +57,8 @@ class Backbone(nn.Module):
     def features(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, layers: Sequence[str] = ()
     ) -> dict[str, Tensor]:
-        """The features that `forward` gives, without computing what lies behind the last layer."""
-        raise NotImplementedError
+        """The features that `forward` gives; a backbone that can stops behind the last of them."""
+        return self(x_t, t, condition=condition, layers=layers).features
 
     def patchify(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) → patches (B, N, C·p·p), row by row."""
