@@ -186,10 +186,8 @@ def test_views_are_compared_by_the_cells_of_their_tokens() -> None:
     batch = source().batch(views, 0, 4)
     seen = objective_._pass(batch, views)
     tokens = seen.features["block-2"].reshape(8, 4, 4, -1)
-    quarters = [
-        tokens[:, a : a + 2, b : b + 2].mean((1, 2)).unsqueeze(2) for a in (0, 2) for b in (0, 2)
-    ]
-    projected = term.projection(torch.cat(quarters, dim=2).flatten(1)).detach()
+    quarters = [tokens[:, a : a + 2, b : b + 2].mean((1, 2)) for a in (0, 2) for b in (0, 2)]
+    projected = term.projection(torch.cat(quarters, dim=1)).detach()
     expected = nt_xent_by_hand(projected, 0.2)
     torch.testing.assert_close(term({"views": seen}), expected, rtol=1e-4, atol=1e-5)
 

@@ -7,6 +7,7 @@ meaning. One that works on tokens can run its first blocks on a subset of them.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -74,3 +75,11 @@ class Backbone(nn.Module):
         return (
             patches.reshape(b, h, w, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h * p, w * p)
         )
+
+
+def pool(tokens: Tensor, token_grid: tuple[int, int], grid: int) -> Tensor:
+    """Average tokens (B, N, D) over the cells of a grid × grid partition: (B, grid² · D)."""
+    if grid == 1:
+        return tokens.mean(1)
+    image = tokens.transpose(1, 2).unflatten(2, token_grid)
+    return F.adaptive_avg_pool2d(image, grid).flatten(2).transpose(1, 2).flatten(1)

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kurabe.adaptations import Adaptation
+from kurabe.backbones.base import pool
 from kurabe.diffusion import Denoiser
 from kurabe.evaluation.distances import blocks
 from kurabe.randomness import normal
@@ -187,14 +187,6 @@ def noise_share(
     within = float(stack.var(0, ddof=1).sum(1).mean())
     total = float(stack.var(1, ddof=1).sum(1).mean())
     return within / total if total > 0 else None
-
-
-def pool(tokens: Tensor, token_grid: tuple[int, int], grid: int) -> Tensor:
-    """Average tokens (B, N, D) over the cells of a grid × grid partition: (B, grid² · D)."""
-    if grid == 1:
-        return tokens.mean(1)
-    image = tokens.transpose(1, 2).unflatten(2, token_grid)
-    return F.adaptive_avg_pool2d(image, grid).flatten(2).transpose(1, 2).flatten(1)
 
 
 def as_images(pixels: np.ndarray) -> Tensor:

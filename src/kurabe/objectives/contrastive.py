@@ -22,6 +22,7 @@ import torch.distributed.nn.functional as dist_with_gradients
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kurabe.backbones.base import pool
 from kurabe.diffusion import NetworkDenoiser
 from kurabe.methods.choices import Contrastive
 from kurabe.objectives.term import Pass, Stream, Term
@@ -38,8 +39,7 @@ class ContrastiveTerm(Term):
         names = backbone.feature_layers
         self.layer = names[max(1, round(choice.depth * len(names))) - 1]
         self.stream = _stream(choice, denoiser, self.layer)
-        self.cells = (choice.grid, choice.grid)
-        self.token_grid = backbone.token_grid
+        self.grid, self.token_grid = choice.grid, backbone.token_grid
         width = backbone.feature_dim * choice.grid**2
         self.projection = nn.Sequential(
             nn.LayerNorm(width),
@@ -53,8 +53,7 @@ class ContrastiveTerm(Term):
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         tokens = passes[self.stream.name].features[self.layer]
-        image = tokens.transpose(1, 2).unflatten(2, self.token_grid)
-        pooled = F.adaptive_avg_pool2d(image, self.cells).flatten(1)
+        pooled = pool(tokens, self.token_grid, self.grid)
         projected = gathered(self.projection(pooled).float())
         losses = nt_xent(projected, self.comparison_batch, self.temperature)
         return own_part(losses)
