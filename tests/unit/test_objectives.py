@@ -1,6 +1,7 @@
 """The terms: NT-Xent and masking against their formulae, and what each term may see."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from kurabe.diffusion import SCHEDULES, NetworkDenoiser
 from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
 from kurabe.objectives import Batch, Objective, Stream, make_objective
 from kurabe.objectives.contrastive import nt_xent
-from kurabe.objectives.masked import normalised_patches
+from kurabe.objectives.histograms import oriented_gradients
+from kurabe.objectives.masked import normalised_patches, patch_histograms
 from kurabe.training.batches import Source
 
 
@@ -100,6 +102,40 @@ def test_masked_reconstruction_is_the_mean_over_hidden_patches() -> None:
     hidden = [sorted(set(range(16)) - set(row)) for row in batch.keep.tolist()]
     expected = torch.stack([error[i, rows].mean() for i, rows in enumerate(hidden)])
     torch.testing.assert_close(term({"images": passed}), expected)
+
+
+@pytest.mark.parametrize("over", ["hidden", "all"])
+def test_gradients_are_the_clean_images(over: Literal["hidden", "all"]) -> None:
+    """The error of a token is ‖predicted − h(x₀)‖², averaged over its cells and over the tokens."""
+    objective_ = objective(Denoising(), Masked(keep=0.5, target="gradients", over=over))
+    (stream,) = objective_.streams(0.0)
+    batch = source().batch(stream, 0, 3)
+    passed = objective_._pass(batch, stream)
+    head = objective_.terms["masked"].head
+    tokens = passed.features["block-4"]
+    predicted = F.linear(F.layer_norm(tokens, (32,)), head[1].weight, head[1].bias)
+    # Patches of 2 × 2 pixels: four cells of one pixel, of which the image has 8 in a row.
+    cells = oriented_gradients(batch.images, 1).reshape(3, 4, 2, 4, 2, 9)
+    target = cells.permute(0, 1, 3, 5, 2, 4).reshape(3, 16, 36)
+    error = (predicted - target).square().sum(-1) / 4
+    assert batch.keep is not None
+    asked = [
+        [i for i in range(16) if over == "all" or i not in kept] for kept in batch.keep.tolist()
+    ]
+    expected = torch.stack([error[i, rows].mean() for i, rows in enumerate(asked)])
+    torch.testing.assert_close(objective_({"images": batch}, 0.0)["masked"], expected)
+
+
+def test_an_odd_patch_has_one_cell() -> None:
+    images = 2 * torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(0)) - 1
+    whole = patch_histograms(images, 3, 3)
+    torch.testing.assert_close(whole, oriented_gradients(images, 3))
+    network = PatchTransformer(9, 1, patch=3, width=12, depth=2, heads=2)
+    denoiser = NetworkDenoiser(network, SCHEDULES["cosine"], "v")
+    choices = Choices(
+        start="random", adaptation=Full(), objective=(Denoising(), Masked(target="gradients"))
+    )
+    assert make_objective(choices, denoiser).terms["masked"].head[1].out_features == 9
 
 
 def test_patches_are_normalised_to_mean_0_and_variance_1() -> None:

@@ -226,4 +226,6 @@ def _term(term: Term, lang: str) -> str:
             share=term.share,
             views=term.views,
         )
-    return word("term.masked", lang, weight=term.weight, keep=term.keep)
+    key = "term.gradients" if term.target == "gradients" else "term.masked"
+    over = word("over.all", lang) if term.over == "all" else ""
+    return word(key, lang, weight=term.weight, keep=term.keep, over=over)

@@ -59,9 +59,14 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{share:.0%} of what passes is views: {views})",
     ),
     "term.masked": (
-        "{weight:g} × マスク予測（見えるトークン {keep:.0%}）",
-        "{weight:g} × masked prediction ({keep:.0%} of tokens visible)",
+        "{weight:g} × マスク予測（見えるトークン {keep:.0%}{over}）",
+        "{weight:g} × masked prediction ({keep:.0%} of tokens visible{over})",
     ),
+    "term.gradients": (
+        "{weight:g} × 勾配方向ヒストグラムの予測（見えるトークン {keep:.0%}{over}）",
+        "{weight:g} × prediction of gradient histograms ({keep:.0%} of tokens visible{over})",
+    ),
+    "over.all": ("、全トークンを予測", ", all predicted"),
     "sampling": ("サンプリング方法", "Sampling"),
     "sampling.text": (
         "{solver}（関数評価の回数は全手法で共通）",

@@ -5,8 +5,8 @@ x_t = α_t x₀ + σ_t ε and D the denoiser, the terms are
 
 - denoising    w(log SNR_t) · ‖D(x_t, t) − x₀‖²
 - contrastive  NT-Xent on pooled features of a layer: −log e^{s_ij/τ} / Σ_{k≠i} e^{s_ik/τ}
-- masked       the first blocks see a share of the tokens; the hidden ones' normalised noisy
-               patches are predicted
+- masked       the first blocks see a share of the tokens; of the hidden ones (or of all) the
+               normalised noisy patches or the clean image's gradients are predicted
 
 Everything here is a frozen value without torch: a table reads it, a recipe writes it out.
 """
@@ -103,20 +103,26 @@ class Contrastive(Choice):
 
 
 class Masked(Choice):
-    """Masked prediction (Zheng et al. 2024, MaskDiT).
+    """Masked prediction (Zheng et al. 2024, MaskDiT; Wei et al. 2022, MaskFeat).
 
     While the term is on, denoising is averaged over the visible tokens only.
 
     Attributes:
-        weight: of the reconstruction of the hidden tokens' noisy, per-patch-normalised input.
+        weight: of the prediction's error, a mean over tokens.
         keep: share of the tokens that pass through the blocks before the decoder.
         unmask_share: last share of the budget, in which all tokens are seen and the term is off.
+        target: what is predicted of a token: "noised", its patch of the noisy input, normalised
+            by patch (MaskDiT), or "gradients", the histograms of oriented gradients of its patch
+            of the clean image (MaskFeat).
+        over: the tokens whose prediction counts, "hidden" ones or "all".
     """
 
     term: Literal["masked"] = "masked"
     weight: Positive = 0.1
     keep: OpenShare = 0.5
     unmask_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    target: Literal["noised", "gradients"] = "noised"
+    over: Literal["hidden", "all"] = "hidden"
 
 
 Term = Annotated[Denoising | Contrastive | Masked, Field(discriminator="term")]

@@ -113,14 +113,18 @@ def _contrastive(term: Contrastive) -> Equation:
 
 
 def _masked(term: Masked) -> Equation:
+    gradients = term.target == "gradients"
+    target, plain = (_row(_i("h"), _o("("), _X0, _o(")")), "h(x₀)") if gradients else (_XT, "x_t")
     seen = _row(_o("("), _n(1), _o("−"), _i("m"), _o(")"), _o("⊙"), _XT)
     output = _row(_i("g"), _o("("), seen, _o(","), _i("t"), _o(")"))
-    hidden = _row(_i("m"), _o("⊙"), _o("("), output, _o("−"), _XT, _o(")"))
-    body = _row(_n(term.weight), _o("·"), _sub(_i("𝔼"), _i("t", "m")), _squared_norm(hidden))
+    error, text = _row(output, _o("−"), target), f"g((1 − m) ⊙ x_t, t) − {plain}"
+    if term.over == "hidden":
+        error, text = _row(_i("m"), _o("⊙"), _o("("), error, _o(")")), f"m ⊙ ({text})"
+    body = _row(_n(term.weight), _o("·"), _sub(_i("𝔼"), _i("t", "m")), _squared_norm(error))
     return Equation(
-        "equation.masked",
+        "equation.gradients" if gradients else "equation.masked",
         _math(body),
-        f"{term.weight:g} E of ‖m ⊙ (g((1 − m) ⊙ x_t, t) − x_t)‖², m the hidden tokens",
+        f"{term.weight:g} E of ‖{text}‖², m the hidden tokens",
     )
 
 
