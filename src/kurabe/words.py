@@ -43,6 +43,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "ja": "なし: どの手法もゼロから",
         "en": "none: every method starts from scratch",
     },
+    "plan.own": {"ja": "手法の設定", "en": "its own"},
     "plan.plan": {"ja": "計画", "en": "plan"},
     "plan.plan.text": {
         "ja": "{methods} 手法 × {blocks} ブロック × {budget}{trials}  ≈ {minutes}（{where}）",

@@ -76,6 +76,27 @@ def test_the_plan_in_japanese(scans, capsys):
     assert "2 手法 × 5 ブロック × 2 分  ≈ 12 分（2 コア）" in out
 
 
+def test_the_plan_says_which_method_overrules_an_edited_optimiser(scans, capsys):
+    """Contrast declares batches of 64; what [optimiser] says holds for the others."""
+    request = ["study", "scans", "--dry-run", "--lang", "en"]
+    assert answer(request) == 0
+    path = Path("scans-study/study.toml")
+    column = '\n[[columns]]\nid = "contrast"\nmethod = "contrastive-diffusion"\n'
+    path.write_text(path.read_text().replace("batch = 32", "batch = 16", 1) + column)
+    state = StudyState.read(path.with_name("study.json"))
+    state.rates["contrast"] = 100.0
+    state.write(path.with_name("study.json"))
+    capsys.readouterr()
+    assert answer(request) == 0
+    own = [line for line in capsys.readouterr().out.splitlines() if "its own" in line]
+    assert [re.split(r"\s{2,}", line.strip()) for line in own] == [
+        ["its own", "Contrastive diffusion: batch 64", "[columns.overrides.optimiser]"]
+    ]
+    path.write_text(path.read_text() + "\n[columns.overrides.optimiser]\nbatch = 16\n")
+    assert answer(request) == 0
+    assert "its own" not in capsys.readouterr().out
+
+
 def test_the_same_command_keeps_the_edited_file(scans):
     assert answer(["study", "scans", "--dry-run"]) == 0
     path = Path("scans-study/study.toml")

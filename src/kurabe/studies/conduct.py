@@ -50,6 +50,8 @@ def conduct(
     with writing(folder.path / ".lock"):
         for line in plan.about_images(study, images, split, lang):
             show(line)
+        for line in plan.about_own_settings(study, lang):
+            show(line)
         if not begun:
             _forget_other_speeds(study, state)
         _calibrate(study, state, lang, show)

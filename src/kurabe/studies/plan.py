@@ -1,10 +1,11 @@
-"""The plan of a study in five lines, shown before anything is waited for.
+"""The plan of a study in some five lines, shown before anything is waited for.
 
 Expected minutes: Σ over runs of images / (images per second) + what a run takes besides training,
 shared out among the workers.
 """
 
 from kurabe.data import ImageSet, Report, Split
+from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
 from kurabe.records.surroundings import cores
 from kurabe.studies.begin import find_base
@@ -63,6 +64,23 @@ def about_runs(study: Study, state: StudyState, folder: StudyFolder, lang: str) 
     )
     flag = say("plan.plan.flag", lang)
     return line(say("plan.plan", lang), text if left == total else f"{text}; {done}", flag)
+
+
+def about_own_settings(study: Study, lang: str) -> list[str]:
+    """A line for each method whose card overrules what [optimiser] of the study changed."""
+    usual, lines = Optimiser(), list[str]()
+    for column in study.columns:
+        own = study.choices(column).optimiser.model_dump(exclude_none=True)
+        overruled = [
+            f"{key} {value:g}"
+            for key, value in own.items()
+            if getattr(study.optimiser, key) not in (value, getattr(usual, key))
+            and key not in column.overrides.get("optimiser", {})
+        ]
+        if overruled:
+            text = f"{study.short_names(lang)[column.id]}: {', '.join(overruled)}"
+            lines.append(line(say("plan.own", lang), text, "[columns.overrides.optimiser]"))
+    return lines
 
 
 def unfinished(study: Study, folder: StudyFolder) -> list[tuple[Column, int]]:
