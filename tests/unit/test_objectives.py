@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kurabe.backbones import PatchTransformer
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
+from kurabe.errors import UserError
 from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
 from kurabe.objectives import Batch, Objective, Stream, make_objective
 from kurabe.objectives.contrastive import nt_xent
@@ -160,6 +161,12 @@ def test_views_are_noised_at_low_noise_and_at_times_of_their_own() -> None:
     assert SCHEDULES["cosine"].log_snr(t).min() >= 1 - 1e-4
     correlation = torch.corrcoef(t.T)[0, 1]
     assert abs(float(correlation)) < 3 / 2000**0.5
+
+
+def test_cells_finer_than_tokens_are_refused() -> None:
+    objective(Denoising(), Contrastive(grid=4))
+    with pytest.raises(UserError, match="5×5 cells of 4×4 tokens; grid may be 4 at most"):
+        objective(Denoising(), Contrastive(grid=5))
 
 
 def test_t_alone_cannot_solve_the_contrastive_term() -> None:

@@ -24,12 +24,16 @@ from torch import Tensor, nn
 
 from kurabe.backbones.base import pool
 from kurabe.diffusion import NetworkDenoiser
+from kurabe.errors import UserError
 from kurabe.methods.choices import Contrastive
 from kurabe.objectives.term import Pass, Stream, Term
 
 
 class ContrastiveTerm(Term):
-    """NT-Xent on the pooled tokens of one layer, behind a head that is thrown away."""
+    """NT-Xent on the pooled tokens of one layer, behind a head that is thrown away.
+
+    UserError where it is to compare more cells than there are tokens.
+    """
 
     def __init__(self, choice: Contrastive, denoiser: NetworkDenoiser) -> None:
         super().__init__()
@@ -40,6 +44,12 @@ class ContrastiveTerm(Term):
         self.layer = names[max(1, round(choice.depth * len(names))) - 1]
         self.stream = _stream(choice, denoiser, self.layer)
         self.grid, self.token_grid = choice.grid, backbone.token_grid
+        if self.grid > min(self.token_grid):
+            rows, columns = self.token_grid
+            raise UserError(
+                f"The contrastive term asks for {self.grid}×{self.grid} cells of {rows}×{columns} "
+                f"tokens; grid may be {min(self.token_grid)} at most."
+            )
         width = backbone.feature_dim * choice.grid**2
         self.projection = nn.Sequential(
             nn.LayerNorm(width),
