@@ -17,40 +17,15 @@ import pytest
 
 from kurabe.records import StudyFolder
 
-STUDY = """
-name = "tiny"
-baseline = "ddpm"
-equal = "images"
-blocks = 1
-workers = 2
-budget = { images = 12000 }
-data = { source = "digits", size = 8, channels = 1, limit = 200 }
-network = { patch = 2, width = 32, depth = 3, heads = 2, decoder = 1 }
-optimiser = { batch = 32 }
+sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 
-[evaluation]
-encoder = "pixels"
-samples = 16
-evaluations = 4
-real_images = 32
-loss_images = 16
-log_snrs = [4]
-grids = [1]
-place = [0.5, 4, 1]
-search_images = 60
+from tiny_study import STUDY
 
-[[columns]]
-id = "masked"
-method = "masked-diffusion"
-
-[[columns]]
-id = "ddpm"
-method = "ddpm"
-"""
+TINY = STUDY.format(workers=2, images=12000)
 
 
 def command(place: Path, *more: str) -> list[str]:
-    (place / "tiny.toml").write_text(STUDY)
+    (place / "tiny.toml").write_text(TINY)
     return [sys.executable, "-m", "kurabe", "study", str(place / "tiny.toml"), "--yes",
             "--out", str(place / "study"), *more]  # fmt: skip
 

@@ -9,39 +9,9 @@ import time
 import urllib.request
 
 import pytest
+from tiny_study import STUDY
 
 from kurabe.records import StudyFolder
-
-STUDY = """
-name = "tiny"
-baseline = "ddpm"
-equal = "images"
-blocks = 1
-workers = 1
-budget = { images = 60000 }
-data = { source = "digits", size = 8, channels = 1, limit = 200 }
-network = { patch = 2, width = 32, depth = 3, heads = 2, decoder = 1 }
-optimiser = { batch = 32 }
-
-[evaluation]
-encoder = "pixels"
-samples = 16
-evaluations = 4
-real_images = 32
-loss_images = 16
-log_snrs = [4]
-grids = [1]
-place = [0.5, 4, 1]
-search_images = 60
-
-[[columns]]
-id = "ddpm"
-method = "ddpm"
-
-[[columns]]
-id = "masked"
-method = "masked-diffusion"
-"""
 
 
 @pytest.fixture
@@ -49,7 +19,7 @@ def begun(tmp_path):
     """Two terminals: `kurabe serve` over a folder, and `kurabe study` that writes into it."""
     runs = tmp_path / "runs"
     runs.mkdir()
-    (tmp_path / "tiny.toml").write_text(STUDY)
+    (tmp_path / "tiny.toml").write_text(STUDY.format(workers=1, images=60000))
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
 
     def start(*words):
