@@ -248,7 +248,23 @@ def test_failed_runs_are_counted_and_never_dropped_in_silence(tmp_path):
 def test_blocks_beyond_the_plan_are_flagged(tmp_path):
     table = measured(tmp_path, {"kid": {c: around(0.1, 0.01, 1) for c in COLUMNS}}, blocks=3)
     assert [b.added for b in table.row("kid").cells[0].estimate.blocks] == [False] * 3 + [True] * 2
-    assert table.introduction[-1] == "Blocks 4 and 5 were added after a look at the results."
+    assert table.added == ("Blocks 4 and 5 were added after a look at the results.",)
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+def test_columns_beyond_the_plan_are_flagged(tmp_path, lang):
+    made = study(tmp_path / "s", {"kid": {c: around(0.1, 0.01, 1) for c in COLUMNS}})
+    for block in range(1, 6):
+        made.run("scratch", block).update(added=True)
+    table = study_table(made, lang)
+    (said,) = table.added
+    (late,) = [c.name for c in table.columns if c.name in said]
+    at = [column.name for column in table.columns].index(late)
+    cells = table.row("kid").cells
+    assert [all(b.added for b in cell.estimate.blocks) for cell in cells] == [
+        place == at for place in range(len(cells))
+    ]
+    assert said in draw_terminal(table).replace("\n  ", " ")
 
 
 def test_exact_values_carry_no_spread_and_say_so(folder):

@@ -74,14 +74,12 @@ def _table(
         rows += [*measured, *([samples] if samples else [])]
         answers = sentences(results, measured, columns, shown, lang)
         introduction.append(word("introduction.measured", lang))
-        if added := results.added_blocks():
-            blocks = joined([str(block) for block in added], lang)
-            introduction.append(word("added", lang, blocks=blocks))
     return Table.model_validate(
         {
             "lang": lang,
             "title": word("title", lang),
             "introduction": tuple(introduction),
+            "added": _added(results, columns, shown, lang) if results else (),
             "question": _question(results, lang) if results and answers else None,
             "columns": columns,
             "rows": tuple(rows),
@@ -91,6 +89,17 @@ def _table(
             "proof": known.sentence(lang) if results and (known := published()) else None,
         }
     )
+
+
+def _added(
+    results: StudyResults, columns: Sequence[Column], shown: Sequence[Shown], lang: str
+) -> tuple[str, ...]:
+    """What was not planned before the first results: blocks, and columns among those shown."""
+    blocks = [str(block) for block in results.added_blocks()]
+    late = results.added_columns()
+    names = [c.name for c, at in zip(columns, shown, strict=True) if at.source in late]
+    said = (("added", "blocks", blocks), ("added-columns", "columns", names))
+    return tuple(word(key, lang, **{what: joined(of, lang)}) for key, what, of in said if of)
 
 
 def column_of(method: Method, results: StudyResults) -> str | None:

@@ -96,12 +96,13 @@ def _made_estimate(
         _, variance = mean_and_variance(values)
         half = math.sqrt(variance / len(values)) * t_quantile(len(values) - 1)
         low, high = mean - half, mean + half
+    late = column in results.added_columns()
     return Estimate(
         mean=mean,
         low=low,
         high=high,
         blocks=tuple(
-            BlockValue(block=block, value=value, added=block > results.blocks)
+            BlockValue(block=block, value=value, added=late or block > results.blocks)
             for block, value in sorted(blocks.items())
         ),
         failed=sum(run.status == "failed" for run in results.of(column).values()),

@@ -156,6 +156,14 @@ class StudyResults:
         found = sorted({block for _, block in self.runs})
         return tuple(block for block in found if block > self.blocks)
 
+    def added_columns(self) -> tuple[str, ...]:
+        """Columns that were filled after others had been measured."""
+        return tuple(
+            column.id
+            for column in self.columns
+            if (runs := self.of(column.id)) and all(run.info.get("added") for run in runs.values())
+        )
+
     def seconds_per_block(self) -> float | None:
         """How long one more block of all columns takes, by the runs so far."""
         total = 0.0

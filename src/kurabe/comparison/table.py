@@ -202,12 +202,17 @@ class StudyNote(Value):
 
 
 class Table(Value):
-    """Columns, rows and sentences in one language; proof: how far its marks can be trusted."""
+    """Columns, rows and sentences in one language.
+
+    added: what was added to the study after a look at its results. proof: how far the marks can
+    be trusted.
+    """
 
     version: int = Field(default=1, alias="schema")
     lang: Literal["ja", "en"]
     title: str
     introduction: tuple[str, ...]
+    added: tuple[str, ...] = ()
     question: str | None = None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]

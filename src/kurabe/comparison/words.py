@@ -144,6 +144,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "ブロック {blocks} は結果を見た後に追加されました。",
         "Blocks {blocks} were added after a look at the results.",
     ),
+    "added-columns": (
+        "結果を見た後に追加された列: {columns}。",
+        "Added after a look at the other columns' results: {columns}.",
+    ),
     "untested": ("手法の間では比較しません", "not compared between methods"),
     "exact": ("ばらつきのない値", "no spread; compared exactly"),
     "reference.floor": ("実画像どうしの下限値", "real against real"),
@@ -232,9 +236,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     "language": ("言語", "Language"),
     "plot.legend": (
         "点は1つの実行、縦線は平均、帯は 95% 信頼区間、破線は参照値です。"
-        "白抜きの点は後から追加されたブロックです。",
+        "白抜きの点は後から追加された実行です。",
         "A dot is one run, the upright line the mean, the band its 95% confidence interval, "
-        "broken lines the references. Hollow dots are blocks added later.",
+        "broken lines the references. Hollow dots are runs added later.",
     ),
     "dataset": ("Kurabeデータセット ↗", "Kurabe dataset ↗"),
     "shown-with": ("{study} の結果", "Results of {study}"),

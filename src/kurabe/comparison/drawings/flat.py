@@ -50,8 +50,8 @@ def draw_markdown(table: Table) -> str:
     for row, cells in flat_rows(table):
         texts = [_inline(text) for text in (label_of(row), *cells)]
         lines.append(_line([*texts, row.mark or ""]))
-    if table.proof:
-        lines += ["", _inline(table.proof)]
+    for said in (*table.added, *([table.proof] if table.proof else ())):
+        lines += ["", _inline(said)]
     return "\n".join(lines) + "\n"
 
 

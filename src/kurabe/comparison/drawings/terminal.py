@@ -85,8 +85,9 @@ def draw_terminal(
         if lines:
             lines.append("")
         lines += _part(table, rows, part, label, screen)
-    if table.proof and any(row.group == "measured" for row in rows):
-        lines += ["", *(screen.dim(t) for t in wrap(screen.say(table.proof), screen.columns, 2))]
+    if any(row.group == "measured" for row in rows):
+        for said in (*table.added, *([table.proof] if table.proof else ())):
+            lines += ["", *(screen.dim(t) for t in wrap(screen.say(said), screen.columns, 2))]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
