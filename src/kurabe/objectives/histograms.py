@@ -28,13 +28,11 @@ def oriented_gradients(images: Tensor, cell: int, orientations: int = ORIENTATIO
     """
     across, down = _strongest(*_differences(images.float() / 2))
     magnitude = torch.hypot(across, down)
-    position = torch.atan2(down, across).remainder(math.pi) * (orientations / math.pi)
-    lower = position.floor()
-    upper_part = position - lower
-    index = lower.long().remainder(orientations)
-    votes = magnitude.new_zeros(len(images), orientations, *images.shape[2:])
-    votes.scatter_(1, index, magnitude * (1 - upper_part))
-    votes.scatter_add_(1, (index + 1).remainder(orientations), magnitude * upper_part)
+    # Where the angle lies among the orientations, which close into a ring.
+    position = torch.atan2(down, across) * (orientations / math.pi)
+    ring = torch.arange(orientations, device=images.device).view(-1, 1, 1)
+    distance = (position - ring + orientations / 2).remainder(orientations) - orientations / 2
+    votes = magnitude * (1 - distance.abs()).clamp(min=0)
     histograms = F.avg_pool2d(votes, cell).flatten(2).transpose(1, 2)
     return histograms / (histograms.norm(dim=-1, keepdim=True) + FLAT)
 
