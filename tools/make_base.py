@@ -2,7 +2,8 @@
 
 Writes src/kurabe/bases/NAME/: model.safetensors (half precision), base.json, samples.png and the
 model card README.md, with KID and its reference rows measured on the images of the run's own test
-part, from the weights as they are shipped. Makefile targets `base-…` train the run and call this.
+part, from the weights as they are shipped. With NAME alone a shipped base is measured again, as
+when the usual solver has changed.
 """
 
 import json
@@ -18,7 +19,7 @@ from kurabe.data.named import available
 from kurabe.evaluation.drawing import draw_samples, generation_rows, loss_rows
 from kurabe.evaluation.encoders import load_encoder
 from kurabe.files import write_bytes_atomic, write_json_atomic, write_text_atomic
-from kurabe.recipe import Evaluation, Recipe
+from kurabe.recipe import DataSettings, Evaluation, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.samples import sheet
 from kurabe.training import load_model
@@ -28,14 +29,14 @@ BASES = Path(__file__).parent.parent / "src" / "kurabe" / "bases"
 SETTINGS = Evaluation(samples=1000, evaluations=25, real_images=1000)
 
 
-def main(run: str, name: str) -> None:
-    """Write the base's folder from a finished run."""
+def make(run: str, name: str) -> None:
+    """Write the base's weights and where they come from, of a finished run."""
     folder, target = RunFolder(run), BASES / name
     recipe = Recipe.from_toml(folder.recipe_path)
     trained = load_model(run)
     half = {k: v.half().contiguous() for k, v in trained.denoiser.backbone.state_dict().items()}
     write_bytes_atomic(target / WEIGHTS, save(half, {"format": "pt"}))
-    settings, info = recipe.data, folder.info
+    info = folder.info
     # What a run went on from was trained in earlier sittings, which count.
     before = {} if recipe.base is None else bases.find(recipe.base).info
     base = {
@@ -43,7 +44,7 @@ def main(run: str, name: str) -> None:
         "channels": trained.channels,
         "network": recipe.network.model_dump(mode="json"),
         "parameters": trained.parameters_count,
-        "data": {**settings.model_dump(mode="json"), "split_seed": recipe.seed},
+        "data": {**recipe.data.model_dump(mode="json"), "split_seed": recipe.seed},
         "recipe": f"src/kurabe/recipes/{name}.toml",
         "commit": info["commit"],
         "images_seen": info["images_seen"] + before.get("images_seen", 0),
@@ -53,14 +54,21 @@ def main(run: str, name: str) -> None:
         "data_digest": info["data_digest"],
     }
     write_json_atomic(target / "base.json", base)
-    images = data.load(settings.source, size=settings.size, channels=settings.channels)
-    split = data.split(
-        images, recipe.seed, test_seed=settings.test_seed, fractions=settings.fractions
-    )
-    torch.set_num_threads(2)
+
+
+def measure(name: str) -> None:
+    """Measure a base on its own test images, and write its card and its grid."""
+    target = BASES / name
+    base = json.loads((target / "base.json").read_text(encoding="utf-8"))
+    settings = {key: value for key, value in base["data"].items() if key != "split_seed"}
+    seed = base["data"]["split_seed"]
+    where = DataSettings.model_validate(settings)
+    images = data.load(where.source, size=where.size, channels=where.channels)
+    split = data.split(images, seed, test_seed=where.test_seed, fractions=where.fractions)
+    torch.set_num_threads(1)
     model = load_model(target)
     encoder = load_encoder(SETTINGS.encoder, size=images.size, channels=images.channels)
-    samples = draw_samples(model, SETTINGS, recipe.seed)
+    samples = draw_samples(model, SETTINGS, seed)
     rows = generation_rows(samples.pixels, images, split, SETTINGS, encoder, None)
     rows |= loss_rows(model, images, split, SETTINGS, None)
     base["measured"] = {
@@ -129,4 +137,6 @@ else. Samples can resemble training images; `kurabe` measures how often.
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) > 2:
+        make(*sys.argv[1:])
+    measure(sys.argv[-1])
