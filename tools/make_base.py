@@ -102,6 +102,7 @@ def _card(name: str, base: dict, parts: dict[str, int], notice: bool) -> str:
     )
     colour = "grey" if base["channels"] == 1 else "colour"
     size = base["image_size"]
+    attribution = "\n- **Attribution**: `NOTICE.md` beside this file." if notice else ""
     return f"""# {name}
 
 A small unconditional diffusion model that draws {size}×{size} {colour} images: a base to adapt.
@@ -114,8 +115,7 @@ A small unconditional diffusion model that draws {size}×{size} {colour} images:
   {parts["validation"]} validation, {parts["test"]} test images. Licences: {known.licence}.
 - **Recipe**: `{base["recipe"]}`, trained at commit `{base["commit"][:12]}`:
   {base["images_seen"]:,} images seen in {base["seconds"] / 60:.0f} minutes on one thread
-  of {base["hardware"]["processor"]}.
-{"- **Attribution**: `NOTICE.md` beside this file." if notice else ""}
+  of {base["hardware"]["processor"]}.{attribution}
 
 ## Measured on its test images, from the weights as shipped
 
