@@ -92,8 +92,8 @@ def test_readmes_count_the_catalogue_right(readme: str):
     running = sum(method.runs for method in catalogue().values())
     assert re.search(rf"\b{len(catalogue())} (methods|の手法)", text)
     assert re.search(rf"\b{len(catalogue()) - running} (of the|は解説)", text)
-    assert running == 9
-    assert re.search("nine of them run|うち九つは", text)
+    assert running == 10
+    assert re.search("ten of them run|うち十は", text)
 
 
 def test_both_readmes_name_the_same_commands_and_the_command_line_has_them():
