@@ -71,11 +71,14 @@ def test_in_a_table_of_two_headline_rows_the_gates_level_decides(columns, weight
     heads = ("kid", "linear-probe")
     runs = pool(5, blocks=200, metrics=heads)
     found = planted_gap(runs, "kid", metrics=heads, columns=columns, tables=250)
-    # Luck is half of the variance, and the other half is 1.
-    expected = power_of(3 * math.sqrt(2) / math.sqrt(2 / 5), 4, 0.05 * weight / 2)
-    assert expected > 0.8
+    # Luck is half of the variance, and the other half is 1. What other pairs lend counts as .4 of
+    # the pair's own four degrees of freedom, and is worth more where spreads are equal as here.
+    shift, level = 3 * math.sqrt(2) / math.sqrt(2 / 5), 0.05 * weight / 2
+    least = power_of(shift, 4 if columns == 2 else 5.6, level)
+    most = least if columns == 2 else power_of(shift, 1e4, level)
+    assert least > 0.8
     # Standard error .025; the other pairs' false finds may add a little.
-    assert found.share == pytest.approx(expected, abs=0.06)
+    assert least - 0.06 < found.share < most + 0.06
 
 
 def test_shared_luck_is_the_intraclass_correlation_of_the_textbooks_example():

@@ -4,6 +4,7 @@ import base64
 import csv
 import hashlib
 import io
+import itertools
 import json
 import re
 import shutil
@@ -345,12 +346,18 @@ def test_what_cannot_be_told_apart_has_its_price(tmp_path):
     # Four columns of a minute each on two workers: two minutes a block.
     assert (total, minutes) == (5 + more, 2 * more)
     d = np.subtract(recall["self-supervised"], recall["transfer"])
+    lent = np.mean(
+        [np.subtract(a, b).var(ddof=1) for a, b in itertools.combinations(recall.values(), 2)]
+    )
+    spread = np.sqrt((d.var(ddof=1) + 0.4 * lent) / 1.4)
     level, gap = 0.05 / 3, abs(d.mean())
 
     def power(n):
-        t = stats.t.isf(level / 2, n - 1)
-        shift = gap / d.std(ddof=1) * np.sqrt(n)
-        return stats.nct.sf(t, n - 1, shift) + stats.nct.cdf(-t, n - 1, shift)
+        # Degrees of freedom are rounded down.
+        df = (14 * (n - 1)) // 10
+        t = stats.t.isf(level / 2, df)
+        shift = gap / spread * np.sqrt(n)
+        return stats.nct.sf(t, df, shift) + stats.nct.cdf(-t, df, shift)
 
     assert power(total) >= 0.8 > power(total - 1)
 

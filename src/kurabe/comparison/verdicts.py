@@ -1,7 +1,8 @@
 """When two measured values differ: marks of pairs and rows from tests over blocks of seeds.
 
 Pairs with the baseline are one family per metric, all other pairs a second one; within a family
-p (`kurabe.comparison.differences`) is corrected by Holm (1979). A pair is "≠" in a row where the
+p (`kurabe.comparison.differences`; of paired tests with moderated variances) is corrected by Holm
+(1979). A pair is "≠" in a row where the
 corrected p < .05 and the pair's gate is open (`kurabe.comparison.families`), else "≈" where the
 90 % interval of the difference lies inside the margin of relevance (two one-sided tests at 5 %,
 Schuirmann 1987), else "?".
@@ -23,6 +24,7 @@ from kurabe.comparison.differences import (
     Difference,
     Test,
     blocks_to_see,
+    moderated,
     paired,
 )
 from kurabe.comparison.families import CLOSED, LEVEL, OPEN, Gate, Gates, Pair, gates_of, holm
@@ -64,9 +66,9 @@ class Verdict:
             values without spread.
         mark: None for values without spread that are equal.
         small: ≠, but the whole 95 % interval lies inside the margin of relevance.
-        difference: second minus first; None with fewer than two common blocks. What follows
-            it is None with fewer than three.
-        p: the row's own, corrected within the family.
+        difference: second minus first, with the pair's own spread; None with fewer than two
+            common blocks. What follows it is None with fewer than three.
+        p: the row's own, from the moderated spread, corrected within the family.
         gate: the p of the pair's gate; None where the row was judged without one.
         gated: "?" only because the gate is closed: this row alone differs.
         smallest_gap: what would have been seen at 80 % power, at the family's strictest level
@@ -122,17 +124,20 @@ def judge(
     `gates` the row is judged by itself, as if each stood open.
     """
     pairs = _pairs([column for column, blocks in values.items() if blocks], baseline)
+    own, tested = _differences(values, pairs, test)
     families: dict[Literal["primary", "secondary"], list[Pair]] = {
         "primary": [pair for pair in pairs if baseline in pair],
         "secondary": [pair for pair in pairs if baseline not in pair],
     }
     found: dict[Pair, Verdict] = {}
     for family, members in families.items():
-        differences = [test(values[first], values[second]) for first, second in members]
         # A pair that cannot be tested yet still counts in the family's size.
-        adjusted = holm([1.0 if d is None else _own_p(d, margin, rule) for d in differences])
-        for pair, difference, p in zip(members, differences, adjusted, strict=True):
-            if difference is None or difference.blocks < FEWEST_BLOCKS:
+        adjusted = holm(
+            [1.0 if (d := tested[pair]) is None else _own_p(d, margin, rule) for pair in members]
+        )
+        for pair, p in zip(members, adjusted, strict=True):
+            difference, drawn = own[pair], tested[pair]
+            if difference is None or drawn is None or difference.blocks < FEWEST_BLOCKS:
                 found[pair] = Verdict(*pair, family, "?", difference=difference, margin=margin)
                 continue
             gate = OPEN if gates is None else gates.get(frozenset(pair), CLOSED)
@@ -143,7 +148,7 @@ def judge(
                 p=p,
                 gate=None if gates is None else gate.p,
                 margin=margin,
-                **_marked(difference, margin, p, gate, rule, len(members)),
+                **_marked(difference, drawn, margin, p, gate, rule, len(members)),
             )
     return [found[pair] for pair in pairs]
 
@@ -152,6 +157,15 @@ def _pairs(columns: Sequence[str], baseline: str) -> list[Pair]:
     """Every two columns, the baseline first where it is one of them."""
     pairs = itertools.combinations(columns, 2)
     return [(b, a) if b == baseline else (a, b) for a, b in pairs]
+
+
+def _differences(
+    values: Values, pairs: Sequence[Pair], test: Test
+) -> tuple[dict[Pair, Difference | None], dict[Pair, Difference | None]]:
+    """Each pair's difference with its own spread, and as it is tested."""
+    own = [test(values.get(first, {}), values.get(second, {})) for first, second in pairs]
+    tested = moderated(own) if test is paired else own
+    return dict(zip(pairs, own, strict=True)), dict(zip(pairs, tested, strict=True))
 
 
 def _own_p(difference: Difference, margin: float, rule: Rule) -> float:
@@ -170,11 +184,18 @@ class _Marked(TypedDict):
 
 
 def _marked(
-    difference: Difference, margin: float, p: float, gate: Gate, rule: Rule, family: int
+    difference: Difference,
+    tested: Difference,
+    margin: float,
+    p: float,
+    gate: Gate,
+    rule: Rule,
+    family: int,
 ) -> _Marked:
     """The mark, the smallest gap that could have been seen, for "?" the blocks that settle it.
 
-    p is corrected already; family: how many pairs the row's family has.
+    "≈" claims something of this pair alone, so nothing is lent to it. p is corrected already;
+    family: how many pairs the row's family has.
     """
     differs = p < (LEVEL if gate.open else rule.closed_level)
     mark: Mark = "≠" if differs else "≈" if difference.within(margin, 0.90) else "?"
@@ -186,12 +207,12 @@ def _marked(
     gap, needed = max(abs(difference.mean), margin + beyond), None
     priced = mark == "?" and gap > beyond
     if priced and (rule.headline or rule.closed_level or not gated):
-        needed = blocks_to_see(difference, gap - beyond, level)
+        needed = blocks_to_see(tested, gap - beyond, level)
     return {
         "mark": mark,
         "small": differs and difference.within(margin, 0.95),
         "gated": gated,
-        "smallest_gap": beyond + difference.smallest_gap(level),
+        "smallest_gap": beyond + tested.smallest_gap(level),
         "blocks_needed": needed,
         "gap": gap if priced else None,
     }
@@ -267,18 +288,16 @@ def _rule(key: str, heads: Sequence[str]) -> Rule:
 def _gates(heads: Sequence[Values], baseline: str, test: Test) -> Gates:
     """The gates of all pairs of columns that have a value in any headline row."""
     columns = dict.fromkeys(key for values in heads for key, blocks in values.items() if blocks)
+    pairs = _pairs(list(columns), baseline)
+    rows = [_differences(values, pairs, test)[1] for values in heads]
 
-    def p(values: Values, first: str, second: str) -> float:
-        difference = test(values.get(first, {}), values.get(second, {}))
+    def p(difference: Difference | None) -> float:
         # Too few blocks for a mark are too few for a gate.
         if difference is None or difference.blocks < FEWEST_BLOCKS:
             return 1.0
         return difference.p
 
-    return gates_of(
-        {pair: [p(values, *pair) for values in heads] for pair in _pairs(list(columns), baseline)},
-        baseline,
-    )
+    return gates_of({pair: [p(row[pair]) for row in rows] for pair in pairs}, baseline)
 
 
 def row_mark(marks: Sequence[Mark | None]) -> Mark | None:
