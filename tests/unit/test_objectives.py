@@ -98,7 +98,7 @@ def test_masked_reconstruction_is_the_mean_over_hidden_patches() -> None:
     patches = backbone.patchify(passed.x_t)
     centred = patches - patches.mean(-1, keepdim=True)
     target = centred / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-    error = (term.head(passed.features["block-4"]) - target).square().mean(-1)
+    error = (term.head.read(passed.features["block-4"]) - target).square().mean(-1)
     assert batch.keep is not None
     hidden = [sorted(set(range(16)) - set(row)) for row in batch.keep.tolist()]
     expected = torch.stack([error[i, rows].mean() for i, rows in enumerate(hidden)])
@@ -114,7 +114,7 @@ def test_gradients_are_the_clean_images(over: Literal["hidden", "all"]) -> None:
     passed = objective_._pass(batch, stream)
     head = objective_.terms["masked"].head
     tokens = passed.features["block-4"]
-    predicted = F.linear(F.layer_norm(tokens, (32,)), head[1].weight, head[1].bias)
+    predicted = F.linear(F.layer_norm(tokens, (32,)), head.read.weight, head.read.bias)
     # Patches of 2 × 2 pixels: four cells of one pixel, of which the image has 8 in a row.
     cells = oriented_gradients(batch.images, 1).reshape(3, 4, 2, 4, 2, 9)
     target = cells.permute(0, 1, 3, 5, 2, 4).reshape(3, 16, 36)
@@ -136,7 +136,7 @@ def test_an_odd_patch_has_one_cell() -> None:
     choices = Choices(
         start="random", adaptation=Full(), objective=(Denoising(), Masked(target="gradients"))
     )
-    assert make_objective(choices, denoiser).terms["masked"].head[1].out_features == 9
+    assert make_objective(choices, denoiser).terms["masked"].head.read.out_features == 9
 
 
 def test_patches_are_normalised_to_mean_0_and_variance_1() -> None:

@@ -49,6 +49,11 @@ class Difference:
     blocks: int
 
     @property
+    def variance(self) -> float:
+        """The variance of one block's difference, where blocks are paired."""
+        return self.standard_error**2 * self.blocks
+
+    @property
     def p(self) -> float:
         """Two-sided p of no difference; without any spread 1 where the values agree, else 0."""
         if self.standard_error == 0:
@@ -117,7 +122,7 @@ def moderated(differences: Sequence[Difference | None]) -> list[Difference | Non
     columns' spreads (docs/decisions/0011). A single pair, and one without any spread, stay as
     they are.
     """
-    variances = [d.standard_error**2 * d.blocks for d in differences if d is not None]
+    variances = [own.variance for own in differences if own is not None]
     if len(variances) < 2:
         return list(differences)
     shared = math.fsum(variances) / len(variances)
@@ -125,7 +130,7 @@ def moderated(differences: Sequence[Difference | None]) -> list[Difference | Non
     def drawn(own: Difference | None) -> Difference | None:
         if own is None or own.standard_error == 0:
             return own
-        variance = (own.standard_error**2 * own.blocks + LENT * shared) / (1 + LENT)
+        variance = (own.variance + LENT * shared) / (1 + LENT)
         error = math.sqrt(variance / own.blocks)
         return Difference(own.mean, error, own.df * (1 + LENT), own.blocks)
 

@@ -223,6 +223,11 @@ class Table(Value):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """What a reader of the marks must know, to stand below them."""
+        return (*self.added, *([self.proof] if self.proof else ()))
+
     def group(self, *groups: Group) -> tuple[Row, ...]:
         """The rows of these groups, in the order of the groups given."""
         return tuple(row for group in groups for row in self.rows if row.group == group)

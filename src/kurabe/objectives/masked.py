@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kurabe.backbones.base import Backbone
 from kurabe.diffusion import NetworkDenoiser
 from kurabe.methods.choices import Masked
 from kurabe.objectives.histograms import ORIENTATIONS, oriented_gradients
@@ -24,11 +25,7 @@ from kurabe.objectives.term import Pass, Stream, Term
 
 
 class MaskedTerm(Term):
-    """Error of the predicted targets in the stream "images"; off for the last stretch.
-
-    The error is a mean over a normalised patch's values, or over a patch's histograms of their
-    squared distances; in both cases 1 at most, on average, for a head that predicts nothing.
-    """
+    """Error of the predicted targets in the stream "images"; off for the last stretch."""
 
     def __init__(self, choice: Masked, denoiser: NetworkDenoiser) -> None:
         super().__init__()
@@ -36,38 +33,58 @@ class MaskedTerm(Term):
         self.weight, self.on_until = choice.weight, 1 - choice.unmask_share
         self.layer = backbone.feature_layers[-1]
         self.stream = Stream("images", keep=choice.keep, layers=(self.layer,))
-        self.gradients, self.over_all = choice.target == "gradients", choice.over == "all"
-        width, side = backbone.feature_dim, backbone.patch
-        # An odd patch cannot be halved.
-        self.cell = side if side % 2 else side // 2
-        self.head = (
-            nn.Sequential(
-                nn.LayerNorm(width, elementwise_affine=False),
-                nn.Linear(width, ORIENTATIONS * (side // self.cell) ** 2),
-            )
-            if self.gradients
-            else nn.Linear(width, backbone.in_channels * side**2)
-        )
+        self.over_all = choice.over == "all"
+        self.head = TARGETS[choice.target](backbone)
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
         return (self.stream,) if progress < self.on_until else ()
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         images = passes["images"]
-        error = self._error(images)
+        error = self.head(images.features[self.layer], images)
         if self.over_all:
             return error.mean(1)
         assert images.batch.keep is not None
         hidden = error.new_ones(error.shape).scatter(1, images.batch.keep, 0.0)
         return (error * hidden).sum(1) / hidden.sum(1)
 
-    def _error(self, images: Pass) -> Tensor:
-        """Error of each token's prediction, (B, N)."""
-        backbone, predicted = images.denoiser.backbone, self.head(images.features[self.layer])
-        if self.gradients:
-            target = patch_histograms(images.batch.images, backbone.patch, self.cell)
-            return (predicted - target).square().sum(-1) / (backbone.patch // self.cell) ** 2
-        return (predicted - normalised_patches(backbone.patchify(images.x_t))).square().mean(-1)
+
+class NoisedPatches(nn.Module):
+    """Tokens (B, N, D) and their pass → mean square error on normalised noisy patches, (B, N)."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.read = nn.Linear(backbone.feature_dim, backbone.in_channels * backbone.patch**2)
+
+    def forward(self, tokens: Tensor, images: Pass) -> Tensor:
+        target = normalised_patches(images.denoiser.backbone.patchify(images.x_t))
+        return (self.read(tokens) - target).square().mean(-1)
+
+
+class Gradients(nn.Module):
+    """Tokens (B, N, D) and their pass → squared distance of histograms, a mean over cells, (B, N).
+
+    A head that predicts nothing has an error of 1 at most, as with normalised patches.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.patch = backbone.patch
+        # An odd patch cannot be halved.
+        self.cell = self.patch if self.patch % 2 else self.patch // 2
+        self.cells = (self.patch // self.cell) ** 2
+        self.norm = nn.LayerNorm(backbone.feature_dim, elementwise_affine=False)
+        self.read = nn.Linear(backbone.feature_dim, ORIENTATIONS * self.cells)
+
+    def forward(self, tokens: Tensor, images: Pass) -> Tensor:
+        target = patch_histograms(images.batch.images, self.patch, self.cell)
+        return (self.read(self.norm(tokens)) - target).square().sum(-1) / self.cells
+
+
+TARGETS: dict[str, type[NoisedPatches | Gradients]] = {
+    "noised": NoisedPatches,
+    "gradients": Gradients,
+}
 
 
 def patch_histograms(images: Tensor, patch: int, cell: int) -> Tensor:

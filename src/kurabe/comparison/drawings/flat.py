@@ -50,7 +50,7 @@ def draw_markdown(table: Table) -> str:
     for row, cells in flat_rows(table):
         texts = [_inline(text) for text in (label_of(row), *cells)]
         lines.append(_line([*texts, row.mark or ""]))
-    for said in (*table.added, *([table.proof] if table.proof else ())):
+    for said in table.footnotes:
         lines += ["", _inline(said)]
     return "\n".join(lines) + "\n"
 

@@ -86,7 +86,7 @@ def draw_terminal(
             lines.append("")
         lines += _part(table, rows, part, label, screen)
     if any(row.group == "measured" for row in rows):
-        for said in (*table.added, *([table.proof] if table.proof else ())):
+        for said in table.footnotes:
             lines += ["", *(screen.dim(t) for t in wrap(screen.say(said), screen.columns, 2))]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
