@@ -7,11 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint test-fast test-slow browser bench clean help
+.PHONY: demo test lint test-fast test-slow test-cuda browser bench clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
-	@echo "make lint | test-fast | test-slow | bench | clean"
+	@echo "make lint | test-fast | test-slow | test-cuda | bench | clean"
 
 demo: $(VENV)/.train
 	$(BIN)/kurabe demo
@@ -31,6 +31,10 @@ test-fast: $(VENV)/.dev browser
 # Minutes of training, a kill at random instants, fetching from registries.
 test-slow: $(VENV)/.dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m "slow or network" --durations=0
+
+# Every method, solver and encoder on a GPU against the CPU; skipped where torch sees none.
+test-cuda: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m cuda tests/cuda
 
 # The pages are tested in a real Chromium: as root on Debian it is fetched; elsewhere, without one,
 # those tests are skipped and say so.
