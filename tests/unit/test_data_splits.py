@@ -31,11 +31,53 @@ def test_parts_are_disjoint_whole_and_keep_groups_together(groups, seed):
     assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
 
 
-def test_sizes_are_exact_where_groups_are_single():
-    parts = split(some(range(300)), 3)
-    assert (len(parts.train), len(parts.validation), len(parts.test)) == (210, 45, 45)
-    parts = split(some(range(300)), 3, fractions=(0.4, 0.1, 0.5))
-    assert (len(parts.train), len(parts.validation), len(parts.test)) == (120, 30, 150)
+def test_validation_is_exact_and_the_test_part_binomial_where_groups_are_single():
+    images = some(range(300))
+    sizes = [len(split(images, 3, test_seed=t).test) for t in range(200)]
+    # Binomial(300, .15): mean 45, variance 38.25; the mean of 200 has a deviation of .44.
+    assert abs(np.mean(sizes) - 45) < 4 * 0.44
+    assert 25 < np.var(sizes) < 55
+    assert {len(split(images, seed).validation) for seed in range(5)} == {45}
+    parts = split(images, 3, fractions=(0.4, 0.1, 0.5))
+    # Binomial(300, .5): deviation 8.7.
+    assert abs(len(parts.test) - 150) < 4 * 8.7
+    assert len(parts.validation) == 30
+
+
+def test_twenty_images_always_have_half_of_the_test_part_asked_for():
+    sizes = [len(split(some(range(20), seed), 0).test) for seed in range(300)]
+    assert min(sizes) == round(20 * 0.15 / 2)
+    assert abs(np.mean(sizes) - 3.1) < 0.4
+
+
+def test_roles_follow_content_not_names_order_or_company():
+    """Renamed, in another order, with 40 more or 150 fewer: no image changes its role."""
+    images = some(range(300))
+    tested = {images.pixels[i].tobytes() for i in split(images, 0).test}
+    order = np.random.default_rng(3).permutation(300)
+    renamed = replace(images.subset(order), ids=tuple(f"other/{i}" for i in range(300)))
+    assert renamed.by_content().digest == images.by_content().digest
+    more = some(range(40), seed=9)
+    grown = replace(
+        images,
+        pixels=np.concatenate([more.pixels, images.pixels]),
+        ids=more.ids + tuple(f"x{i}" for i in range(300)),
+        groups=np.arange(340),
+    )
+    known = {image.tobytes() for image in images.pixels}
+    for other in (renamed, grown, images.limited(150, 4)):
+        now = {other.pixels[i].tobytes() for i in split(other, 0).test}
+        there = {image.tobytes() for image in other.pixels}
+        assert now & known == tested & there
+    for seed in (0, 7):
+        mine, its = split(images.by_content(), seed), split(renamed.by_content(), seed)
+        np.testing.assert_array_equal(mine.validation, its.validation)
+
+
+def test_grey_images_keep_their_keys_among_colour_ones():
+    grey = some(range(10))
+    colour = replace(grey, pixels=np.repeat(grey.pixels, 3, axis=3))
+    np.testing.assert_array_equal(grey.keys, colour.keys)
 
 
 def test_test_is_fixed_and_the_rest_drawn_anew():

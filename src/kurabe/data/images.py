@@ -6,6 +6,7 @@ drawings of one emoji, near-duplicates.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,10 +14,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from kurabe.data.grouping import draw_groups
+from kurabe.data.grouping import draw_groups, group_draws
 from kurabe.data.report import Report
 from kurabe.errors import UserError
-from kurabe.randomness import generator
 
 UNLABELLED = -1
 
@@ -53,16 +53,42 @@ class ImageSet:
         return self.pixels.shape[3]
 
     @cached_property
-    def digest(self) -> str:
-        """Sixteen hex digits over pixels, ids and groups.
+    def keys(self) -> NDArray[np.uint64]:
+        """What each image is known by, uint64 (N,): a hash of its pixels alone.
 
-        Labels are left out: a split and a run that see no labels must not depend on them.
+        A grey image has the same key among colour ones.
         """
+        grey = (self.pixels == self.pixels[..., :1]).all(axis=(1, 2, 3))
+        hashes = (
+            hashlib.blake2b((image[..., :1] if plain else image).tobytes(), digest_size=8)
+            for image, plain in zip(self.pixels, grey.tolist(), strict=True)
+        )
+        return np.frombuffer(b"".join(h.digest() for h in hashes), ">u8").astype(np.uint64)
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hex digits over pixels and which images share a group.
+
+        Names are left out, since the same images elsewhere are the same images; labels too: a
+        split and a run that see no labels must not depend on them.
+        """
+        _, first, members = np.unique(self.groups, return_index=True, return_inverse=True)
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
-        digest.update("\0".join(self.ids).encode())
-        digest.update(np.ascontiguousarray(self.groups).data)
+        digest.update(first[members].astype("<i8").tobytes())
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def labels_digest(self) -> str | None:
+        """Sixteen hex digits over each image's label as text; None where no image has one."""
+        if self.labels is None:
+            return None
+        names = [self.label_names[k] if k >= 0 else None for k in self.labels.tolist()]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+    def by_content(self) -> "ImageSet":
+        """The same images in the order of their keys, which names and labels have no part in."""
+        return self.subset(np.lexsort((np.array(self.ids), self.keys)))
 
     def subset(self, index: Sequence[int] | NDArray[np.int64]) -> "ImageSet":
         """The images at `index`, in that order; group numbers stay as they are."""
@@ -76,10 +102,12 @@ class ImageSet:
         )
 
     def limited(self, count: int, seed: int) -> "ImageSet":
-        """At most `count` images, drawn by seed in whole groups, in their old order."""
+        """At most `count` images, drawn by seed and content in whole groups, in their old order."""
         if count >= len(self):
             return self
-        drawn = draw_groups(self.groups, count, generator(seed, "limit"))
+        drawn = draw_groups(
+            self.groups, count, group_draws(self.keys, self.groups, f"limit/{seed}")
+        )
         if not drawn.any():
             raise UserError(f"A limit of {count} is smaller than each group in {self.name}.")
         return self.subset(np.flatnonzero(drawn).tolist())

@@ -13,8 +13,9 @@ FEWEST = 20
 
 
 def load_images(settings: DataSettings) -> data.ImageSet:
-    """Load them (from the cache where they were decoded before).
+    """Load them (from the cache where they were decoded before), in the order of their content.
 
+    So data order and training know nothing of names, nor of labels where those are folders.
     UserError where fewer than 20 are left after duplicates.
     """
     images = data.load(
@@ -32,7 +33,7 @@ def load_images(settings: DataSettings) -> data.ImageSet:
             f"Only {left} left after duplicates; a study needs at least {FEWEST}. "
             f"kurabe data check {settings.source} lists them."
         )
-    return images
+    return images.by_content()
 
 
 def check_same_images(runs: Iterable[RunFolder], images: data.ImageSet, source: str) -> None:

@@ -45,7 +45,7 @@ def main(recipe_path: str, path: str) -> None:
                 channels=settings.channels,
                 limit=settings.limit,
                 seed=settings.test_seed,
-            )
+            ).by_content()
         split = data.split(
             images, recipe.seed, test_seed=settings.test_seed, fractions=settings.fractions
         )
