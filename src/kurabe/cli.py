@@ -5,12 +5,13 @@ Exit codes: 0 done; 1 the run failed; 2 what was given is wrong, in one sentence
 """
 
 import codecs
-import errno
+import contextlib
+import os
 import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -29,6 +30,9 @@ MARKS = (
     "≠ differs beyond the spread of the runs; ≈ the same for all practical purposes; "
     "? these runs cannot tell; — not measured, or the run failed."
 )
+
+# Seeds are numbers of 63 bits; those of a command's images count up from the one given.
+MOST_SEED = 2**62
 
 
 class Language(StrEnum):
@@ -58,7 +62,9 @@ Base = Annotated[str | None, typer.Option("--base", help="A shipped base, a run 
 Spend = Annotated[str | None, typer.Option("--budget", help="90s, 5min, 1h, 5000img, 200kimg.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
-Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Blocks of seeds; 5 if new.")]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, max=1000, help="Blocks of seeds; 5 if new.")
+]
 Grey = Annotated[bool | None, typer.Option("--grey/--colour", help="Else as the images are.")]
 Size = Annotated[int | None, typer.Option("--size", min=4, max=1024, help="Pixels a side.")]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A labels.csv: file, label.")]
@@ -173,7 +179,7 @@ def fit(
     data: Data,
     base: Base = None,
     out: Out = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
     budget: Spend = None,
     set: Annotated[list[str] | None, typer.Option("--set", help="A setting, a.b=1.")] = None,
     size: Size = None,
@@ -203,9 +209,11 @@ def runs(below: Below = Path(), lang: Lang = None) -> None:
 def sample(
     run: RunArgument,
     out: Annotated[Path, typer.Option("--out", help="The folder for the images.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
-    steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations each.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The first image's; the others count up.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=1, max=10**6, help="How many images.")] = 64,
+    steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Evaluations each.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The first image's; the others count up.")
+    ] = 0,
     device: Device = "cpu",
     below: Below = Path(),
     lang: Lang = None,
@@ -222,9 +230,11 @@ def embed(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The Parquet file.")],
     layer: Annotated[str | None, typer.Option(help="Else the run's best on validation.")] = None,
-    log_snr: Annotated[float | None, typer.Option(help="How little noise; else as found.")] = None,
-    grid: Annotated[int | None, typer.Option(min=1, help="Pool to grid × grid cells.")] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Noise draws to average over.")] = 4,
+    log_snr: Annotated[
+        float | None, typer.Option(min=-20, max=20, help="How little noise; else as found.")
+    ] = None,
+    grid: Annotated[int | None, typer.Option(min=1, max=1024, help="Pool to grid × grid.")] = None,
+    draws: Annotated[int, typer.Option(min=1, max=1000, help="Noise draws to average over.")] = 4,
     device: Device = "cpu",
     below: Below = Path(),
     lang: Lang = None,
@@ -270,11 +280,38 @@ def _language(given: Language | None) -> str:
 
 def main() -> None:
     """The `kurabe` command: runs, and turns every error into a sentence and an exit code."""
+    _in_utf8()
+    _open_streams()
     codecs.register_error("kurabe", _stand_in)
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(errors="kurabe")
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(answer(sys.argv[1:]))
+
+
+def _in_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where the locale would read names otherwise.
+
+    What is said keeps the encoding of the terminal. An old locale, of Latin-1 or EUC-JP, cannot
+    name a file that a study.toml, which is UTF-8, speaks of.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8"):
+        return
+    said = getattr(sys.stdout, "encoding", None) or "utf-8"
+    environment = {"PYTHONIOENCODING": said, **os.environ, "PYTHONUTF8": "1"}
+    try:
+        # Not every locale gives the bytes of an argument back.
+        words = Path("/proc/self/cmdline").read_bytes().split(b"\0")[1:-1]
+        os.execve(sys.executable, [os.fsencode(sys.executable), *words], environment)
+    except (OSError, UnicodeError):
+        return
+
+
+def _open_streams() -> None:
+    """Give a standard stream that was closed the null device, before a file gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _stand_in(error: UnicodeError) -> tuple[str, int]:
@@ -288,10 +325,12 @@ def _stand_in(error: UnicodeError) -> tuple[str, int]:
 
 def answer(arguments: list[str]) -> int:
     """Run one command line; the exit code."""
-    from kurabe.errors import KurabeError
+    from kurabe.errors import KurabeError, refusal, sentence
 
     try:
         code = app(arguments or ["--help"], prog_name="kurabe", standalone_mode=False)
+        # What could not be said is found out here, not while Python ends.
+        sys.stdout.flush()
     except typer.TyperException as error:
         return _say(error.format_message(), "kurabe --help shows what there is.", code=2)
     except KurabeError as error:
@@ -299,20 +338,57 @@ def answer(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        _let_go(sys.stdout)
         return 0
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _say("The disk is full; nothing written before is lost. Make room and give "
-                        "the same command again.", code=2)  # fmt: skip
-        if isinstance(error, PermissionError):
-            return _say(f"{error.filename} may not be read or written; change its permissions or "
-                        "give another place.", code=2)  # fmt: skip
-        raise
+        _let_go(sys.stdout)
+        refused = refusal(error)
+        return _say(str(refused), code=refused.exit_code)
+    except MemoryError as error:
+        return _say(sentence(error), code=1)
+    except Exception as error:
+        if os.environ.get("KURABE_TRACEBACK"):
+            raise
+        return _say(_unexpected(error), code=1)
     return code if isinstance(code, int) else 0
 
 
+def _unexpected(error: Exception) -> str:
+    """A fault of Kurabe's own in one sentence; the trace is there for whoever asks for it."""
+    from kurabe.errors import sentence
+
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f" in {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""
+    return (
+        f"Kurabe failed{place}: {sentence(error).rstrip('.')}. Nothing written before is lost; "
+        "KURABE_TRACEBACK=1 before the command shows more."
+    )
+
+
+def _let_go(stream: TextIO) -> None:
+    """Drop what a stream could not say, so that Python does not try again when it ends."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+    except ValueError:
+        pass
+
+
 def _say(*sentences: str, code: int) -> int:
-    print(" ".join(sentences), file=sys.stderr)
+    text = " ".join(" ".join(sentences).split())
+    # A number of a thousand digits says no more than its beginning.
+    text = text if len(text) <= 1000 else f"{text[:300]} … {text[-150:]}"
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _let_go(sys.stderr)
     return code
 
 

@@ -1,4 +1,10 @@
-"""The errors that Kurabe raises on purpose, each with the exit code the command answers with."""
+"""The errors that Kurabe raises on purpose, each with the exit code the command answers with.
+
+What the system refuses (a full disk, a closed folder) becomes one of them in one place:
+`refusal` says any OSError in a sentence that names the file and the way out.
+"""
+
+import errno
 
 
 class KurabeError(Exception):
@@ -19,3 +25,66 @@ class UserError(KurabeError):
 
 class RunFailed(KurabeError):
     """A run stopped by itself (a non-finite loss, say); its last good state is kept."""
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong in one sentence, for a record or a person."""
+    if isinstance(error, KurabeError):
+        return str(error)
+    if isinstance(error, OSError):
+        return str(refusal(error))
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(sign in said for sign in _NO_MEMORY):
+        return f"There is not enough memory for this ({said or 'MemoryError'}); {_SMALLER}."
+    return f"{type(error).__name__}: {said}"
+
+
+# How torch says it, on CPUs and on GPUs; its own exceptions are RuntimeErrors.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_SMALLER = "ask for fewer or smaller images, a smaller network or a smaller batch"
+_CLOSED = "{file} may not be read or written; change its permissions or give another place."
+_FULL = (
+    "The disk is full: {file} was not written whole. Nothing from before is lost; make room and "
+    "give the same command again."
+)
+_MANY = (
+    "Too many files are open at once, so {file} could not be opened; close other programs, or "
+    "raise the limit (ulimit -n), and give the same command again."
+)
+# What a person can mend by giving another place, and what only the machine's owner can.
+_REFUSALS: dict[int, tuple[type[KurabeError], str]] = {
+    errno.ENOSPC: (UserError, _FULL),
+    errno.EDQUOT: (UserError, _FULL),
+    errno.EFBIG: (UserError, "{file} would be larger than its disk takes; give another place."),
+    errno.EACCES: (UserError, _CLOSED),
+    errno.EPERM: (UserError, _CLOSED),
+    errno.EROFS: (UserError, "{file} lies on a read-only file system; give another place."),
+    errno.ENOENT: (UserError, "{file} is not there, or is there no longer; give another place."),
+    errno.ENOTDIR: (UserError, "{file} lies below a file, not a folder; give another place."),
+    errno.EISDIR: (UserError, "{file} is a folder, where a file is meant; give another name."),
+    errno.EEXIST: (UserError, "{file} is a file, where a folder is meant; give another name."),
+    errno.ENOTEMPTY: (UserError, "{file} is a folder that is not empty; give another name."),
+    errno.ENAMETOOLONG: (UserError, "{file} is too long a name to be stored; give a shorter one."),
+    errno.ELOOP: (UserError, "{file} leads around in links; give the place that they stand for."),
+    errno.EMFILE: (RunFailed, _MANY),
+    errno.ENFILE: (RunFailed, _MANY),
+}
+_FAULT = "{file}: the system reports a fault ({why}); nothing written before is lost."
+_LONGEST = 200
+
+
+def refusal(error: OSError) -> KurabeError:
+    """The error that says in one sentence what the system refused, and of which file."""
+    kind, text = _REFUSALS.get(error.errno or 0, (RunFailed, _FAULT))
+    why = error.strerror or str(error) or type(error).__name__
+    return kind(text.format(file=_named(error), why=why))
+
+
+def _named(error: OSError) -> str:
+    name = error.filename2 or error.filename
+    if not name or isinstance(name, int):
+        return "what the command writes"
+    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
+    # A terminal would act on control characters, and cannot show what is not UTF-8.
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,39 +1,95 @@
 """Files that are replaced whole or not at all, and where the cache lies."""
 
+import contextlib
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from kurabe.errors import UserError
+
 
 def write_bytes_atomic(path: Path | str, data: bytes) -> None:
-    """Replace a file by data: a reader, or a process killed in between, sees old or new."""
+    """Replace a file by data: a reader, or a process killed in between, sees old or new.
+
+    An OSError names the file itself, not what was written beside it on the way.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with naming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".kurabe-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # Some file systems know no permissions; the content is what counts.
+            with contextlib.suppress(OSError):
+                os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Generator[None]:
+    """Inside, an OSError is about this file, whatever the system calls it."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
         raise
 
 
 def write_text_atomic(path: Path | str, text: str) -> None:
-    """Replace a UTF-8 text file whole."""
-    write_bytes_atomic(path, text.encode())
+    """Replace a UTF-8 text file whole; UserError for a name in it that is not UTF-8."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        start = max(0, text.rfind("\n", 0, error.start), error.start - 60)
+        part = text[start : error.end].strip().encode("utf-8", "backslashreplace").decode()
+        raise UserError(
+            f"{path} is UTF-8 text and cannot hold the name in {part}…; rename that file or folder."
+        ) from None
+    write_bytes_atomic(path, data)
+
+
+def json_bytes(value: Any, indent: int | None = 1) -> bytes:
+    """A value as JSON in UTF-8; NaN is refused, so that every reader can read it.
+
+    A name that is not UTF-8 keeps its bytes as JSON's own \\udc.. escapes.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json_atomic(path: Path | str, value: Any) -> None:
-    """Replace a JSON file whole; NaN is refused, so that every reader can read it."""
-    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
-    write_text_atomic(path, text + "\n")
+    """Replace a JSON file whole."""
+    write_bytes_atomic(path, json_bytes(value) + b"\n")
+
+
+def check_place(path: Path, *, folder: bool) -> None:
+    """UserError where a folder, or else a file, cannot be made at that place; nothing is made.
+
+    Said before the work that the place is for.
+    """
+    if path.exists():
+        if folder and not path.is_dir():
+            raise UserError(f"{path} is a file, where a folder is meant; give another name.")
+        if not folder and path.is_dir():
+            raise UserError(f"{path} is a folder, where a file is meant; give another name.")
+    above = path if folder else path.parent
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise UserError(f"{above} is a file, not a folder, so {path} cannot be made there.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{above} may not be written to; give another place than {path}.")
 
 
 def cache_dir() -> Path:
@@ -41,7 +97,13 @@ def cache_dir() -> Path:
     if given := os.environ.get("KURABE_CACHE"):
         return Path(given)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "kurabe"
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/kurabe").expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kurabe"
+        usual = Path(os.environ.get("LOCALAPPDATA", "~"), "kurabe")
+    elif sys.platform == "darwin":
+        usual = Path("~/Library/Caches/kurabe")
+    else:
+        usual = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "kurabe")
+    try:
+        return usual.expanduser()
+    except RuntimeError:
+        # A user without a home, as in some containers.
+        return Path(tempfile.gettempdir(), "kurabe")

@@ -13,17 +13,21 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 from kurabe.methods.choices import Choices
 
+# Of a value that is wrong, so many characters are shown.
+_LONGEST_SHOWN = 60
+
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
+# A billion is beyond every machine, and no count of anything here.
+Positive = Annotated[int, Field(gt=0, le=10**9)]
 
 
 class Settings(BaseModel):
     """A frozen group of settings; an unknown key or a wrong type is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(Settings):
@@ -34,15 +38,15 @@ class DataSettings(Settings):
     channels: Literal[1, 3] | None = None
     limit: Positive | None = None
     labels: str | None = None
-    test_seed: int = 0
+    test_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
 
 
 class Budget(Settings):
     """What a run may cost: images seen by the network, or seconds (turned into images once)."""
 
-    images: Positive | None = None
-    seconds: Annotated[float, Field(gt=0)] | None = None
+    images: Annotated[int, Field(gt=0, le=10**12)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=10**9)] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -59,8 +63,8 @@ class Network(Settings):
     width: Positive = 192
     depth: Positive = 6
     heads: Positive = 6
-    decoder: Annotated[int, Field(ge=0)] = 1
-    refine: Annotated[int, Field(ge=0)] = 32
+    decoder: Annotated[int, Field(ge=0, le=10**9)] = 1
+    refine: Annotated[int, Field(ge=0, le=10**9)] = 32
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
 
@@ -146,8 +150,8 @@ class Recipe(Settings):
     network: Network = Network()
     optimiser: Optimiser = Optimiser()
     evaluation: Evaluation = Evaluation()
-    seed: Annotated[int, Field(ge=0)] = 0
-    initialisation: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    initialisation: Annotated[int, Field(ge=0, lt=2**63)] = 0
     where: Where = Where()
 
     @property
@@ -177,17 +181,31 @@ class Recipe(Settings):
 def read_toml(path: Path | str) -> dict[str, Any]:
     """A TOML file's content; a missing or malformed file is a UserError."""
     try:
-        return tomllib.loads(Path(path).read_text())
+        # Editors on Windows put a mark of UTF-8 before the first line.
+        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise UserError(str(refusal(error))) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except (ValueError, RecursionError) as error:
+        # A number of a million digits is no TOMLDecodeError.
         raise UserError(f"{path} cannot be read as TOML: {error}.") from None
 
 
 def first_problem(error: ValidationError) -> str:
     """The first problem of a failed check in one sentence: field, value, what was expected."""
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "the whole"
+    field = ".".join(str(part) for part in problem["loc"])
+    said = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"there is no setting '{field}'."
-    return f"{field} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}."
+    if problem["type"] == "missing":
+        return f"{field} is missing."
+    if not field:
+        # About several settings at once: the whole would say less.
+        return f"{said}."
+    given = repr(problem["input"])
+    given = given if len(given) <= _LONGEST_SHOWN else f"{given[: _LONGEST_SHOWN - 1]}…"
+    return f"{field} = {given}: {said}."

@@ -90,6 +90,10 @@ _WORDS: dict[str, dict[str, str]] = {
     "run.evaluating": {"ja": "評価中", "en": "measuring"},
     "run.finished": {"ja": "終了（{time}）", "en": "finished in {time}"},
     "run.failed": {"ja": "失敗: {error}", "en": "failed: {error}"},
+    "run.busy": {
+        "ja": "ほかのプロセスが {path} に書き込み中のため、手を付けませんでした",
+        "en": "left alone: another process is writing {path}",
+    },
     "samples": {"ja": "生成例", "en": "samples"},
     "samples.growing": {"ja": "{path}（学習中に更新）", "en": "{path} (growing)"},
     "samples.title": {"ja": "{name}: 生成例", "en": "{name}: samples"},

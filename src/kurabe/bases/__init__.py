@@ -34,9 +34,9 @@ def find(name: str) -> Base:
     """The shipped base of that name, or the base in that folder; UserError if there is none."""
     folder = _SHIPPED / name if name in available() else Path(name)
     try:
-        info = json.loads((folder / "base.json").read_text())
+        info = json.loads((folder / "base.json").read_bytes())
         return Base(folder.name, folder, info["image_size"], info["channels"], info)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         known = ", ".join(available()) or "none shipped"
         raise UserError(
             f"'{name}' is neither a shipped base ({known}) nor a base's folder."

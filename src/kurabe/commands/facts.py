@@ -1,12 +1,12 @@
 """The commands that need no torch: compare, methods, data."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kurabe.errors import UserError
+from kurabe.files import json_bytes
 from kurabe.words import aligned, say
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def methods(text: str | None, as_json: bool, lang: str) -> None:
     chosen = [find(text)] if text else list(catalogue().values())
     if as_json:
         values = [m.model_dump(mode="json", exclude_none=True) for m in chosen]
-        _print_json(values[0] if text else values)
+        print_json(values[0] if text else values)
     elif text:
         _card(chosen[0], lang)
     else:
@@ -32,12 +32,21 @@ def compare(ids: tuple[str, ...], study: str | None, form: str, lang: str) -> No
     from kurabe.comparison import FORMATS, draw_terminal, screen_of
 
     found = table(ids, study, lang)
+    if study is not None:
+        _name_unread(find_study(study))
     if form == "table":
         print(draw_terminal(found, screen_of()))
     else:
-        # A file's bytes, whatever the terminal's encoding is.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(FORMATS[form](found).encode())
+        _write(FORMATS[form](found).encode("utf-8", "backslashreplace"))
+
+
+def _name_unread(folder: "StudyFolder") -> None:
+    """A line on stderr for every run whose record or scores cannot be read; the table goes on."""
+    for run in folder.runs().values():
+        try:
+            _ = run.info, run.score("scores")
+        except UserError as error:
+            print(error, file=sys.stderr)
 
 
 def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
@@ -80,7 +89,7 @@ def check(path: str, labels: str | None, as_json: bool) -> None:
 
     report = data.check(path, labels=labels)
     if as_json:
-        _print_json(report.as_dict())
+        print_json(report.as_dict())
     else:
         print("\n".join(report.lines()))
 
@@ -136,5 +145,17 @@ def _listing(chosen: list[Any], lang: str) -> None:
     print("\n  ● " + say("methods.run", lang))
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1))
+def print_json(value: Any) -> None:
+    """Say a value as JSON."""
+    _write(json_bytes(value) + b"\n")
+
+
+def _write(data: bytes) -> None:
+    # A file's bytes, whatever the terminal's encoding is.
+    sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None:
+        sys.stdout.write(data.decode())
+    else:
+        buffer.write(data)
+        buffer.flush()

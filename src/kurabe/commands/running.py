@@ -1,13 +1,18 @@
 """The commands on single runs: fit, runs, sample, embed, evaluate."""
 
+import io
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from kurabe.errors import UserError
+from kurabe.files import check_place, write_bytes_atomic
 from kurabe.records import RunFolder
 from kurabe.studies.finding import find_run, newest_first, source_of
 from kurabe.words import aligned, say
+
+# So many images are drawn before they are written, and an interrupted command keeps the rest.
+AT_ONCE = 64
 
 
 def fit(
@@ -47,10 +52,10 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
             raise UserError(f"--set {text}: write it like optimiser.lr=0.001.")
         try:
             nested = tomllib.loads(f"{key} = {value}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             try:
                 nested = tomllib.loads(f"{key} = {value.strip()!r}")
-            except tomllib.TOMLDecodeError:
+            except (ValueError, RecursionError):
                 raise UserError(f"--set {text}: write it like optimiser.lr=0.001.") from None
         result = merged(result, nested)
     return result
@@ -63,14 +68,14 @@ def runs(below: Path, lang: str) -> None:
         print(say("runs.none", lang, path=below))
         return
     lines: list[tuple[str, ...]] = []
-    for run in found:
-        info = run.info
+    for one in found:
+        run, info = one.run, one.info
         seen, wanted = info.get("images_seen") or 0, info.get("budget_images") or 0
         lines.append(
             (
-                str(info.get("id", "")),
-                str(info.get("method", "")),
-                say(f"status.{run.status}", lang),
+                info.get("id") or "",
+                info.get("method") or "",
+                say(f"status.{run.status_of(info)}", lang),
                 f"{seen:,}/{wanted:,}",
                 str(run.path),
             )
@@ -93,11 +98,15 @@ def sample(
 
     from kurabe.training import load_model
 
+    check_place(out, folder=True)
     model = load_model(source_of(run, below), device)
     out.mkdir(parents=True, exist_ok=True)
-    seeds = range(seed, seed + count)
-    for number, pixels in zip(seeds, model.sample(seeds, evaluations), strict=True):
-        Image.fromarray(pixels.squeeze()).save(out / f"seed-{number:06d}.png")
+    for start in range(seed, seed + count, AT_ONCE):
+        seeds = range(start, min(start + AT_ONCE, seed + count))
+        for number, pixels in zip(seeds, model.sample(seeds, evaluations), strict=True):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels.squeeze()).save(buffer, "PNG")
+            write_bytes_atomic(out / f"seed-{number:06d}.png", buffer.getvalue())
     print(say("done.samples", lang, n=count, path=out))
 
 
@@ -118,6 +127,7 @@ def embed(
     from kurabe.studies.embedding import Wanted, embed_images, write_parquet
     from kurabe.training import load_model
 
+    check_place(out, folder=False)
     place = source_of(run, below)
     model = load_model(place, device)
     images = data.load(source, size=model.image_size, channels=model.channels)
@@ -130,10 +140,9 @@ def embed(
 
 def evaluate(run: str, source: str | None, device: str, below: Path, lang: str) -> None:
     """Measure a run again, or on other images; the scores go into its folder."""
-    import json
-
+    from kurabe.commands.facts import print_json
     from kurabe.studies.run import measure_again
 
     scores = measure_again(find_run(run, below), source, device)
     values = {key: entry["value"] for key, entry in scores["metrics"].items()}
-    print(json.dumps(values, ensure_ascii=False, indent=1))
+    print_json(values)

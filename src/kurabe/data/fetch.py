@@ -144,7 +144,7 @@ class Download:
             arguments = [part.format(folder=folder) for part in self.command[1:]]
             subprocess.run(
                 [client, *arguments], cwd=folder, check=True, capture_output=True,
-                timeout=TIMEOUT, text=True, stdin=subprocess.DEVNULL,
+                timeout=TIMEOUT, encoding="utf-8", stdin=subprocess.DEVNULL,
             )  # fmt: skip
             (found,) = (p for p in Path(folder).iterdir() if p.is_file())
             os.replace(found, kept)

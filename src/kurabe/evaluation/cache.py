@@ -41,7 +41,7 @@ def cached_result(kind: str, key: str, make: Callable[[], dict[str, Any]]) -> di
     """The JSON object stored for `key`, else the one that `make` gives, then stored."""
     path = cache_dir() / "evaluation" / f"{kind}-{key}.json"
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except (OSError, ValueError):
         pass
     result = make()

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from kurabe.errors import UserError
-from kurabe.files import write_bytes_atomic
+from kurabe.files import json_bytes, naming, write_bytes_atomic
 
 Record = dict[str, Any]
+# Windows alone knows lines that end otherwise.
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
     """One record as one line; numbers that are not finite become null, as JSON has no word."""
-    return json.dumps(_finite(dict(record)), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json_bytes(_finite(dict(record)), indent=None) + b"\n"
 
 
 def append(path: Path, record: Mapping[str, Any], *, durable: bool = False) -> None:
@@ -24,14 +26,15 @@ def append(path: Path, record: Mapping[str, Any], *, durable: bool = False) -> N
     A torn line that a killed writer left behind is cut off first, so that it cannot swallow
     this one. With `durable` the line is on the disk when the call returns.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o644)
     try:
-        _cut_torn_end(handle)
-        line = encode(record)
-        while line:
-            line = line[os.write(handle, line) :]
-        if durable:
-            os.fsync(handle)
+        with naming(path):
+            _cut_torn_end(handle)
+            line = encode(record)
+            while line:
+                line = line[os.write(handle, line) :]
+            if durable:
+                os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -50,7 +53,7 @@ def read(path: Path) -> list[Record]:
     for number, line in enumerate(whole, start=1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise UserError(f"{path}, line {number} is not a JSON object; remove that line.")
@@ -68,7 +71,8 @@ def _cut_torn_end(handle: int) -> None:
     end = size
     while end > 0:
         start = max(0, end - 65536)
-        block = os.pread(handle, end - start, start)
+        os.lseek(handle, start, os.SEEK_SET)
+        block = os.read(handle, end - start)
         if (newline := block.rfind(b"\n")) >= 0:
             end = start + newline + 1
             break

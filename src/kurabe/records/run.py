@@ -4,16 +4,16 @@ The folder is the truth about a run. Each file is replaced whole, or grows line 
 process killed at any instant leaves a folder that can be read.
 """
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 from kurabe.files import write_json_atomic, write_text_atomic
 from kurabe.records import lines, lock
+from kurabe.records.checked import check_info, check_scores, json_object
 from kurabe.records.samples import Pixels, SampleGrid, grids, write_grid
 
 SCHEMA = 1
@@ -64,14 +64,18 @@ class RunFolder:
         """The recipe's text."""
         try:
             return self.recipe_path.read_text(encoding="utf-8")
-        except OSError:
+        except FileNotFoundError:
             raise UserError(f"{self.path} is not a run's folder: recipe.toml is missing.") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{self.recipe_path} is not UTF-8 text; it was damaged.") from None
+        except OSError as error:
+            raise UserError(str(refusal(error))) from None
 
     @property
     def info(self) -> Info:
-        """The content of run.json, read anew each time."""
+        """The content of run.json, read anew each time; UserError where it is damaged."""
         try:
-            info = _json_object(self.info_path)
+            info = json_object(self.info_path)
         except FileNotFoundError:
             raise UserError(f"{self.path} is not a run's folder: run.json is missing.") from None
         if info.get("schema") != SCHEMA:
@@ -79,6 +83,7 @@ class RunFolder:
                 f"{self.info_path} has schema {info.get('schema')!r}, this version reads "
                 f"{SCHEMA}; use the version of Kurabe that wrote it."
             )
+        check_info(self.info_path, info, STATUSES)
         return info
 
     def update(self, **fields: Any) -> Info:
@@ -133,15 +138,17 @@ class RunFolder:
         return path
 
     def score(self, name: str) -> dict[str, Any]:
-        """The content of scores/<name>.json, {} where it was not written."""
+        """The content of scores/<name>.json, {} where it was not written; UserError if damaged."""
+        path = self.scores_path / f"{name}.json"
         try:
-            return _json_object(self.scores_path / f"{name}.json")
+            return check_scores(path, json_object(path))
         except FileNotFoundError:
             return {}
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """All scores of the run by name; a run without scores has none."""
-        return {path.stem: _json_object(path) for path in sorted(self.scores_path.glob("*.json"))}
+        files = sorted(self.scores_path.glob("[!.]*.json"))
+        return {path.stem: check_scores(path, json_object(path)) for path in files}
 
     def write_samples(
         self, pixels: Pixels, seeds: Sequence[int], images_seen: int, kind: str = "samples"
@@ -165,13 +172,3 @@ class RunFolder:
 def now() -> str:
     """This moment in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a JSON object; it was not written by Kurabe.")
-    return cast(dict[str, Any], value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from kurabe import bases, data
 from kurabe.errors import UserError
+from kurabe.files import check_place
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Budget, Network, Optimiser, Recipe, read_toml
 from kurabe.records import RunFolder, StudyFolder
@@ -53,6 +54,7 @@ def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
     UserError where the request contradicts what was begun, and for any setting that is wrong.
     """
     folder = StudyFolder(_place(request))
+    check_place(folder.path, folder=True)
     state = StudyState.read(folder.state_path)
     if folder.exists:
         return _continued(request, folder, state), state, folder

@@ -45,7 +45,8 @@ def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, float]
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env=process_environment(threads),
         )
         for _ in range(count)

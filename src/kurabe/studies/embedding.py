@@ -6,6 +6,7 @@ on validation images, else the one declared beforehand.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def embed_images(model: Model, images: ImageSet, wanted: Wanted, folder: RunFold
     if layer not in model.feature_layers:
         raise UserError(f"--layer {layer}: there is {', '.join(model.feature_layers)}.")
     log_snr = found_log_snr if wanted.log_snr is None else wanted.log_snr
+    if not math.isfinite(log_snr):
+        raise UserError(f"--log-snr {log_snr:g}: give a number, 5 (little noise) to -5 (much).")
     grid = wanted.grid or found_grid
     if grid not in usable_grids(model, (grid,)):
         raise UserError(f"--grid {grid}: the network has {min(model.token_grid)} tokens a side.")

@@ -10,11 +10,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kurabe.errors import RunFailed
+from kurabe.records.lock import FolderBusy
 from kurabe.studies.calibration import process_environment
 from kurabe.studies.jobs import Job
+from kurabe.studies.worker import BUSY
 
 # How often the runs' records are looked at, in seconds.
 LOOK = 0.5
@@ -69,7 +72,8 @@ def start(job: Job, attempt: int = 1) -> Running:
     """Begin a job in a process of its own; what it says goes to worker.log in its folder."""
     with (job.folder.path / "worker.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kurabe.studies.worker", str(job.folder.path)],
+            # -P: files beside which the command was typed are no modules of Python's.
+            [sys.executable, "-P", "-m", "kurabe.studies.worker", str(job.folder.path)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -82,13 +86,16 @@ def start(job: Job, attempt: int = 1) -> Running:
 def _settle(ended: Running) -> None:
     """A process that could not record its own failure has it recorded here."""
     code, folder = ended.process.returncode, ended.job.folder
-    if ended.job.finished:
+    if ended.job.finished or code in (0, BUSY):
         return
     if code < 0:
         reason = f"the process was killed by signal {-code}"
-        folder.update(status="failed", error=reason)
-    elif code and folder.status != "failed":
+    elif folder.status != "failed":
         reason = f"the process ended with exit code {code}; see {folder.path / 'worker.log'}"
+    else:
+        return
+    # Another process may have begun with the folder meanwhile; then the record is that one's.
+    with suppress(FolderBusy), folder.writing():
         folder.update(status="failed", error=reason)
 
 

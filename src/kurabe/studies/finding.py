@@ -1,16 +1,35 @@
 """Runs by what a person calls them: a folder, an id or its beginning, `latest`. No torch."""
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from kurabe import bases
 from kurabe.errors import UserError
 from kurabe.records import RunFolder, find_runs
+from kurabe.records.run import Info
 
 
-def newest_first(below: Path) -> list[RunFolder]:
-    """The runs below a folder, by when they were started."""
-    found = list(find_runs(below))
-    return sorted(found, key=lambda run: str(run.info.get("started") or ""), reverse=True)
+@dataclass(frozen=True)
+class Found:
+    """A run and its record as it was read."""
+
+    run: RunFolder
+    info: Info
+
+
+def newest_first(below: Path) -> list[Found]:
+    """The runs below a folder, by when they were started.
+
+    A record that cannot be read is named in a line on stderr, and the others go on.
+    """
+    found: list[Found] = []
+    for run in find_runs(below):
+        try:
+            found.append(Found(run, run.info))
+        except UserError as error:
+            print(error, file=sys.stderr)
+    return sorted(found, key=lambda one: one.info.get("started") or "", reverse=True)
 
 
 def find_run(text: str, below: Path) -> RunFolder:
@@ -19,12 +38,12 @@ def find_run(text: str, below: Path) -> RunFolder:
         return RunFolder(text)
     found = newest_first(below)
     if text == "latest" and found:
-        return found[0]
-    fits = [run for run in found if str(run.info.get("id", "")).startswith(text)]
+        return found[0].run
+    fits = [one for one in found if text and (one.info.get("id") or "").startswith(text)]
     if len(fits) == 1:
-        return fits[0]
+        return fits[0].run
     if fits:
-        ids = ", ".join(str(run.info["id"]) for run in fits[:5])
+        ids = ", ".join(one.info["id"] for one in fits[:5])
         raise UserError(f'"{text}" fits several runs: {ids}; give more of the id, or the folder.')
     raise UserError(f'No run "{text}" below {below.resolve()}; kurabe runs lists them.')
 

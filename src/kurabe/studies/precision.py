@@ -22,6 +22,6 @@ def usual_dtype(device: str) -> Literal["float32", "bfloat16"]:
         return "bfloat16" if native else "float32"
     if device != "cpu" or not CPU_FLAGS.is_file():
         return "float32"
-    lines = CPU_FLAGS.read_text().splitlines()
+    lines = CPU_FLAGS.read_text("utf-8", "replace").splitlines()
     flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     return "bfloat16" if INSTRUCTIONS & set(flags.split()) else "float32"

@@ -127,6 +127,9 @@ class Board:
             self.clock.learn(job)
             took = info["seconds"] + info["beside_seconds"]
             how = say("run.finished", self.lang, time=duration(took, self.lang))
+        elif info["status"] != "failed":
+            # The record is another process's.
+            how = say("run.busy", self.lang, path=job.folder.path)
         else:
             how = say("run.failed", self.lang, error=info.get("error"))
         self.say(f"{self.head(job)} · {how}")

@@ -4,14 +4,17 @@ The folder follows the digest of what was asked for, a budget in seconds include
 request finds its folder again; the seconds become images once, when the run begins.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kurabe.errors import RunFailed, UserError
+from kurabe.files import check_place
 from kurabe.methods import find
 from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder
+from kurabe.records.lock import FolderBusy, writing
 from kurabe.records.surroundings import cores
 from kurabe.studies import begin, calibration
 from kurabe.studies.execution import run_jobs
@@ -20,6 +23,9 @@ from kurabe.studies.jobs import Job
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
+
+# How long a worker may take to save after the command that began it was killed, in seconds.
+ORPHAN = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,27 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     asked = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
     name = f"{column.id}-{asked.digest}-seed{wanted.seed}"
     folder = RunFolder(out or Path("runs") / name)
+    check_place(folder.path, folder=True)
     load_images(study.data)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    # Held to the end: a second command never touches what this one trains and records.
+    with writing(folder.path / ".fit.lock"):
+        _await_orphan(folder)
+        return _trained(study, asked, folder, lang)
+
+
+def _await_orphan(folder: RunFolder) -> None:
+    """Let a worker whose command was killed save its state; FolderBusy where it is none such."""
+    deadline = time.monotonic() + ORPHAN
+    while folder.is_being_written:
+        if time.monotonic() > deadline:
+            raise FolderBusy(f"{folder.path} is being written by another process; wait for it.")
+        time.sleep(0.1)
+
+
+def _trained(study: Study, asked: Recipe, folder: RunFolder, lang: str) -> RunFolder:
+    """Begin the run or go on with it, until it is finished; RunFailed where it fails."""
+    column = study.columns[0]
     if folder.exists:
         recipe = _same(Recipe.from_toml(folder.recipe_path), asked, folder)
         rates = {column.id: folder.info.get("calibrated") or 0.0}
@@ -69,7 +95,7 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     with Board([job], clock, names, lang) as board:
         run_jobs([job], 1, board.look, board.ended)
     if not job.finished:
-        raise RunFailed(str(folder.info.get("error")))
+        raise RunFailed(folder.info.get("error") or f"{folder.path} was not finished.")
     return folder
 
 

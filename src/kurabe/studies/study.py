@@ -93,8 +93,8 @@ class Study(Settings):
     budget: Budget
     base: str | None = None
     equal: Literal["images", "seconds"] = "seconds"
-    blocks: Positive = 5
-    added_blocks: Annotated[int, Field(ge=0)] = 0
+    blocks: Annotated[int, Field(gt=0, le=1000)] = 5
+    added_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
     first_seed: Annotated[int, Field(ge=0, lt=TRIAL_SEEDS // 2)] = 0
     network: Network = Network()
     optimiser: Optimiser = Optimiser()
@@ -274,9 +274,13 @@ def parse_budget(text: str) -> Budget:
     amount = float(match[1]) * factors[match[2]]
     if amount <= 0:
         raise UserError(f"--budget {text}: a budget must be above zero, like 5min or 200kimg.")
-    if match[2].endswith("img"):
-        return Budget(images=max(1, round(amount)))
-    return Budget(seconds=amount)
+    try:
+        if match[2].endswith("img"):
+            return Budget(images=max(1, round(amount)))
+        return Budget(seconds=amount)
+    except (ValidationError, OverflowError):
+        shown = text if len(text) <= 20 else f"{text[:19]}…"
+        raise UserError(f"--budget {shown}: a budget is at most 1e9 s or 1e12 img.") from None
 
 
 def _nested(overrides: dict[str, Any]) -> str:

@@ -11,13 +11,17 @@ import threading
 import time
 import traceback
 from _thread import interrupt_main
+from contextlib import suppress
 
-from kurabe.errors import KurabeError
+from kurabe.errors import KurabeError, sentence
 from kurabe.records import RunFolder
+from kurabe.records.lock import FolderBusy
 from kurabe.records.run import now
 
 # A worker that lost its parent saves before it lets its folder go; a new one waits that long.
 WAIT_FOR_FOLDER = 60.0
+# The exit code that says that another process has the folder, whose record is left alone.
+BUSY = 75
 
 
 def execute(folder: RunFolder) -> None:
@@ -41,7 +45,9 @@ def execute(folder: RunFolder) -> None:
             folder.update(status="interrupted")
             raise
         except Exception as error:
-            folder.update(status="failed", error=_sentence(error))
+            # What stopped the run may keep this from being written too; the first is the reason.
+            with suppress(OSError):
+                folder.update(status="failed", error=sentence(error))
             raise
 
 
@@ -53,11 +59,15 @@ def main(path: str) -> int:
         execute(RunFolder(path))
     except KeyboardInterrupt:
         return 130
+    except FolderBusy as error:
+        print(error, file=sys.stderr)
+        return BUSY
     except KurabeError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        print(sentence(error), file=sys.stderr)
         return 1
     return 0
 
@@ -66,10 +76,6 @@ def _watch_parent() -> None:
     # Not through sys.stdin, whose lock this thread would still hold when the process ends.
     os.read(0, 1)
     interrupt_main()
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, KurabeError) else f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,209 @@
+"""What the system refuses is said in a sentence, by real commands in real processes."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kurabe.cli import answer
+from kurabe.errors import RunFailed, UserError, refusal, sentence
+from kurabe.files import check_place, json_bytes, write_bytes_atomic, write_text_atomic
+from kurabe.recipe import Budget, Recipe, read_toml
+from kurabe.records import RunFolder
+from kurabe.records.lock import FolderBusy, is_held, writing
+from kurabe.studies.study import parse_budget
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+
+
+def shell(line, **environment):
+    command = line.replace("kurabe", f"{sys.executable} -m kurabe")
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("kurabe methods | head -1; exit ${PIPESTATUS[0]}", 0),
+        ("kurabe methods >&-", 0),
+        ("kurabe compare --format json >&-", 0),
+        ("kurabe methods lorra 2>&-", 2),
+        ("kurabe methods > /dev/full", 2),
+        ("kurabe methods lorra 2> /dev/full", 2),
+    ],
+)
+def test_a_closed_or_full_stream_is_no_traceback(line, code):
+    done = shell(line)
+    assert done.returncode == code
+    assert done.stderr.count(b"\n") == (code == 2 and "2>" not in line)
+    assert b"Error" not in done.stderr and b"Exception" not in done.stderr
+
+
+def test_a_file_where_a_folder_is_meant_and_the_other_way(tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    for command in (
+        ["sample", "emoji-32", "-n", "1", "--out", "file"],
+        ["sample", "emoji-32", "-n", "1", "--out", "file/below"],
+        ["embed", "emoji-32", "--data", "digits", "--out", "folder"],
+        ["embed", "emoji-32", "--data", "digits", "--out", "file/below/e.parquet"],
+        ["study", "digits", "--out", "file", "--yes"],
+        ["fit", "ddpm", "--data", "digits", "--out", "file", "--size", "8"],
+        ["study", "digits", "--out", "x" * 300, "--yes"],
+    ):
+        assert answer(command) == 2, command
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and error.endswith(".\n"), error
+        assert command[-1][:40] in error or "file" in error or "folder" in error
+    assert (tmp_path / "file").read_text() == "kept"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, UserError), (errno.EROFS, UserError), (errno.ENAMETOOLONG, UserError),
+        (errno.EISDIR, UserError), (errno.EMFILE, RunFailed), (errno.EIO, RunFailed),
+        (errno.EINTR, RunFailed),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_file_and_never_a_terminals_commands(number, kind):
+    said = refusal(OSError(number, os.strerror(number), "a\x1b[31m\n\udc8e.png"))
+    assert type(said) is kind
+    assert "a\\x1b[31m\\n\\udc8e.png" in str(said) and str(said).isprintable()
+
+
+def test_memory_that_is_not_there_is_said_as_such():
+    asked = RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate "
+                         "memory: you tried to allocate 4000 bytes.")  # fmt: skip
+    assert sentence(asked).startswith("There is not enough memory for this")
+
+
+def test_an_error_in_writing_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / ("a" * 250 + ".json")
+    write_bytes_atomic(path, b"old")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as error:
+        write_bytes_atomic(path, b"new")
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_are_not_utf8_stay_what_they_are_in_json_and_are_refused_in_toml(tmp_path):
+    name = os.fsdecode(b"\x8e\x9f.png")
+    assert json.loads(json_bytes({"name": name, "写": "–"})) == {"name": name, "写": "–"}
+    assert "写".encode() in json_bytes({"写": 1})
+    with pytest.raises(UserError, match=r"cannot hold the name in source = \\udc8e"):
+        write_text_atomic(tmp_path / "study.toml", f"x = 1\nsource = {name}")
+
+
+def test_a_toml_file_with_a_bom_is_read_and_other_damage_is_named(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbfx = 1\r\n")
+    assert read_toml(path) == {"x": 1}
+    for content in (b"x = '\xff'", b"x = " + b"9" * 5000, b"x = " + b"[" * 5000):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.toml"):
+            read_toml(path)
+
+
+@pytest.mark.parametrize("text", ["1e400s", "9" * 400 + "h", "nans", "infs", "9" * 30 + "kimg"])
+def test_budgets_beyond_what_a_machine_holds(text):
+    with pytest.raises(UserError, match="budget"):
+        parse_budget(text)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e10])
+def test_settings_are_finite(value):
+    with pytest.raises(ValueError, match="seconds"):
+        Budget(seconds=value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("study", "digits", "--seeds", str(10**30)),
+        ("study", "digits", "--size", "99999999999"),
+        ("fit", "ddpm", "--data", "digits", "--seed", str(10**30)),
+        ("fit", "ddpm", "--data", "digits", "--set", f"optimiser.batch={10**30}"),
+        ("fit", "ddpm", "--data", "digits", "--set", "optimiser.lr=inf"),
+        ("fit", "ddpm", "--data", "digits", "--set", "network.width=" + "9" * 5000),
+        ("sample", "emoji-32", "--out", "d", "-n", str(10**30)),
+        ("sample", "emoji-32", "--out", "d", "--seed", str(2**70)),
+        ("sample", "emoji-32", "--out", "d", "--steps", str(10**30)),
+        ("embed", "emoji-32", "--data", "digits", "--out", "e", "--draws", str(10**30)),
+        ("embed", "emoji-32", "--data", "digits", "--out", "e", "--log-snr", "nan"),
+        ("embed", "emoji-32", "--data", "digits", "--out", "e", "--grid", str(10**30)),
+    ],
+)
+def test_numbers_beyond_what_a_machine_holds(capsys, arguments):
+    assert answer(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Kurabe failed" not in error
+    assert len(error) < 500
+
+
+def test_a_lock_that_is_only_looked_at_is_no_writer(tmp_path):
+    held = tmp_path / ".lock"
+    with writing(held):
+        assert is_held(held)
+        with pytest.raises(FolderBusy, match="another process"), writing(held):
+            pass
+    assert not is_held(held)
+
+
+def test_places_are_checked_before_the_work(tmp_path):
+    check_place(tmp_path / "new" / "below", folder=True)
+    check_place(tmp_path / "new.parquet", folder=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="a folder is meant"):
+        check_place(tmp_path / "file", folder=True)
+    with pytest.raises(UserError, match="not a folder"):
+        check_place(tmp_path / "file" / "x", folder=False)
+
+
+def drawings(folder, count):
+    folder.mkdir()
+    for k in range(count):
+        small = np.random.default_rng(k).integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(small).resize((16, 16), 0).save(folder / f"{k}.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs bytes as file names")
+def test_json_is_utf8_whatever_the_terminal_says(tmp_path):
+    drawings(tmp_path / "a–b", 3)
+    done = shell("kurabe data check 'a–b' --json", PYTHONIOENCODING="cp932")
+    assert json.loads(done.stdout)["source"] == "a–b", done.stderr
+
+
+def test_a_second_fit_never_writes_into_the_firsts_record(tmp_path, capsys):
+    from kurabe.methods import choices_of, find
+
+    choices = choices_of(find("ddpm")).model_dump()
+    recipe = Recipe.checked(
+        {"method": "ddpm", "choices": choices, "data": {"source": "digits"},
+         "budget": {"images": 1}}, "test",
+    )  # fmt: skip
+    run = RunFolder(tmp_path / "R").create(recipe.to_toml(), {"status": "running"})
+    before = run.info_path.read_bytes()
+    with writing(run.path / ".fit.lock"):
+        code = answer(["fit", "ddpm", "--data", "digits", "--out", "R", "--size", "8"])
+    assert code == 2
+    assert "being written by another process" in capsys.readouterr().err
+    assert run.info_path.read_bytes() == before
