@@ -53,7 +53,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "ja": "Ctrl-C で中断可: 同じコマンドで再開",
         "en": "Ctrl-C is safe: the same command continues",
     },
-    "plan.trials": {"ja": " + 学習率の試行 {n} 回", "en": " + {n} learning-rate trials"},
+    "plan.trials": {
+        "ja": " + 学習率の試行 {n}–{most} 回",
+        "en": " + {n} to {most} learning-rate trials",
+    },
     "plan.cores": {"ja": "{n} コア", "en": "{n} cores"},
     "plan.core": {"ja": "1 コア", "en": "1 core"},
     "plan.done": {

@@ -57,8 +57,10 @@ def test_the_plan_in_five_lines(scans, capsys):
         ["images", "40–79 px, colour → 32×32, centre crop", "--size 64 for larger"],
         ["split", "28 train · 6 validation · 6 test, new draw per block"],
         ["base", "none: every method starts from scratch", "--base"],
-        # 10 runs of 60 s, 12 s and 128 · 20 / (3 · 100) s of sampling on 2 workers: 403 s.
-        ["plan", "2 methods × 5 blocks × 60 s", "≈ 7 min on 2 cores",
+        # 10 runs of 60 s, 12 s and 128 · 20 / (3 · 100) s of sampling, and 2 · 4 trials of 15 s
+        # and 5 s, on 2 workers: 483 s.
+        ["plan", "2 methods × 5 blocks × 60 s + 6 to 10 learning-rate trials",
+         "≈ 8 min on 2 cores",
          "Ctrl-C is safe: the same command continues"],
         ["written to", "scans-study/study.toml (--dry-run: nothing was started)"],
     ]  # fmt: skip
@@ -72,8 +74,8 @@ def test_the_plan_in_japanese(scans, capsys):
     out = capsys.readouterr().out
     assert "42 ファイル: 40 枚を使用, 重複 1, 読めないもの 1" in out
     assert "グレースケール → 32×32" in out
-    # 10 runs of 120 s and 20.5 s on 2 workers: 703 s.
-    assert "2 手法 × 5 ブロック × 2 分  ≈ 12 分（2 コア）" in out
+    # 10 runs of 120 s and 20.5 s, 2 · 4 trials of 30 s and 5 s, on 2 workers: 843 s.
+    assert "2 手法 × 5 ブロック × 2 分 + 学習率の試行 6–10 回  ≈ 14 分（2 コア）" in out
 
 
 def test_the_plan_says_which_method_overrules_an_edited_optimiser(scans, capsys):
@@ -144,6 +146,9 @@ def test_the_clock_shares_what_is_left_among_the_workers(scans):
         job.folder.update(status="finished", seconds=60.0, beside_seconds=5.0)
         clock.learn(job)
     assert clock.left(jobs[2:], []) == pytest.approx(4 * (60 + 5) / 2)
+    # While learning rates are tried, the runs that come later count too.
+    trying = Clock(state.rates, workers=2, guess=25, later=300)
+    assert trying.left(jobs[2:], []) == pytest.approx(4 * (60 + 25) / 2 + 300)
 
 
 def test_every_sentence_stands_in_both_languages_with_the_same_places():

@@ -6,6 +6,7 @@ baseline = "ddpm"
 equal = "images"
 blocks = 1
 workers = {workers}
+trials = {{ count = 0 }}
 budget = {{ images = {images} }}
 data = {{ source = "digits", size = 8, channels = 1, limit = 200 }}
 network = {{ patch = 2, width = 32, depth = 3, heads = 2, decoder = 1 }}

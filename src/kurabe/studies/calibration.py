@@ -1,10 +1,13 @@
-"""How many images a second each column trains on here: what turns seconds into images, once.
+"""How many images a second each column trains on here: what turns seconds into images at first.
 
 As many copies run at once as the study has workers, each on its own threads, so that the speed is
-the one that the runs will have; a column's rate is the mean over the copies. A copy is
-`python -m kurabe.studies.calibration STUDYFOLDER`, which prints {column: images/s}.
+the one that the runs will have; in each the columns take turns, and a column's rate is the mean
+over the copies. Columns with one step graph are measured once and have one rate. A copy is
+`python -m kurabe.studies.calibration STUDYFOLDER`, which prints {column: images/s}. What finished
+runs add to it: `kurabe.studies.speeds`.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from kurabe.errors import RunFailed, UserError
+from kurabe.studies.begin import find_base, network_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 
@@ -21,9 +25,48 @@ SECONDS_EACH = 4
 SECONDS_START = 8
 
 
+def step_graph(study: Study, column: Column) -> str:
+    """A digest of what an update of the column computes: two columns that share it are as fast."""
+    recipe = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
+    network = recipe.network.model_dump()
+    if recipe.base is not None:
+        network |= network_of(find_base(recipe.base))
+    # These say what an output means, not how it is computed.
+    shape = {k: v for k, v in network.items() if k not in ("schedule", "prediction")}
+    choices, settings = recipe.choices, recipe.optimiser
+    told = (
+        shape,
+        choices.adaptation.model_dump(),
+        [term.model_dump() for term in choices.objective],
+        (settings.batch, settings.micro_batch),
+        recipe.where.model_dump(exclude={"trackers"}),
+    )
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def alike(study: Study) -> dict[str, tuple[str, ...]]:
+    """For each column that trains, all columns of its step graph, itself among them."""
+    graphs = {c.id: step_graph(study, c) for c in study.columns if study.trained(c)}
+    return {
+        key: tuple(other for other, of in graphs.items() if of == graph)
+        for key, graph in graphs.items()
+    }
+
+
 def missing(study: Study, state: StudyState) -> tuple[Column, ...]:
     """The columns that train and have no speed yet."""
     return tuple(c for c in study.columns if study.trained(c) and c.id not in state.rates)
+
+
+def to_measure(study: Study, state: StudyState) -> tuple[Column, ...]:
+    """Of the columns without a speed, the first of each step graph that no other column has."""
+    without, families = missing(study, state), alike(study)
+    return tuple(
+        c
+        for c in without
+        if not any(other in state.rates for other in families[c.id])
+        and c.id == next(o.id for o in without if o.id in families[c.id])
+    )
 
 
 def calibrate(study: Study, state: StudyState, workers: int) -> dict[str, float]:
@@ -31,6 +74,17 @@ def calibrate(study: Study, state: StudyState, workers: int) -> dict[str, float]
 
     UserError where a column's settings do not fit, RunFailed where a copy fails otherwise.
     """
+    known = dict(state.rates)
+    if to_measure(study, state):
+        known |= _measured(study, state, workers)
+    families = alike(study)
+    return {
+        c.id: next(known[other] for other in families[c.id] if other in known)
+        for c in missing(study, state)
+    }
+
+
+def _measured(study: Study, state: StudyState, workers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         study.save(Path(place) / "study.toml")
         state.write(Path(place) / "study.json")
@@ -82,10 +136,8 @@ def _measure(folder: Path) -> dict[str, float]:
     images = load_images(study.data)
     # Any budget will do to measure a speed.
     settled = StudyState(rates=dict.fromkeys((c.id for c in study.columns), 1.0))
-    return {
-        column.id: training.calibrate(study.recipe(column, 1, settled), images)
-        for column in missing(study, state)
-    }
+    recipes = {c.id: study.recipe(c, 1, settled) for c in to_measure(study, state)}
+    return training.calibrate(recipes, images)
 
 
 if __name__ == "__main__":

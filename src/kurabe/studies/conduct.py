@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
-from kurabe.studies import begin, calibration, plan, trials
+from kurabe.studies import begin, calibration, plan, speeds, trials
 from kurabe.studies.cores import workers
 from kurabe.studies.ending import closing, write_table
 from kurabe.studies.execution import Running, check_finished, run_jobs
 from kurabe.studies.gallery import write_gallery
 from kurabe.studies.images import check_same_images, load_images, split_images
-from kurabe.studies.jobs import Job, block_jobs, trial_jobs
+from kurabe.studies.jobs import Job, block_jobs, renew
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
@@ -92,18 +92,22 @@ def run_study(
     if plan.unfinished(study, folder):
         shown = say("samples.growing", lang, path=samples)
         show("\n" + plan.line(say("samples", lang), shown))
-    if pending := trial_jobs(study, state, folder):
-        _execute(pending, study, state, lang, lambda growing: None, lambda: None)
-        state.learning_rates |= trials.chosen(pending)
-        state.write(folder.state_path)
+    _try_rates(study, state, folder, lang)
     jobs = block_jobs(study, state, folder)
     names = study.short_names(lang)
 
     def draw(growing: bool) -> None:
         write_gallery(samples, study.name, jobs, names, lang, growing)
 
+    def settle(job: Job) -> None:
+        # First the speeds, then what follows from them: a kill in between loses nothing.
+        if job.block is not None and speeds.settle(study, state, jobs, job.block):
+            state.write(folder.state_path)
+            renew(study, state, jobs, job.block)
+
+    clock = Clock(state.rates, workers(study), beside_training(study.evaluation, state.rates))
     try:
-        _execute(jobs, study, state, lang, draw, lambda: write_table(folder, lang))
+        _execute(jobs, study, clock, lang, draw, lambda: write_table(folder, lang), settle)
     finally:
         draw(False)
     check_finished(jobs)
@@ -112,16 +116,28 @@ def run_study(
         show(line)
 
 
+def _try_rates(study: Study, state: StudyState, folder: StudyFolder, lang: str) -> None:
+    """Find the learning rates that are still to be found, and keep them."""
+    rest = plan.block_seconds(study, state, folder) / workers(study)
+
+    def execute(pending: Sequence[Job]) -> None:
+        clock = Clock(state.rates, workers(study), 0.0, later=rest)
+        _execute(pending, study, clock, lang, lambda growing: None, lambda: None, lambda job: None)
+
+    if found := trials.search(study, state, folder, execute):
+        state.learning_rates |= found
+        state.write(folder.state_path)
+
+
 def _execute(
     jobs: Sequence[Job],
     study: Study,
-    state: StudyState,
+    clock: Clock,
     lang: str,
     draw: Callable[[bool], None],
     tabulate: Callable[[], None],
+    before: Callable[[Job], None],
 ) -> None:
-    guess = beside_training(study.evaluation, state.rates)
-    clock = Clock(state.rates, workers(study), guess)
     for job in jobs:
         if job.finished:
             clock.learn(job)
@@ -140,14 +156,15 @@ def _execute(
             board.ended(job)
             tabulate()
 
-        run_jobs(jobs, workers(study), look, ended)
+        run_jobs(jobs, workers(study), look, ended, before)
 
 
 def _calibrate(study: Study, state: StudyState, lang: str, show: Show) -> None:
     """Give every column that trains a speed, measured at most once in the study's life."""
-    if missing := calibration.missing(study, state):
-        seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(missing)
-        show(plan.line("", say("calibrating", lang, seconds=seconds)))
+    if calibration.missing(study, state):
+        if measured := calibration.to_measure(study, state):
+            seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(measured)
+            show(plan.line("", say("calibrating", lang, seconds=seconds)))
         rates = calibration.calibrate(study, state, workers(study))
         state.add_rates(rates, study.speed_key)
 

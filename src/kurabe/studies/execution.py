@@ -40,20 +40,23 @@ def run_jobs(
     workers: int,
     look: Callable[[Sequence[Running]], None],
     ended: Callable[[Job], None],
+    before: Callable[[Job], None] = lambda job: None,
 ) -> None:
     """Run what is not finished, `workers` at a time, in the order given.
 
-    `look` is called twice a second with what runs; `ended` after each run, failed ones too. A
-    process that a signal killed is begun once more (its run goes on where it was saved); a run
-    that fails stays failed and the others go on. KeyboardInterrupt stops all and leaves them
-    saved.
+    `before` is called ahead of each run's start; `look` twice a second with what runs; `ended`
+    after each run, failed ones too. A process that a signal killed is begun once more (its run goes
+    on where it was saved); a run that fails stays failed and the others go on. KeyboardInterrupt
+    stops all and leaves them saved.
     """
     waiting = deque(job for job in jobs if not job.finished)
     running: list[Running] = []
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                running.append(start(waiting.popleft()))
+                job = waiting.popleft()
+                before(job)
+                running.append(start(job))
             look(running)
             time.sleep(LOOK)
             for one in [r for r in running if r.process.poll() is not None]:

@@ -1,21 +1,27 @@
 """The runs of a study as jobs: which folders there are to be, and which are done already.
 
 A job is a run folder with its recipe in it, so that a worker needs nothing but the folder. What a
-folder was begun with is never replaced: a study whose settings changed afterwards is refused.
+folder was begun with is never replaced: a study whose settings changed afterwards is refused. Only
+the images of a run that is still planned follow the speeds of its block.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kurabe.errors import UserError
-from kurabe.recipe import Recipe
+from kurabe.files import write_text_atomic
+from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder, StudyFolder
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Job:
-    """One run to be done; block is None for a learning-rate trial."""
+    """One run to be done; block is None for a learning-rate trial.
+
+    Two jobs are never equal: a job is its place among the study's.
+    """
 
     column: Column
     folder: RunFolder
@@ -57,13 +63,25 @@ def block_jobs(study: Study, state: StudyState, folder: StudyFolder) -> list[Job
     return jobs
 
 
-def trial_jobs(study: Study, state: StudyState, folder: StudyFolder) -> list[Job]:
-    """The learning-rate trials of the columns that have no learning rate from trials yet."""
+def renew(study: Study, state: StudyState, jobs: Sequence[Job], block: int) -> None:
+    """Give the block's planned runs the images that its speeds, now settled, make of the budget."""
+    for job in jobs:
+        if job.block == block and job.folder.status == "planned":
+            job.recipe = study.recipe(job.column, block, state)
+            _begun(job.folder, job.recipe, {}, study)
+
+
+def trial_jobs(
+    study: Study,
+    state: StudyState,
+    folder: StudyFolder,
+    grids: Mapping[str, Sequence[float]],
+) -> list[Job]:
+    """The trials of these columns' learning rates, the columns taking turns."""
     jobs: list[Job] = []
-    for column in study.columns:
-        if not study.trained(column) or column.id in state.learning_rates:
-            continue
-        for lr in study.trials.grid(study.default_lr(column)):
+    for place in range(max(map(len, grids.values()), default=0)):
+        for key in (key for key, grid in grids.items() if place < len(grid)):
+            column, lr = study.column(key), grids[key][place]
             recipe = study.trial(column, lr, state)
             run = RunFolder(folder.path / "trials" / column.id / f"lr-{lr:g}")
             info = {"method": column.method, "study": study.name, "column": column.id, "trial": lr}
@@ -85,12 +103,22 @@ def _begun(run: RunFolder, recipe: Recipe, info: dict[str, object], study: Study
         )
         return run
     begun = Recipe.from_toml(run.recipe_path)
-    if (begun.digest, begun.seed) != (recipe.digest, recipe.seed):
+    if _only_images_differ(begun, recipe) and run.status == "planned":
+        write_text_atomic(run.recipe_path, recipe.to_toml())
+        images = recipe.budget.images if recipe.choices.trains else 0
+        run.update(id=f"{recipe.digest}-{recipe.seed}", budget_images=images)
+    elif (begun.digest, begun.seed) != (recipe.digest, recipe.seed):
         raise UserError(
             f"{run.path} was begun with other settings ({_difference(begun, recipe)}) than "
             f"{study.name}'s study.toml has now; put them back, or start anew with --out."
         )
     return run
+
+
+def _only_images_differ(before: Recipe, now: Recipe) -> bool:
+    alike = (r.model_copy(update={"budget": Budget(images=1)}) for r in (before, now))
+    same = len({(recipe.digest, recipe.seed) for recipe in alike}) == 1
+    return same and before.digest != now.digest
 
 
 def _difference(before: Recipe, now: Recipe) -> str:

@@ -8,6 +8,7 @@ from kurabe.data import ImageSet, Report, Split
 from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
 from kurabe.records.surroundings import cores
+from kurabe.studies import trials
 from kurabe.studies.begin import find_base
 from kurabe.studies.cores import workers
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
@@ -51,14 +52,15 @@ def about_runs(study: Study, state: StudyState, folder: StudyFolder, lang: str) 
     done = say("plan.done", lang, done=total - left, total=total)
     if not left:
         return line(say("plan.plan", lang), done)
-    trials = study.trials.count * len(_untried(study, state))
+    untried = len(_untried(study, state))
+    least, most = (n * untried for n in (study.trials.count, _most_trials(study, state)))
     text = say(
         "plan.plan.text",
         lang,
         methods=len(study.columns),
         blocks=len(study.all_blocks),
         budget=budget(study, lang),
-        trials=say("plan.trials", lang, n=trials) if trials else "",
+        trials=say("plan.trials", lang, n=least, most=most) if least else "",
         minutes=duration(expected_seconds(study, state, folder), lang),
         where=where(study, lang),
     )
@@ -92,14 +94,20 @@ def unfinished(study: Study, folder: StudyFolder) -> list[tuple[Column, int]]:
 
 def expected_seconds(study: Study, state: StudyState, folder: StudyFolder) -> float:
     """Seconds until every run of the study is finished, those that are taken off."""
-    total = sum(
-        study.trials.count * (study.trials.share * run_seconds(study, column, state) + TRIAL_BESIDE)
+    # What must be tried, and half of what may come to it where a rate lies on the edge.
+    number = (study.trials.count + _most_trials(study, state)) / 2
+    trying = sum(
+        number * (study.trials.share * run_seconds(study, column, state) + TRIAL_BESIDE)
         for column in _untried(study, state)
     )
+    return (trying + block_seconds(study, state, folder)) / workers(study)
+
+
+def block_seconds(study: Study, state: StudyState, folder: StudyFolder) -> float:
+    """Seconds of all runs that are still to be done, trials apart, one after the other."""
     beside = beside_training(study.evaluation, state.rates)
-    for column, _ in unfinished(study, folder):
-        total += run_seconds(study, column, state) + beside
-    return total / workers(study)
+    left = unfinished(study, folder)
+    return sum(run_seconds(study, column, state) + beside for column, _ in left)
 
 
 def run_seconds(study: Study, column: Column, state: StudyState) -> float:
@@ -123,7 +131,13 @@ def where(study: Study, lang: str) -> str:
 
 
 def _untried(study: Study, state: StudyState) -> list[Column]:
-    return [c for c in study.columns if study.trained(c) and c.id not in state.learning_rates]
+    return [c for c in study.columns if study.searched(c) and c.id not in state.learning_rates]
+
+
+def _most_trials(study: Study, state: StudyState) -> int:
+    """The most trials that a column may have: as many as the others had, where there are some."""
+    fixed = trials.number(state)
+    return study.trials.count + study.trials.more if fixed is None else fixed
 
 
 def _files(study: Study, images: ImageSet, lang: str) -> str:

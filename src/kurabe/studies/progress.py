@@ -36,12 +36,14 @@ PLAIN_EVERY = 30.0
 class Clock:
     """Expected seconds of a study's runs: rates in images/s by column, and the rest as measured.
 
-    guess: seconds of a run besides training, until one has shown it.
+    guess: seconds of a run besides training, until one has shown it. later: seconds that the
+    study needs after the runs that are shown.
     """
 
     rates: dict[str, float]
     workers: int
     guess: float
+    later: float = 0.0
     beside: list[float] = field(default_factory=list)
 
     def learn(self, job: Job) -> None:
@@ -69,7 +71,7 @@ class Clock:
         """Seconds until all is done, the workers sharing what waits."""
         under_way = [self._rest(r) for r in running]
         total = sum(under_way) + sum(self.seconds(job) for job in waiting)
-        return max([total / self.workers, *under_way])
+        return max([total / self.workers, *under_way]) + self.later
 
     def _rest(self, running: Running) -> float:
         share = share_done(running.job)

@@ -34,11 +34,14 @@ class LearningRate(_Part):
 class StudyState(_Part):
     """rates: images/s of training, by column, from the calibration; written once.
 
+    settled: by block, the images/s that its budgets in seconds were turned into images with;
+    written just before the block's first run, and never again.
     speeds_of: what they were measured with, see Study.speed_key; they hold for nothing else.
     """
 
     version: int = Field(default=1, alias="schema")
     rates: dict[str, float] = Field(default_factory=dict)
+    settled: dict[int, dict[str, float]] = Field(default_factory=dict)
     speeds_of: str | None = None
     calibrated: str | None = None
     learning_rates: dict[str, LearningRate] = Field(default_factory=dict)

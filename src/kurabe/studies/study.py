@@ -43,7 +43,7 @@ _HEADER = """\
 #   kurabe study {name}                  runs it, and goes on where it stopped
 #   kurabe study {name} --add METHOD     fills one more column
 # blocks are planned beforehand; added_blocks were added after a look at the results.
-# A budget in seconds is turned into images once, by a short calibration kept in study.json.
+# A budget in seconds is turned into images for each block, by the speeds kept in study.json.
 
 """
 
@@ -64,10 +64,12 @@ class Trials(Settings):
     """Learning-rate trials, as many for every column, on validation, with seeds of their own.
 
     The grid is the method's default times spacing^k, k = −(count−1)/2 … (count−1)/2; each trial
-    has `share` of the column's budget.
+    has `share` of the column's budget. Where any column's best rate lies at an end of its grid,
+    every column gets a further trial, at most `more` times.
     """
 
-    count: Annotated[int, Field(ge=0, le=15)] = 0
+    count: Annotated[int, Field(ge=0, le=15)] = 3
+    more: Annotated[int, Field(ge=0, le=5)] = 2
     spacing: Annotated[float, Field(gt=1)] = 3.0
     share: Annotated[float, Field(gt=0, le=1)] = 0.25
 
@@ -150,15 +152,22 @@ class Study(Settings):
         """Whether the column trains at all; the untouched base does not."""
         return self.choices(column).trains
 
+    def searched(self, column: Column) -> bool:
+        """Whether learning rates are tried for the column: it trains, and names none itself."""
+        named = "lr" in column.overrides.get("optimiser", {})
+        return self.trials.count > 0 and self.trained(column) and not named
+
     def recipe(self, column: Column, block: int, state: StudyState) -> Recipe:
         """The recipe of one run, its budget in images; UserError where a setting is wrong."""
-        return self._recipe(column, self.first_seed + block - 1, state, 1.0, {})
+        images = self.images(column, state, block)
+        return self._recipe(column, self.first_seed + block - 1, state, images, {})
 
     def trial(self, column: Column, lr: float, state: StudyState) -> Recipe:
         """The recipe of one learning-rate trial."""
         overrides = {"optimiser": {"lr": lr}}
         seed = TRIAL_SEEDS + self.first_seed
-        return self._recipe(column, seed, state, self.trials.share, overrides)
+        images = self.images(column, state) * self.trials.share
+        return self._recipe(column, seed, state, images, overrides)
 
     def default_lr(self, column: Column) -> float:
         """The learning rate that the method declares, or the study's."""
@@ -169,7 +178,7 @@ class Study(Settings):
         column: Column,
         seed: int,
         state: StudyState,
-        share: float,
+        images: float,
         overrides: dict[str, Any],
     ) -> Recipe:
         choices = self.choices(column)
@@ -182,7 +191,7 @@ class Study(Settings):
             "choices": choices.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json"),
             "base": self.base if choices.start == "base" else None,
-            "budget": {"images": max(1, round(self.images(column, state) * share))},
+            "budget": {"images": max(1, round(images))},
             "network": self.network.model_dump(mode="json"),
             "optimiser": merged(self.optimiser.model_dump(mode="json"), own),
             "evaluation": self.evaluation.model_dump(mode="json"),
@@ -194,13 +203,17 @@ class Study(Settings):
         settings = merged(merged(settings, overrides), column.overrides)
         return Recipe.checked(settings, f"{self.name}, column '{column.id}'")
 
-    def images(self, column: Column, state: StudyState) -> float:
-        """The column's budget in images; needs the calibration where it is given in seconds."""
+    def images(self, column: Column, state: StudyState, block: int = 0) -> float:
+        """The column's budget in images; needs the calibration where it is given in seconds.
+
+        block: whose speeds count, where they are settled.
+        """
         if self.budget.images is not None:
             return self.budget.images * column.budget_factor
         assert self.budget.seconds is not None
         source = column.id if self.equal == "seconds" else self.baseline
-        rate = state.rates.get(source) or state.rates.get(column.id)
+        rates = {**state.rates, **state.settled.get(block, {})}
+        rate = rates.get(source) or rates.get(column.id)
         if rate is None:
             # The untouched base sees no image; any budget stands for none.
             return 1

@@ -1,46 +1,109 @@
-"""Learning-rate trials: as many for every column, short, judged by validation loss.
+"""Learning-rate trials: as many for every column, short, judged by what a run keeps.
 
-The lowest loss wins; where it lies at either end of its grid, that is recorded and said. The
-seeds of trials lie above any block's and are never used again.
+A trial's loss is that of the weights its run would keep, on the validation images: the average at
+its end, or the best one on the way where the recipe has patience. The lowest wins. Where any
+column's best rate lies at an end of its grid, every column gets one trial more: beyond that end, or
+between its best rate and the better neighbour; so the number stays equal. A column added later gets
+as many as the others had. The seeds of trials lie above any block's and are never used again.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from kurabe.errors import RunFailed
-from kurabe.studies.jobs import Job
-from kurabe.studies.state import LearningRate
+from kurabe.records import StudyFolder
+from kurabe.studies.jobs import Job, trial_jobs
+from kurabe.studies.state import LearningRate, StudyState
+from kurabe.studies.study import Study
+
+Losses = Mapping[float, float]
 
 
-def chosen(jobs: Sequence[Job]) -> dict[str, LearningRate]:
-    """The learning rate of each column whose trials have all ended.
+def search(
+    study: Study,
+    state: StudyState,
+    folder: StudyFolder,
+    execute: Callable[[Sequence[Job]], None],
+) -> dict[str, LearningRate]:
+    """The learning rates of the columns that have none yet; `execute` runs jobs to their end.
 
-    A failed trial counts as a loss of infinity (a rate at which training diverges is an answer).
-    RunFailed where every trial of a column failed.
+    A trial that failed before is tried once more; failing again counts as a loss of infinity (a
+    rate at which training diverges is an answer). RunFailed where every trial of a column failed.
     """
-    found: dict[str, LearningRate] = {}
-    for column in dict.fromkeys(job.column.id for job in jobs):
-        trials = [job for job in jobs if job.column.id == column]
-        if not all(job.over for job in trials):
-            continue
-        losses = {job.recipe.optimiser.lr: validation_loss(job) for job in trials}
-        best = min(losses, key=lambda lr: losses[lr])
-        if math.isinf(losses[best]):
-            raise RunFailed(
-                f"Every learning-rate trial of {column} failed; the first said: "
-                f"{trials[0].folder.info.get('error')}"
-            )
-        found[column] = LearningRate(
-            lr=best,
-            losses={f"{k:g}": v if math.isfinite(v) else None for k, v in losses.items()},
-            on_edge=len(losses) > 1 and best in (min(losses), max(losses)),
-            seconds=sum(job.folder.info.get("seconds") or 0 for job in trials),
-            images=sum(job.folder.info.get("images_seen") or 0 for job in trials),
-        )
-    return found
+    columns = [c for c in study.columns if study.searched(c) and c.id not in state.learning_rates]
+    grids = {c.id: list(study.trials.grid(study.default_lr(c))) for c in columns}
+    fixed = number(state)
+    most = study.trials.count + study.trials.more if fixed is None else fixed
+    tried: set[Path] = set()
+    while True:
+        jobs = trial_jobs(study, state, folder, grids)
+        pending = [j for j in jobs if not j.finished and j.folder.path not in tried]
+        if pending:
+            execute(pending)
+        tried |= {job.folder.path for job in jobs}
+        losses = {key: _losses(key, jobs) for key in grids}
+        open_ended = fixed is not None or any(on_edge(of) for of in losses.values())
+        if not open_ended or all(len(grid) >= most for grid in grids.values()):
+            return {key: _found(of, key, jobs) for key, of in losses.items()}
+        for key, of in losses.items():
+            grids[key].append(further(of, study.trials.spacing))
 
 
-def validation_loss(job: Job) -> float:
-    """A trial's lowest loss on the validation images; infinity where it failed."""
+def number(state: StudyState) -> int | None:
+    """How many rates the columns that have theirs have tried; None before any has."""
+    return max((len(found.losses) for found in state.learning_rates.values()), default=None)
+
+
+def best_of(losses: Losses) -> float:
+    """The rate of the lowest loss, the smaller one of equals."""
+    return min(losses, key=lambda lr: (losses[lr], lr))
+
+
+def on_edge(losses: Losses) -> bool:
+    """Whether the best rate lies at either end of those tried."""
+    return len(losses) > 1 and best_of(losses) in (min(losses), max(losses))
+
+
+def further(losses: Losses, spacing: float) -> float:
+    """The next rate: beyond the best where that lies at an end, else towards its better side."""
+    rates, best = sorted(losses), best_of(losses)
+    place = rates.index(best)
+    if place == len(rates) - 1:
+        found = best * spacing
+    elif place == 0:
+        found = best / spacing
+    else:
+        found = math.sqrt(best * min(rates[place - 1], rates[place + 1], key=lambda r: losses[r]))
+    return float(f"{found:.3g}")
+
+
+def kept_loss(job: Job) -> float:
+    """The validation loss of the weights that a trial's run keeps; infinity where it failed."""
     values = [m["held_out"] for m in job.folder.metrics() if m.get("held_out") is not None]
-    return min(values) if values and job.finished else math.inf
+    if not values or not job.finished:
+        return math.inf
+    kept = values[-1] if job.recipe.optimiser.patience is None else min(values)
+    return kept if math.isfinite(kept) else math.inf
+
+
+def _losses(column: str, jobs: Sequence[Job]) -> dict[float, float]:
+    own = [job for job in jobs if job.column.id == column]
+    losses = {job.recipe.optimiser.lr: kept_loss(job) for job in own}
+    if all(map(math.isinf, losses.values())):
+        raise RunFailed(
+            f"Every learning-rate trial of {column} failed; the first said: "
+            f"{own[0].folder.info.get('error')}"
+        )
+    return losses
+
+
+def _found(losses: Losses, column: str, jobs: Sequence[Job]) -> LearningRate:
+    infos = [job.folder.info for job in jobs if job.column.id == column]
+    return LearningRate(
+        lr=best_of(losses),
+        losses={f"{k:g}": v if math.isfinite(v) else None for k, v in sorted(losses.items())},
+        on_edge=on_edge(losses),
+        seconds=sum(info.get("seconds") or 0 for info in infos),
+        images=sum(info.get("images_seen") or 0 for info in infos),
+    )

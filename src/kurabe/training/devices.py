@@ -1,8 +1,11 @@
-"""The device that a person named, tried before anything is computed on it."""
+"""The device that a person named, tried before anything is computed on it, and how it computes."""
+
+from typing import Any, cast
 
 import torch
 
 from kurabe.errors import UserError
+from kurabe.recipe import Where
 
 
 def usable(name: str) -> torch.device:
@@ -19,3 +22,12 @@ def usable(name: str) -> torch.device:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     return device
+
+
+def compute_as(where: Where) -> None:
+    """Threads and algorithms that training takes there; on CPU those that repeat bit for bit."""
+    torch.set_num_threads(where.threads)
+    if where.device == "cpu":
+        torch.use_deterministic_algorithms(True)
+        # A property of the module's class, which no annotation tells of.
+        cast(Any, torch.utils.deterministic).fill_uninitialized_memory = False

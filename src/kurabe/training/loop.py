@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 from accelerate import PartialState
@@ -24,6 +24,7 @@ from kurabe.data import ImageSet, Split
 from kurabe.errors import UserError
 from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder
+from kurabe.training.devices import compute_as
 from kurabe.training.flops import counter
 from kurabe.training.gradients import gradient_cosines
 from kurabe.training.interrupt import interruptible
@@ -51,11 +52,7 @@ def train(
     Raises RunFailed where the loss stops being finite (the last good state stays), UserError
     where recipe and images do not fit, KeyboardInterrupt after Ctrl-C, with the state saved.
     """
-    torch.set_num_threads(recipe.where.threads)
-    if recipe.where.device == "cpu":
-        torch.use_deterministic_algorithms(True)
-        # A property of the module's class, which no annotation tells of.
-        cast(Any, torch.utils.deterministic).fill_uninitialized_memory = False
+    compute_as(recipe.where)
     # Before the model, since it says which CUDA device is this process's own.
     processes = PartialState(cpu=recipe.where.device == "cpu")
     model = start_model(recipe, images.size, images.channels)
