@@ -73,8 +73,9 @@ class Optimiser(Settings):
     """AdamW (Loshchilov & Hutter 2019) with linear warm-up, cosine decay and an EMA.
 
     batch counts images passed through the network in one update; micro_batch is how many of
-    them at once. Shares are of the whole budget: ema_half_life .07 halves an old weight's part
-    every 7 % of the run.
+    them at once. Shares are of the whole budget but the EMA's: with ema_half_life .07 an old
+    weight's part halves while the images seen so far grow by 7 % of their number, so that the
+    average reaches back over a share of what has been seen, early in a run as late.
     """
 
     lr: Annotated[float, Field(gt=0)] = 1e-3

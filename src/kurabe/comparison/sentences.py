@@ -7,13 +7,12 @@ best mean; it is ahead only of those from which a verdict separates it.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, paired
-from kurabe.comparison.families import LEVEL
+from kurabe.comparison.copies import copying
+from kurabe.comparison.differences import FEWEST_BLOCKS
 from kurabe.comparison.measured import Shown
-from kurabe.comparison.metrics import HEADLINES, METRICS
-from kurabe.comparison.numbers import number, rounded_up
+from kurabe.comparison.metrics import HEADLINES
+from kurabe.comparison.numbers import rounded_up
 from kurabe.comparison.results import StudyResults
 from kurabe.comparison.table import Cell, Column, Mark, Pair, Row, Sentence
 from kurabe.comparison.words import in_sentence, joined, word
@@ -64,7 +63,7 @@ def sentences(
         standing = row and _standing(row, columns, equal, lang)
         if standing:
             found.append(_ranking(key, standing, results, lang))
-    if copies := _copies(results, columns, shown, lang):
+    if copies := copying(results, columns, shown, lang):
         found.append(copies)
     image_row = next((by_key[metric] for metric in _IMAGES if metric in by_key), None)
     if image_row and (larger := _larger_budgets(image_row, columns, lang)):
@@ -171,62 +170,6 @@ def _nothing_shown(standing: _Standing, lang: str) -> str | None:
     if leader is None or best is None or leader.mean > best.value:
         return None
     return word("below", lang, reference=best.label, value=best.text)
-
-
-def _copies(
-    results: StudyResults, columns: Sequence[Column], shown: Sequence[Shown], lang: str
-) -> Sentence | None:
-    """Whether a trained column's share of near-copies exceeds that of real held-out images.
-
-    Each column against the reference of its own blocks: "does not copy" where the upper end of
-    the 90 % interval lies inside the margin, "copies" where p < .05 and the mean exceeds it.
-    """
-    metric = METRICS["near-copies"]
-    values = results.values(metric.id)
-    trained = {c.id: in_sentence(c.name, lang) for c in columns if c.trained}
-    sources = {column.id: column.source for column in shown if column.id in trained}
-    shares = {key: values.get(source or "", {}) for key, source in sources.items()}
-    real = {key: _held_out(results, source) for key, source in sources.items()}
-    shares = {key: blocks for key, blocks in shares.items() if blocks and real[key]}
-    if not shares:
-        return None
-    copying: list[str] = []
-    unclear: list[str] = []
-    for key, blocks in shares.items():
-        difference = paired(real[key], blocks)
-        if difference is None or difference.blocks < FEWEST_BLOCKS:
-            unclear.append(trained[key])
-        elif difference.p < LEVEL and difference.mean > metric.margin:
-            copying.append(trained[key])
-        elif difference.interval(0.90)[1] > metric.margin:
-            unclear.append(trained[key])
-    mark: Mark = "≠" if copying else "?" if unclear else "≈"
-    verdict = "copies.some" if copying else "copies.unclear" if unclear else "copies.none"
-    means = [sum(blocks.values()) / len(blocks) for blocks in shares.values()]
-    known = [value for key in shares for value in real[key].values()]
-    return Sentence(
-        key="copies",
-        label=word("question.copies", lang),
-        text=word(verdict, lang, names=joined(copying or unclear or [""], lang)),
-        mark=mark,
-        detail=word(
-            "copies.detail",
-            lang,
-            low=number(min(means), 2),
-            high=number(max(means), 2),
-            real=number(sum(known) / len(known), 2),
-        ),
-    )
-
-
-def _held_out(results: StudyResults, source: str | None) -> Blocks:
-    found: dict[int, float] = {}
-    for block, run in results.of(source or "").items():
-        references: dict[str, Any] = run.metrics.get("near-copies", {}).get("references") or {}
-        value = references.get("held-out")
-        if value is not None:
-            found[block] = float(value)
-    return found
 
 
 def _larger_budgets(row: Row, columns: Sequence[Column], lang: str) -> Sentence | None:

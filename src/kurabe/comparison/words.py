@@ -197,15 +197,32 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{reference}（{value}）を下回り、特徴を学んだとはいえない",
         "below {reference} ({value}): these features have shown nothing",
     ),
-    "copies.none": ("訓練画像を複製した手法はない", "no method copies training images"),
+    "copies.none": (
+        "どの手法にも訓練画像の複製は見つからない",
+        "no copy of a training image was seen",
+    ),
+    "copies.few": (
+        "{names}の生成画像に、訓練画像の複製に近いものがわずかにある",
+        "a few samples of {names} are near-copies of training images",
+    ),
+    "copies.nearest": (
+        "。{names}は偶然より訓練画像に寄っている",
+        "; {names} lies nearer to training images than chance",
+    ),
+    "copies.share": ("{name}（最も近い割合 {share}）", "{name} (share nearest {share})"),
+    "copies.share.base": (
+        "{name}（最も近い割合 {share}、ベースは {base}）",
+        "{name} (share nearest {share}, the base {base})",
+    ),
+    "copies.count": ("{name} {samples} 枚中 {copies} 枚", "{copies} of {samples} ({name})"),
     "copies.some": ("{names}は訓練画像を複製している", "{names} draws copies of training images"),
     "copies.unclear": (
         "{names}が訓練画像を複製しないかは判定保留",
         "cannot tell whether {names} copies training images",
     ),
     "copies.detail": (
-        "複製に近い画像の割合 {low}–{high}、未使用の実画像 {real}",
-        "share of near-copies {low}–{high}, real held-out images {real}",
+        "ブロックごとの複製に近い画像: {counts}、未使用の実画像 {images} 枚中 {real} 枚",
+        "near-copies a block: {counts}; real held-out images: {real} of {images}",
     ),
     "reaches": (
         "{name}は{leader}に追いつく",

@@ -1,0 +1,144 @@
+"""The sentence about copies: whether a method draws its training images again, and what was seen.
+
+Two measures stand behind it. Near-copies: samples that lie as near to a training image as only one
+in a hundred unseen real ones does; a column's share is compared with that of real held-out images
+by paired t over blocks. And the share of samples whose nearest image is a training one, which is
+one half by chance, and for the untouched base what its own taste makes of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, paired
+from kurabe.comparison.families import LEVEL
+from kurabe.comparison.measured import Shown
+from kurabe.comparison.metrics import METRICS
+from kurabe.comparison.numbers import number
+from kurabe.comparison.results import StudyResults
+from kurabe.comparison.table import Column, Mark, Sentence
+from kurabe.comparison.words import in_sentence, joined, word
+
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Samples of a run, and how many of them are near-copies; the same of real held-out images."""
+
+    copies: int
+    samples: int
+    real_copies: int
+    real: int
+
+
+def copying(
+    results: StudyResults, columns: Sequence[Column], shown: Sequence[Shown], lang: str
+) -> Sentence | None:
+    """The sentence on all trained columns that are shown; None where copies were not measured.
+
+    "Copies" where p < .05 and the mean is beyond the margin. "No copies" only where not one
+    near-copy was seen; where some were but the upper end of the 90 % interval lies inside the
+    margin, their number is said. Cannot tell otherwise.
+    """
+    metric = METRICS["near-copies"]
+    names = {c.id: in_sentence(c.name, lang) for c in columns if c.trained}
+    sources = {column.id: column.source or "" for column in shown if column.id in names}
+    seen = {key: counts for key, of in sources.items() if (counts := _counts(results, of))}
+    if not seen:
+        return None
+    marks = {key: _mark(results, sources[key], metric.margin) for key in seen}
+    some = {m: [key for key, of in marks.items() if of == m] for m in ("≠", "?")}
+    mark: Mark = "≠" if some["≠"] else "?" if some["?"] else "≈"
+    found = [key for key, of in seen.items() if any(one.copies for one in of.values())]
+    if mark == "≈":
+        verdict, who = ("copies.few", found) if found else ("copies.none", [])
+    else:
+        verdict, who = ("copies.some" if mark == "≠" else "copies.unclear"), some[mark]
+    text = word(verdict, lang, names=joined([names[key] for key in who] or [""], lang))
+    nearest = results.values("nearest-to-training")
+    untrained = {c.id for c in columns if not c.trained}
+    nothing: Blocks = {}
+    base = next((nearest.get(c.source or "", nothing) for c in shown if c.id in untrained), nothing)
+    own = {key: nearest.get(sources[key], nothing) for key in seen}
+    if leaning := [key for key, of in own.items() if _leans(of, base)]:
+        said = [_share_nearest(own[key], base, names[key], lang) for key in leaning]
+        text += word("copies.nearest", lang, names=joined(said, lang))
+    return Sentence(
+        key="copies",
+        label=word("question.copies", lang),
+        text=text,
+        mark=mark,
+        detail=_detail(seen, names, lang),
+    )
+
+
+def _counts(results: StudyResults, source: str) -> dict[int, _Counted]:
+    """By block, what was counted; a run of before counts were kept has its share of 100."""
+    found: dict[int, _Counted] = {}
+    for block, run in results.of(source).items():
+        entry = run.metrics.get("near-copies", {})
+        references: dict[str, Any] = entry.get("references") or {}
+        detail: dict[str, Any] = entry.get("detail") or {}
+        if entry.get("value") is None or references.get("held-out") is None:
+            continue
+        samples, real = int(entry.get("n") or 100), int(detail.get("held_out") or 100)
+        share, of_real = float(entry["value"]), float(references["held-out"])
+        found[block] = _Counted(
+            round(share * samples) or int(share > 0), samples, round(of_real * real), real
+        )
+    return found
+
+
+def _mark(results: StudyResults, source: str, margin: float) -> Mark:
+    shares = results.values("near-copies").get(source, {})
+    difference = paired(_referred(results, source, "near-copies", "held-out"), shares)
+    if difference is None or difference.blocks < FEWEST_BLOCKS:
+        return "?"
+    if difference.p < LEVEL and difference.mean > margin:
+        return "≠"
+    return "?" if difference.interval(0.90)[1] > margin else "≈"
+
+
+def _referred(results: StudyResults, source: str, metric: str, name: str) -> Blocks:
+    """A reference's value by block."""
+    found: dict[int, float] = {}
+    for block, run in results.of(source).items():
+        references: dict[str, Any] = run.metrics.get(metric, {}).get("references") or {}
+        if references.get(name) is not None:
+            found[block] = float(references[name])
+    return found
+
+
+def _leans(own: Blocks, base: Blocks) -> bool:
+    """Whether samples lie nearer to training images than chance and, if it is there, the base."""
+    for other in (dict.fromkeys(own, CHANCE), base or dict.fromkeys(own, CHANCE)):
+        difference = paired(other, own)
+        if difference is None or difference.blocks < FEWEST_BLOCKS:
+            return False
+        if difference.p >= LEVEL or difference.mean <= 0:
+            return False
+    return True
+
+
+def _share_nearest(own: Blocks, base: Blocks, name: str, lang: str) -> str:
+    share, of_base = (number(sum(of.values()) / len(of), 3) if of else None for of in (own, base))
+    if of_base is None:
+        return word("copies.share", lang, name=name, share=share)
+    return word("copies.share.base", lang, name=name, share=share, base=of_base)
+
+
+def _detail(seen: Mapping[str, Mapping[int, _Counted]], names: Mapping[str, str], lang: str) -> str:
+    """The number of near-copies in the samples of each column, as a range over its blocks."""
+    parts: list[str] = []
+    for key, of in seen.items():
+        counts = [one.copies for one in of.values()]
+        low, high = min(counts), max(counts)
+        copies = f"{low}" if low == high else f"{low}–{high}"
+        samples = next(iter(of.values())).samples
+        parts.append(word("copies.count", lang, name=names[key], copies=copies, samples=samples))
+    every = [one for of in seen.values() for one in of.values()]
+    real = [one.real_copies for one in every]
+    low, high = min(real), max(real)
+    text = f"{low}" if low == high else f"{low}–{high}"
+    return word("copies.detail", lang, counts=joined(parts, lang), real=text, images=every[0].real)
