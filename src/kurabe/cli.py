@@ -337,8 +337,8 @@ def answer(arguments: list[str]) -> int:
         return _say(str(error), code=error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        # Whoever read the output has seen enough.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read the output has seen enough; click ends with SystemExit there.
         _let_go(sys.stdout)
         return 0
     except OSError as error:

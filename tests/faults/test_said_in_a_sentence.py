@@ -66,7 +66,7 @@ def test_a_file_where_a_folder_is_meant_and_the_other_way(tmp_path, capsys):
         assert answer(command) == 2, command
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and error.endswith(".\n"), error
-        assert command[-1][:40] in error or "file" in error or "folder" in error
+        assert "file" in error or "folder" in error or "x" * 100 in error
     assert (tmp_path / "file").read_text() == "kept"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "file", "folder"]
 

@@ -52,12 +52,12 @@ class Screen:
         return f"\x1b[2m{text}\x1b[0m" if self.coloured and text else text
 
 
-def screen_of(stream: TextIO | None = None) -> Screen:
+def screen_of(given: TextIO | None = None) -> Screen:
     """The screen that a stream (standard output) leads to; NO_COLOR is heeded."""
     import os
     import shutil
 
-    stream = stream or sys.stdout
+    stream: TextIO = sys.stdout if given is None else given
     is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
     return Screen(
         columns=max(60, shutil.get_terminal_size((100, 24)).columns),
