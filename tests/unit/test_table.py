@@ -27,6 +27,8 @@ from kurabe.comparison.results import read_results
 from kurabe.errors import UserError
 from kurabe.methods import Method, Sampling, catalogue, choices_of, find
 from kurabe.recipe import Budget, DataSettings, Recipe
+from kurabe.records import Ledger, StudyFolder
+from kurabe.records.study import SHIPPED
 
 SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
 HO = (
@@ -430,6 +432,67 @@ def test_three_copies_in_every_block_are_not_called_none(tmp_path):
     assert "128 枚中 3 枚" in said["ja"].detail and "わずかにある" in said["ja"].text
     none = counted(tmp_path / "none", [0] * 5, [0] * 5)
     assert none["en"].text == "no copy of a training image was seen"
+
+
+def test_the_table_says_on_how_many_test_images_its_marks_stand_and_how_often_they_were_opened(
+    tmp_path,
+):
+    folder = study(tmp_path, {"knn": {c: around(0.8, 0.01, 1) for c in COLUMNS}})
+    assert study_table(folder, "en").tested == ()
+    for place, run in enumerate(folder.runs().values()):
+        run.update(test_images=45)
+        ledger = Ledger(run.path / "test-openings.jsonl")
+        for _ in range(1 if place else 3):
+            ledger.open(f"checkpoint {place}", "0" * 16)
+    table = study_table(folder, "en")
+    assert table.tested == (
+        "The marks stand on 45 test images of this data set.",
+        "The test images were opened 22 times for 20 checkpoints: some were measured again.",
+    )
+    assert set(table.tested) < set(table.footnotes)
+    assert "テスト画像 45 枚" in study_table(folder, "ja").tested[0]
+
+
+def test_a_shipped_studys_ledgers_are_counted():
+    """47 openings of 25 checkpoints stand in its ledgers."""
+    said = study_table(StudyFolder(SHIPPED / "emoji-openmoji"), "en").tested
+    assert said[0] == "The marks stand on 409 test images of this data set."
+    assert "opened 47 times for 2" in said[1]
+
+
+def test_the_number_of_rates_tried_stands_beside_each_rate(tmp_path):
+    folder = StudyFolder(tmp_path)
+    shutil.copytree(SHIPPED / "fashion-unlabelled", tmp_path, dirs_exist_ok=True)
+    row = next(r for r in study_table(folder, "en").rows if r.key == "learning-rate")
+    assert [cell.text for cell in row.cells] == ["0.001 (none tried)"] * 4
+    state = json.loads(folder.state_path.read_text())
+    tried = {"lr": 0.003, "losses": {"0.001": 2, "0.003": 1, "0.0003": 3}, "on_edge": True,
+             "seconds": 1.0, "images": 1}  # fmt: skip
+    state["learning_rates"] = {"ddae": tried, "masked-diffusion": tried | {"on_edge": False}}
+    folder.state_path.write_text(json.dumps(state))
+    row = next(r for r in study_table(folder, "en").rows if r.key == "learning-rate")
+    assert [cell.text for cell in row.cells][:3] == [
+        "0.001 (best of 3, at the end of those tried)", "0.001 (best of 3)", "0.001 (none tried)",
+    ]  # fmt: skip
+    folder.state_path.write_text("[]")
+    assert study_table(folder, "ja").rows
+
+
+def test_the_seconds_row_says_what_was_asked_and_who_is_off(tmp_path):
+    """Of 60 s: 61, 54 and, at four times the budget, 246."""
+    columns = {"scratch": "ddpm", "masked": "masked-diffusion", "x4": "ddpm", "untouched": "base"}
+    means = {"scratch": 61.0, "masked": 54.0, "x4": 246.0, "untouched": 0.0}
+    seconds = {c: around(mean, mean / 100, i) for i, (c, mean) in enumerate(means.items())}
+    folder = study(tmp_path, {"seconds": seconds}, columns=columns, factors={"x4": 4})
+
+    def note(lang):
+        return next(r for r in study_table(folder, lang).rows if r.key == "seconds").note
+
+    assert note("en") == "60 s asked; Masked diffusion (MaskDiT) −10.0 %"
+    assert note("ja").startswith("指定は 60 秒、")
+    text = folder.study_path.read_text()
+    folder.study_path.write_text('equal = "images"\n' + text)
+    assert note("en") is None
 
 
 def test_samples_nearer_to_training_than_chance_and_the_base_are_told_of(tmp_path):

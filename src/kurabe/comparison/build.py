@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kurabe.comparison.facts import fact_rows, how_rows
+from kurabe.comparison.facts import LearningRate, fact_rows, how_rows, learning_rate_row
 from kurabe.comparison.measured import Shown, measured_rows, sample_row
 from kurabe.comparison.numbers import number
 from kurabe.comparison.published import published
@@ -64,6 +64,8 @@ def _table(
 ) -> Table:
     chosen = [results.choices(c.source) if results and c.source else None for c in shown]
     rows: list[Row] = [*fact_rows(methods, lang), *how_rows(methods, lang, chosen)]
+    if results is not None:
+        rows.append(learning_rate_row([_learning_rate(results, c.source) for c in shown], lang))
     introduction = [word("introduction", lang)]
     answers = ()
     if len(columns) < 2:
@@ -85,6 +87,7 @@ def _table(
             "rows": tuple(rows),
             "sentences": answers,
             "study": _note(results, shown) if results else None,
+            "tested": _tested(results, lang) if results else (),
             "sources": _sources(methods),
             "proof": known.sentence(lang) if results and (known := published()) else None,
         }
@@ -100,6 +103,27 @@ def _added(
     names = [c.name for c, at in zip(columns, shown, strict=True) if at.source in late]
     said = (("added", "blocks", blocks), ("added-columns", "columns", names))
     return tuple(word(key, lang, **{what: joined(of, lang)}) for key, what, of in said if of)
+
+
+def _learning_rate(results: StudyResults, column: str | None) -> LearningRate | None:
+    """A trained column's rate; None where nothing trains or no recipe can be read."""
+    recipe = results.recipe(column) if column else None
+    if column is None or recipe is None or not recipe.choices.trains:
+        return None
+    tried = results.tried.get(column)
+    rate = recipe.optimiser.lr
+    return LearningRate(rate, tried.rates, tried.on_edge) if tried else LearningRate(rate)
+
+
+def _tested(results: StudyResults, lang: str) -> tuple[str, ...]:
+    """On how many images the marks stand, and whether a checkpoint met them more than once."""
+    said: list[str] = []
+    if number_tested := results.test_images:
+        said.append(word("tested", lang, n=f"{number_tested:,}"))
+    openings, checkpoints = results.openings
+    if openings > checkpoints:
+        said.append(word("openings", lang, openings=openings, checkpoints=checkpoints))
+    return tuple(said)
 
 
 def column_of(method: Method, results: StudyResults) -> str | None:

@@ -6,6 +6,7 @@ carry no mark.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kurabe.comparison.table import Cell, Link, Row
@@ -103,6 +104,28 @@ def how_rows(
         typed = [f[1] for f in found if f is not None]
         rows.append(_row(key, cells, typed, lang, group="how"))
     return tuple(rows)
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A column's rate, of how many tried it is the best, and whether it lies at their end."""
+
+    rate: float
+    tried: int = 0
+    on_edge: bool = False
+
+
+def learning_rate_row(rates: Sequence[LearningRate | None], lang: str) -> Row:
+    """Each column's learning rate in a study, with the number of rates that were tried for it."""
+    cells: list[Cell] = []
+    for of in rates:
+        if of is None:
+            cells.append(Cell(text=NOTHING))
+            continue
+        key = "given" if of.tried == 0 else "edge" if of.on_edge else "tried"
+        cells.append(Cell(text=word(f"rate.{key}", lang, rate=f"{of.rate:g}", n=of.tried)))
+    typed = [(of.rate, of.tried) for of in rates if of is not None]
+    return _row("learning-rate", cells, typed, lang, group="how")
 
 
 def _row(

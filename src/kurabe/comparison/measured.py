@@ -16,7 +16,12 @@ from kurabe.comparison.table import BlockValue, Cell, Estimate, Grid, Pair, Refe
 from kurabe.comparison.verdicts import Verdict, row_mark
 from kurabe.comparison.words import has_word, joined, word
 from kurabe.errors import UserError
+from kurabe.methods import find
 from kurabe.records.samples import read_grid
+from kurabe.words import short_name
+
+# How far from the seconds asked for a column may lie before the row says so.
+OFF = 0.03
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def _metric_row(
         better=metric.better,
         unit=metric.unit,
         decimals=decimals,
-        note=_note(metric, pairs, results, lang),
+        note=_note(metric, pairs, results, lang) or _asked(metric, estimates, results, shown, lang),
         headline=metric.id in results.headlines,
         references=_references(metric, results.references.get(metric.id, {}), decimals, lang),
         pairs=pairs,
@@ -210,6 +215,33 @@ def _note(metric: Metric, pairs: Sequence[Pair], results: StudyResults, lang: st
         names = [METRICS[key].label(lang) for key in results.headlines]
         return word("gated" if names else "gated.none", lang, headlines=joined(names or [""], lang))
     return None
+
+
+def _asked(
+    metric: Metric,
+    estimates: Mapping[str, Estimate | None],
+    results: StudyResults,
+    shown: Sequence[Shown],
+    lang: str,
+) -> str | None:
+    """The seconds that were asked for, and which columns took more than 3 % more or less."""
+    if metric.id != "seconds" or not results.asked_seconds(results.baseline):
+        return None
+    off: list[str] = []
+    for column in shown:
+        estimate, asked = estimates[column.id], results.asked_seconds(column.source or "")
+        # The untouched base was asked for nothing.
+        if estimate is None or not asked or not estimate.mean:
+            continue
+        beyond = estimate.mean / asked - 1
+        if abs(beyond) > OFF:
+            method = find(column.method)
+            factor = results.factor(column.source or "")
+            name = short_name(method.id, method.card.name.of(lang), factor, lang)
+            percent = f"{100 * beyond:+.1f}".replace("-", "−")
+            off.append(word("asked.column", lang, name=name, percent=percent))
+    seconds = number(results.asked_seconds(results.baseline) or 0.0, 0)
+    return word("asked.off" if off else "asked", lang, n=seconds, names=", ".join(off))
 
 
 def _references(

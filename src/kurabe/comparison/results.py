@@ -1,5 +1,6 @@
 """A study's results as they lie in its folder: per metric, column and block one value."""
 
+import json
 import math
 import shlex
 import tomllib
@@ -16,10 +17,13 @@ from kurabe.comparison.verdicts import Verdict, judge_rows
 from kurabe.errors import UserError
 from kurabe.methods import Choices
 from kurabe.recipe import Recipe
-from kurabe.records import RunFolder, StudyFolder
+from kurabe.records import Ledger, RunFolder, StudyFolder
 
 # scores/scores.json holds a run's own measurement; other files are of other images.
 OWN_SCORES = "scores"
+LEDGER = "test-openings.jsonl"
+# Rows whose n counts test images.
+_ON_TEST = ("own-view-recall", "knn", "linear-probe")
 
 Metrics = Mapping[str, Mapping[str, Any]]
 
@@ -43,12 +47,21 @@ class RunResult:
     info: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A column's learning-rate trials: how many rates, and whether the best lies at an end."""
+
+    rates: int
+    on_edge: bool
+
+
 @dataclass(frozen=True, eq=False)
 class StudyResults:
     """Everything a table needs of a study, at one moment: two are never the same.
 
     Blocks are numbered as the runs' folders are.
 
+    equal: which budget the columns have alike. tried: the columns whose learning rates were tried.
     place: how commands name the study's folder; what is shared names no place on this machine.
     estimates, pairs, grids: what tables made of the runs so far, by metric and column, by metric,
         and by column and block; the columns that a table shows do not change them.
@@ -62,6 +75,8 @@ class StudyResults:
     workers: int
     budget: Mapping[str, Any]
     training_images: int | None
+    equal: str = "seconds"
+    tried: Mapping[str, Tried] = field(default_factory=dict[str, Tried])
     runs: Mapping[tuple[str, int], RunResult] = field(
         default_factory=dict[tuple[str, int], RunResult]
     )
@@ -96,9 +111,41 @@ class StudyResults:
 
     def choices(self, column: str) -> Choices | None:
         """What a column's runs chose, by the recipe of the first; None where none can be read."""
+        recipe = self.recipe(column)
+        return recipe and recipe.choices
+
+    def recipe(self, column: str) -> Recipe | None:
+        """The recipe of a column's first run; None where none can be read."""
         paths = (run.folder.recipe_path for run in self.of(column).values())
-        found = (_choices(path, _stamp(path)) for path in paths)
-        return next((choices for choices in found if choices is not None), None)
+        found = (_recipe(path, _stamp(path)) for path in paths)
+        return next((recipe for recipe in found if recipe is not None), None)
+
+    @property
+    def test_images(self) -> int | None:
+        """How many test images the runs were measured on; None where no record tells."""
+        runs = [run for run in self.runs.values() if run.metrics]
+        told = [int(n) for run in runs if (n := run.info.get("test_images")) is not None]
+        # Records of before this was kept: the most that any row was measured on.
+        rows = (run.metrics.get(row, {}).get("n") for run in runs for row in _ON_TEST)
+        return max(told, default=max((int(n) for n in rows if n), default=None))
+
+    @property
+    def openings(self) -> tuple[int, int]:
+        """How often test images were opened, and for how many checkpoints, by the runs' ledgers."""
+        paths = [run.folder.path / LEDGER for run in self.runs.values()]
+        found = [_openings(path, _stamp(path)) for path in paths]
+        return sum(map(len, found)), sum(len(set(of)) for of in found)
+
+    def asked_seconds(self, column: str) -> float | None:
+        """Seconds of training that a run of the column was to take; None for other budgets."""
+        seconds = self.budget.get("seconds")
+        if seconds is None or self.equal != "seconds":
+            return None
+        return float(seconds) * self.factor(column)
+
+    def factor(self, column: str) -> float:
+        """The column's multiple of the study's budget."""
+        return next((c.budget_factor for c in self.columns if c.id == column), 1.0)
 
     def values(self, metric: str) -> dict[str, Blocks]:
         """The finished runs' values of a metric by column and block; failed runs have none."""
@@ -194,6 +241,8 @@ def read_results(folder: StudyFolder) -> StudyResults:
         int(settings.get("workers") or _cores(runs)),
         settings.get("budget", {}),
         _training_images(settings.get("data", {}), runs),
+        str(settings.get("equal", "seconds")),
+        _tried(folder.state_path),
         runs,
     )
 
@@ -241,11 +290,27 @@ def _record(path: Path, stamps: Sequence[object]) -> tuple[Mapping[str, Any], Me
 
 
 @lru_cache(maxsize=512)
-def _choices(path: Path, stamp: object) -> Choices | None:
+def _recipe(path: Path, stamp: object) -> Recipe | None:
     try:
-        return Recipe.from_toml(path).choices
+        return Recipe.from_toml(path)
     except UserError:
         return None
+
+
+def _tried(path: Path) -> dict[str, Tried]:
+    """What study.json tells of learning rates; nothing where it is missing or no such file."""
+    try:
+        found = json.loads(path.read_text("utf-8"))["learning_rates"]
+        return {key: Tried(len(of["losses"]), bool(of["on_edge"])) for key, of in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+@lru_cache(maxsize=2048)
+def _openings(path: Path, stamp: object) -> tuple[tuple[str, str, str], ...]:
+    """A ledger's openings as checkpoint, data and purpose."""
+    entries = Ledger(path).entries() if stamp else []
+    return tuple((str(e["checkpoint"]), str(e["data"]), str(e["purpose"])) for e in entries)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -204,8 +204,9 @@ class StudyNote(Value):
 class Table(Value):
     """Columns, rows and sentences in one language.
 
-    added: what was added to the study after a look at its results. proof: how far the marks can
-    be trusted.
+    added: what was added to the study after a look at its results. tested: on how many test images
+    the marks stand, and whether those were opened more than once a checkpoint. proof: how far the
+    marks can be trusted.
     """
 
     version: int = Field(default=1, alias="schema")
@@ -213,6 +214,7 @@ class Table(Value):
     title: str
     introduction: tuple[str, ...]
     added: tuple[str, ...] = ()
+    tested: tuple[str, ...] = ()
     question: str | None = None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -226,7 +228,7 @@ class Table(Value):
     @property
     def footnotes(self) -> tuple[str, ...]:
         """What a reader of the marks must know, to stand below them."""
-        return (*self.added, *([self.proof] if self.proof else ()))
+        return (*self.added, *self.tested, *([self.proof] if self.proof else ()))
 
     def group(self, *groups: Group) -> tuple[Row, ...]:
         """The rows of these groups, in the order of the groups given."""

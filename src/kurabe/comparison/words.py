@@ -83,6 +83,26 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{text}と、学習後に捨てる射影ヘッド（幅 {width}）",
         "{text}, and a projection head {width} wide that is thrown away",
     ),
+    "learning-rate": ("学習率（試した個数）", "Learning rate (rates tried)"),
+    "rate.given": ("{rate}（探索なし）", "{rate} (none tried)"),
+    "rate.tried": ("{rate}（{n} 個から選択）", "{rate} (best of {n})"),
+    "rate.edge": (
+        "{rate}（{n} 個から選択、範囲の端）",
+        "{rate} (best of {n}, at the end of those tried)",
+    ),
+    "tested": (
+        "判定はこのデータセットのテスト画像 {n} 枚にもとづく。",
+        "The marks stand on {n} test images of this data set.",
+    ),
+    "openings": (
+        "テスト画像は {checkpoints} 個のチェックポイントに対して {openings} 回開かれた"
+        "（再測定を含む）。",
+        "The test images were opened {openings} times for {checkpoints} checkpoints: some were "
+        "measured again.",
+    ),
+    "asked": ("指定は {n} 秒", "{n} s asked"),
+    "asked.off": ("指定は {n} 秒、{names}", "{n} s asked; {names}"),
+    "asked.column": ("{name} は {percent} %", "{name} {percent} %"),
     "does-not-run": ("ここでは実行できません", "Does not run here"),
     "samples": ("同じ初期ノイズからの生成例", "From the same starting noise"),
     "samples.note": (

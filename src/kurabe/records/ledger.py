@@ -1,4 +1,4 @@
-"""The ledger of test openings: proof that each checkpoint met the test images once."""
+"""The ledger of test openings: how often each checkpoint met the test images."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,8 @@
 """What one run does inside its process: images, split, training, measurement, records.
 
-One checkpoint gives all scores. The test images are opened once for each checkpoint, which the
-ledger beside the runs proves; training begins again where it stopped, and a model that is trained
-already is only measured.
+One checkpoint gives all scores. Each opening of the test images stands in the ledger beside the
+run, so that a second one for the same checkpoint shows; training begins again where it stopped,
+and a model that is trained already is only measured.
 """
 
 import sys
@@ -45,6 +45,7 @@ def go_on(folder: RunFolder) -> float:
         **_circumstances(recipe),
         data_digest=images.digest,
         training_images=len(split.train),
+        test_images=len(split.test),
         started=folder.info.get("started") or now(),
     )
     before = info.get("seconds") or 0.0
