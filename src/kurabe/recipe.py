@@ -157,8 +157,10 @@ class Recipe(Settings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits over all settings but the seed and where the run takes place."""
-        settings = self.model_dump(mode="json", exclude={"seed", "where"})
+        """Twelve hex digits over all settings but the seed, where the run takes place and where
+        its images and labels lie: which they are stands in run.json, by content."""
+        left_out = {"seed": True, "where": True, "data": {"source", "labels"}}
+        settings = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_toml(self) -> str:

@@ -15,10 +15,11 @@ from PIL import Image
 from kurabe import words
 from kurabe.cli import answer
 from kurabe.errors import UserError
+from kurabe.recipe import Recipe
 from kurabe.records import StudyFolder
 from kurabe.studies.begin import Request, begin
 from kurabe.studies.conduct import conduct
-from kurabe.studies.images import load_images
+from kurabe.studies.images import known_by, load_images
 from kurabe.studies.jobs import block_jobs
 from kurabe.studies.progress import Clock, plain
 from kurabe.studies.state import StudyState
@@ -55,7 +56,7 @@ def test_the_plan_in_five_lines(scans, capsys):
     assert lines == [
         ["scans", "42 files: 40 kept, 1 duplicate, 1 unreadable", "kurabe data check scans"],
         ["images", "40–79 px, colour → 32×32, centre crop", "--size 64 for larger"],
-        ["split", "28 train · 6 validation · 6 test, new draw per block"],
+        ["split", "25 train · 6 validation · 9 test, new draw per block"],
         ["base", "none: every method starts from scratch", "--base"],
         # 10 runs of 60 s, 12 s and 128 · 20 / (3 · 100) s of sampling, and 2 · 4 trials of 15 s
         # and 5 s, on 2 workers: 483 s.
@@ -216,7 +217,7 @@ def begun(folder: StudyFolder, study: Study, state: StudyState) -> None:
     """One run of the study has been begun on the images that lie there now."""
     study.save(folder.study_path)
     job = block_jobs(study, state, folder)[0]
-    job.folder.update(data_digest=load_images(study.data).digest)
+    job.folder.update(**known_by(load_images(study.data)))
 
 
 def test_images_that_changed_after_a_run_began_are_refused(scans):
@@ -261,3 +262,60 @@ def test_speeds_hold_for_the_settings_they_were_measured_with(scans, monkeypatch
     study.changed(network={"width": 384}).save(folder.study_path)
     conduct(Request("scans"), "en", dry_run=True, show=lambda text: None)
     assert measured == [384]
+
+
+def test_images_that_moved_go_on_where_they_are_named_anew(scans, monkeypatch):
+    begun_study, state, folder = begin(Request("scans"))
+    begun(folder, begun_study, state)
+    moved = scans.rename(scans.parent / "elsewhere")
+    study, _, _ = begin(Request(str(moved), out=Path("scans-study")))
+    assert study.data.source == str(moved)
+    run = block_jobs(study, state, folder)[0].folder
+    assert Recipe.from_toml(run.recipe_path).data.source == str(moved)
+    assert (
+        Recipe.from_toml(run.recipe_path).digest
+        == begun_study.recipe(study.columns[0], 1, state).digest
+    )
+    shutil.copytree(moved, scans)
+    Image.fromarray(np.full((50, 50, 3), 9, np.uint8)).save(scans / "new.png")
+    with pytest.raises(UserError, match="holds other images now"):
+        conduct(Request("scans"), "en", dry_run=True)
+
+
+def test_a_study_means_the_same_images_from_another_working_folder(scans, monkeypatch):
+    study, _, folder = begin(Request("scans"))
+    study.save(folder.study_path)
+    (scans.parent / "away").mkdir()
+    monkeypatch.chdir(scans.parent / "away")
+    assert load_images(begin(Request("../scans-study"))[0].data).digest == (
+        load_images(study.data).digest
+    )
+    Path("../own.toml").write_text(
+        study.changed(data={"source": "scans"}).to_toml(), encoding="utf-8"
+    )
+    assert begin(Request("../own.toml"))[0].data.source == str(scans)
+
+
+def test_labels_that_changed_after_a_run_began_are_refused(scans):
+    names = sorted(p.name for p in scans.iterdir() if p.suffix == ".png")
+    table = scans / "labels.csv"
+    table.write_text("".join(f"{n},{'ab'[i % 2]}\n" for i, n in enumerate(names)))
+    begun_study, state, folder = begin(Request("scans"))
+    begun(folder, begun_study, state)
+    table.write_text("".join(f"{n},{'abc'[i % 3]}\n" for i, n in enumerate(names)))
+    with pytest.raises(UserError, match="have other labels now than when scans-study"):
+        conduct(Request("scans"), "en", dry_run=True)
+
+
+def test_a_study_among_its_images_adds_none(scans, monkeypatch):
+    monkeypatch.chdir(scans)
+    study, state, folder = begin(Request("."))
+    before = load_images(study.data).digest
+    begun(folder, study, state)
+    state.write(folder.state_path)
+    run = next(iter(folder.runs().values()))
+    for k in range(3):
+        Image.fromarray(np.full((50, 50, 3), 7 * k, np.uint8)).save(run.samples / f"{k}.png")
+    assert load_images(study.data).digest == before
+    with pytest.raises(UserError, match="the folder of a run or a study"):
+        load_images(study.data.model_copy(update={"source": str(run.samples)}))

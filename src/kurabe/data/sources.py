@@ -60,6 +60,7 @@ def opened(path: Path) -> Generator[Listing]:
     """
     try:
         if path.is_dir():
+            _refuse_records(path)
             yield _folder(path)
         elif not path.exists():
             raise UserError(f"{path} does not exist, and no known set has that name.")
@@ -82,7 +83,7 @@ def fingerprint(path: Path) -> str:
     """Hex digits that change when a file of the source does: names, sizes, times of change."""
     files = [path]
     if path.is_dir():
-        files = sorted(Path(top) / name for top, _, names in os.walk(path) for name in names)
+        files = sorted(Path(top) / name for top, names in _walked(path) for name in names)
     digest = hashlib.sha256()
     for file in files:
         try:
@@ -118,6 +119,36 @@ def read_labels(content: bytes, source: str) -> dict[str, str]:
     return labels
 
 
+def _walked(
+    path: Path, onerror: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Folders and their files, below none that is hidden, a run's or a study's: the samples of
+    runs are no images to train on."""
+    for top, folders, files in os.walk(path, onerror=onerror):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not _is_record(Path(top) / name)
+        )
+        yield top, files
+
+
+def _is_record(folder: Path) -> bool:
+    """Whether a folder is a run's or a study's."""
+    pairs = ("run.json", "recipe.toml"), ("study.json", "study.toml")
+    return any(all((folder / name).is_file() for name in pair) for pair in pairs)
+
+
+def _refuse_records(path: Path) -> None:
+    whole = path.resolve()
+    for folder in (whole, *whole.parents):
+        if _is_record(folder):
+            raise UserError(
+                f"{path} lies in {folder}, the folder of a run or a study, whose pictures are "
+                "what was drawn; name a folder of images."
+            )
+
+
 def _folder(path: Path) -> Listing:
     listing, names = Listing([]), list[str]()
 
@@ -127,8 +158,7 @@ def _folder(path: Path) -> Listing:
             raise UserError(f"{path} may not be read: {error.strerror}.")
         listing.dropped.append((f"{where.relative_to(path).as_posix()}/", "may not be read"))
 
-    for top, folders, files in os.walk(path, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for top, files in _walked(path, unreadable):
         inside = Path(top).relative_to(path)
         names += [(inside / name).as_posix() for name in files]
     _choose(listing, names, lambda name: Entry(name, lambda: _read_file(path / name)))

@@ -21,7 +21,7 @@ from kurabe.evaluation.encoders import Encoder
 from kurabe.files import cache_dir, write_bytes_atomic
 
 # Counted up when a result's meaning changes, so that no old one is taken for a new one.
-FORMAT = 2
+FORMAT = 3
 
 
 def digest_of(*parts: Any) -> str:

@@ -16,7 +16,7 @@ from kurabe.data import ImageSet, Split
 from kurabe.evaluation import generation
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.encoders import Encoder
-from kurabe.evaluation.features import Model, as_images
+from kurabe.evaluation.features import Model, as_images, identity_of
 from kurabe.evaluation.material import drawn
 from kurabe.evaluation.memorisation import (
     default_shift,
@@ -214,7 +214,7 @@ def denoising_loss(
         }
 
     key = digest_of(
-        model.state_digest(), images.digest, split_key(split), settings.loss_images,
+        identity_of(model), images.digest, split_key(split), settings.loss_images,
         settings.loss_bands,
     )  # fmt: skip
     return cached_result("loss", key, make)

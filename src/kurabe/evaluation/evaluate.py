@@ -21,7 +21,7 @@ from kurabe.evaluation.drawing import (
     memorisation_rows,
 )
 from kurabe.evaluation.encoders import load_encoder
-from kurabe.evaluation.features import Model
+from kurabe.evaluation.features import Model, identity_of
 from kurabe.evaluation.forgetting import SourceDomain, forgetting_rows
 from kurabe.evaluation.material import gather
 from kurabe.evaluation.references import attach, representations
@@ -82,16 +82,14 @@ def evaluate(
 
 def _draws_alike(base: Model, model: Model) -> bool:
     """Whether two models draw the same images: their weights, and how they are sampled."""
-    how = [(m.state_digest(), m.solver, m.spacing, m.dtype) for m in (base, model)]
-    return how[0] == how[1]
+    return identity_of(base) == identity_of(model)
 
 
 def _base_samples(
     base: Model, settings: Evaluation, seed: int, drawn: Samples | None
 ) -> np.ndarray:
     """The base's images of a block, drawn once; `drawn` where the model measured is the base."""
-    how = (base.solver, base.spacing, base.dtype)
-    key = digest_of(base.state_digest(), seed, settings.samples, settings.evaluations, *how)
+    key = digest_of(identity_of(base), seed, settings.samples, settings.evaluations)
 
     def make() -> np.ndarray:
         return (drawn or draw_samples(base, settings, seed)).pixels

@@ -6,6 +6,8 @@ draws of ε are averaged. The noise of an image depends on the image, the draw a
 so that batching changes nothing and every method meets the same.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -89,6 +91,26 @@ class Model(Protocol):
     def state_digest(self) -> str:
         """A digest over all weights."""
         ...
+
+
+def identity_of(model: Model) -> str:
+    """Sixteen hex digits over all that a model's images, features and losses follow from.
+
+    Besides the weights: the network's shape (heads are in no weight), α and σ of its schedule at
+    33 times, what its output means, its solver, spacing and arithmetic.
+    """
+    times = torch.linspace(0, 1, 33)
+    alpha, sigma = model.denoiser.schedule(times)
+    network = getattr(model, "network", None)
+    parts = (
+        model.state_digest(),
+        None if network is None else network.model_dump(mode="json"),
+        type(model.denoiser).__name__,
+        getattr(model.denoiser, "prediction", None),
+        [f"{value:.6g}" for value in torch.cat([alpha, sigma]).tolist()],
+        (model.solver, model.spacing, model.dtype),
+    )
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

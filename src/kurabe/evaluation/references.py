@@ -15,7 +15,7 @@ import numpy as np
 from kurabe.data import ImageSet, Split
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.encoders import Encoder, PixelEncoder
-from kurabe.evaluation.features import Model, Pictures
+from kurabe.evaluation.features import Model, Pictures, identity_of
 from kurabe.evaluation.generation import pca
 from kurabe.evaluation.material import drawn
 from kurabe.evaluation.representation import Entry, Fixed, Material, ModelSource, Source, represent
@@ -53,7 +53,7 @@ def representations(
         "encoder": (encoder.identity, lambda: _encoder(encoder, images)),
     }
     for name, model in models.items():
-        sources[name] = (model.state_digest(), lambda model=model: ModelSource(model, settings))
+        sources[name] = (identity_of(model), lambda model=model: ModelSource(model, settings))
     labels = [] if images.labels is None else images.labels
     key = (
         images.digest, labels, split_key(split), settings.model_dump(mode="json"), seed,

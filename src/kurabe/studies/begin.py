@@ -15,6 +15,7 @@ from kurabe.files import check_place
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Budget, Network, Optimiser, Recipe, read_toml
 from kurabe.records import RunFolder, StudyFolder
+from kurabe.studies.images import shown
 from kurabe.studies.precision import usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
@@ -76,8 +77,8 @@ def _place(request: Request) -> Path:
 
 
 def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Study:
-    study = Study.from_toml(folder.study_path)
-    _check_source(request, study, folder)
+    study = _placed(Study.from_toml(folder.study_path), folder.path)
+    study = _where_images_lie(request, study, folder)
     budget = parse_budget(request.budget) if request.budget else study.budget
     asked = {
         "--budget": (budget, study.budget),
@@ -103,16 +104,42 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
     return study
 
 
-def _check_source(request: Request, study: Study, folder: StudyFolder) -> None:
-    """UserError where the study that lies here is of other images than those asked for."""
+def _where_images_lie(request: Request, study: Study, folder: StudyFolder) -> Study:
+    """The study with the place of its images that was asked for.
+
+    Whether those are the images that its runs were begun on is seen when they are read. UserError
+    where no run was begun, so that only the place could tell.
+    """
     asked, has = Path(request.source), Path(study.data.source)
     is_study = asked.suffix == ".toml" or asked.resolve() == folder.path.resolve()
     if is_study or not asked.exists() or asked.resolve() == has.resolve():
-        return
+        return study
+    if any(run.info.get("data_digest") for run in folder.runs().values()):
+        place = {**study.data.model_dump(mode="json"), "source": located(request.source)}
+        return study.changed(data=place)
     raise UserError(
-        f"{folder.path} is a study of {study.data.source}, not of {request.source}; "
+        f"{folder.path} is a study of {shown(study.data.source)}, not of {request.source}; "
         "give this one another place with --out."
     )
+
+
+def located(source: str, beside: Path | None = None) -> str:
+    """A known set's name as it is; a path made whole, so that it means the same from anywhere.
+
+    A relative path in a study's file is meant from the file's folder, `beside`; where nothing lies
+    there, from the working folder.
+    """
+    path = Path(source).expanduser()
+    if source in data.available() or path.is_absolute():
+        return source
+    if beside is not None and (beside / path).exists():
+        path = beside / path
+    return str(path.resolve()) if path.exists() else source
+
+
+def _placed(study: Study, beside: Path) -> Study:
+    source = located(study.data.source, beside)
+    return study.changed(data={**study.data.model_dump(mode="json"), "source": source})
 
 
 def _with_column(study: Study, text: str) -> Study:
@@ -165,6 +192,7 @@ def _of_file(path: Path, request: Request) -> Study:
     if given:
         settings["data"] = {**settings.get("data", {}), **given}
     study = Study.checked(settings, str(path))
+    study = _placed(study, path.parent)
     if study.base is None:
         return study
     base = find_base(study.base)
@@ -198,7 +226,7 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
         {
             "name": Path(request.source).stem or Path(request.source).resolve().name,
             "data": {
-                "source": request.source,
+                "source": located(request.source),
                 "size": size,
                 "channels": channels,
                 "labels": request.labels,

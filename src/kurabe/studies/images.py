@@ -1,6 +1,8 @@
 """The images behind a study's data settings, and whether there are enough of them."""
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,18 +33,53 @@ def load_images(settings: DataSettings) -> data.ImageSet:
         left = "1 image is" if different == 1 else f"{different} images are"
         raise UserError(
             f"Only {left} left after duplicates; a study needs at least {FEWEST}. "
-            f"kurabe data check {settings.source} lists them."
+            f"kurabe data check {shown(settings.source)} lists them."
         )
     return images.by_content()
 
 
-def check_same_images(runs: Iterable[RunFolder], images: data.ImageSet, source: str) -> None:
-    """UserError where a run was begun on other images: their test part would be another too."""
+def shown(source: str) -> str:
+    """A source as a person would type it from the working folder."""
+    path, here = Path(source), Path.cwd()
+    inside = path.is_absolute() and path != here and path.is_relative_to(here)
+    return str(path.relative_to(here)) if inside else source
+
+
+def known_by(images: data.ImageSet) -> dict[str, Any]:
+    """What run.json says of a run's images and labels: digests of both, and by which rule."""
+    return {
+        "data_digest": images.digest,
+        "labels_digest": images.labels_digest,
+        "images_known_by": "content",
+    }
+
+
+def check_same_images(
+    runs: Iterable[RunFolder],
+    images: data.ImageSet,
+    source: str,
+    way_out: str = "begin anew with --out",
+) -> None:
+    """UserError where a run was begun on other images or other labels, or by the rule of an
+    earlier version: its test part would be another too."""
     for run in runs:
-        if run.info.get("data_digest") not in (None, images.digest):
+        info = run.info
+        if info.get("data_digest") is None:
+            continue
+        if "images_known_by" not in info:
             raise UserError(
-                f"{source} holds other images now than when {run.path} was begun; put them back, "
-                "or begin anew with --out."
+                f"{run.path} was begun by an earlier version of Kurabe, which told images apart "
+                f"by their names and split them otherwise; {way_out}."
+            )
+        if info["data_digest"] != images.digest:
+            raise UserError(
+                f"{shown(source)} holds other images now than when {run.path} was begun; put them "
+                f"back, or {way_out}."
+            )
+        if info["labels_digest"] != images.labels_digest:
+            raise UserError(
+                f"The images in {shown(source)} have other labels now than when {run.path} was "
+                f"begun; put the labels back, or {way_out}."
             )
 
 

@@ -112,6 +112,7 @@ def _begun(run: RunFolder, recipe: Recipe, info: dict[str, object], study: Study
             f"{run.path} was begun with other settings ({_difference(begun, recipe)}) than "
             f"{study.name}'s study.toml has now; put them back, or start anew with --out."
         )
+    moved(run, recipe)
     return run
 
 
@@ -119,6 +120,13 @@ def _only_images_differ(before: Recipe, now: Recipe) -> bool:
     alike = (r.model_copy(update={"budget": Budget(images=1)}) for r in (before, now))
     same = len({(recipe.digest, recipe.seed) for recipe in alike}) == 1
     return same and before.digest != now.digest
+
+
+def moved(run: RunFolder, recipe: Recipe) -> None:
+    """Write down where the run's images lie now; that they are the same was seen before."""
+    begun = Recipe.from_toml(run.recipe_path)
+    if begun.data != recipe.data:
+        write_text_atomic(run.recipe_path, begun.model_copy(update={"data": recipe.data}).to_toml())
 
 
 def _difference(before: Recipe, now: Recipe) -> str:

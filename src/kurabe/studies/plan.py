@@ -11,6 +11,7 @@ from kurabe.records.surroundings import cores
 from kurabe.studies import trials
 from kurabe.studies.begin import find_base
 from kurabe.studies.cores import workers
+from kurabe.studies.images import shown
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
@@ -156,7 +157,7 @@ def _files(study: Study, images: ImageSet, lang: str) -> str:
     ]
     dropped = "".join(f", {part}" for part in parts)
     text = say("plan.files", lang, files=report.found, kept=len(images), dropped=dropped)
-    return line(study.name, text, f"kurabe data check {study.data.source}")
+    return line(study.name, text, f"kurabe data check {shown(study.data.source)}")
 
 
 def _sizes(report: Report) -> str:

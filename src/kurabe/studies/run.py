@@ -22,7 +22,7 @@ from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now
 from kurabe.records.surroundings import cores, surroundings
 from kurabe.studies.begin import find_base
-from kurabe.studies.images import check_same_images, load_images, split_images
+from kurabe.studies.images import check_same_images, known_by, load_images, split_images
 from kurabe.training import Model, load_model, train
 from kurabe.training.model import WEIGHTS, start_model
 
@@ -43,7 +43,7 @@ def go_on(folder: RunFolder) -> float:
     check_same_images([folder], images, recipe.data.source)
     info = folder.update(
         **_circumstances(recipe),
-        data_digest=images.digest,
+        **known_by(images),
         training_images=len(split.train),
         test_images=len(split.test),
         started=folder.info.get("started") or now(),
@@ -107,6 +107,9 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[st
         data = DataSettings.model_validate({"source": source, **shape})
     recipe = recipe.model_copy(update={"where": where, "data": data})
     images = load_images(data)
+    if source is None:
+        place = data.source
+        check_same_images([folder], images, place, f"measure the run on them with --data {place}")
     split = split_images(images, data, recipe.seed)
     with folder.writing():
         samples = _draw(recipe, model)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kurabe.data import ImageSet
 from kurabe.errors import RunFailed, UserError
 from kurabe.files import check_place
 from kurabe.methods import find
@@ -18,11 +19,11 @@ from kurabe.records.lock import FolderBusy, writing
 from kurabe.records.surroundings import cores
 from kurabe.studies import begin, calibration
 from kurabe.studies.execution import run_jobs
-from kurabe.studies.images import load_images
-from kurabe.studies.jobs import Job
+from kurabe.studies.images import check_same_images, load_images
+from kurabe.studies.jobs import Job, moved
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
-from kurabe.studies.study import Column, Study
+from kurabe.studies.study import Column, Study, parse_budget
 
 # How long a worker may take to save after the command that began it was killed, in seconds.
 ORPHAN = 5.0
@@ -48,15 +49,15 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     study = single_study(wanted)
     column = study.columns[0]
     asked = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
-    name = f"{column.id}-{asked.digest}-seed{wanted.seed}"
+    images = load_images(study.data)
+    name = f"{column.id}-{asked.digest}-{images.digest[:6]}-seed{wanted.seed}"
     folder = RunFolder(out or Path("runs") / name)
     check_place(folder.path, folder=True)
-    load_images(study.data)
     folder.path.mkdir(parents=True, exist_ok=True)
     # Held to the end: a second command never touches what this one trains and records.
     with writing(folder.path / ".fit.lock"):
         _await_orphan(folder)
-        return _trained(study, asked, folder, lang)
+        return _trained(study, asked, folder, images, wanted, lang)
 
 
 def _await_orphan(folder: RunFolder) -> None:
@@ -68,11 +69,21 @@ def _await_orphan(folder: RunFolder) -> None:
         time.sleep(0.1)
 
 
-def _trained(study: Study, asked: Recipe, folder: RunFolder, lang: str) -> RunFolder:
+def _trained(
+    study: Study,
+    asked: Recipe,
+    folder: RunFolder,
+    images: ImageSet,
+    wanted: Single,
+    lang: str,
+) -> RunFolder:
     """Begin the run or go on with it, until it is finished; RunFailed where it fails."""
     column = study.columns[0]
     if folder.exists:
         recipe = _same(Recipe.from_toml(folder.recipe_path), asked, folder)
+        _check_budget(folder, wanted)
+        check_same_images([folder], images, wanted.source, "give this one another --out")
+        moved(folder, recipe)
         rates = {column.id: folder.info.get("calibrated") or 0.0}
     else:
         rates = _rates(study)
@@ -87,6 +98,7 @@ def _trained(study: Study, asked: Recipe, folder: RunFolder, lang: str) -> RunFo
                 "seed": recipe.seed,
                 "budget_images": images,
                 "calibrated": rates.get(column.id),
+                "budget_asked": study.budget.model_dump(exclude_none=True),
             },
         )
     job = Job(column, folder, recipe, 1)
@@ -110,7 +122,22 @@ def _same(begun: Recipe, asked: Recipe, folder: RunFolder) -> Recipe:
             f"{folder.path} holds a run of {begun.method} on {begun.data.source} with other "
             "settings than these; give this one another --out."
         )
-    return begun
+    return begun.model_copy(update={"data": asked.data})
+
+
+def _check_budget(folder: RunFolder, wanted: Single) -> None:
+    """UserError where the run was begun with another budget than the one asked for now."""
+    if wanted.budget is None:
+        return
+    asked = parse_budget(wanted.budget).model_dump(exclude_none=True)
+    info = folder.info
+    known = info.get("budget_asked", {"images": info.get("budget_images")})
+    if asked != known and ("budget_asked" in info or "images" in asked):
+        ((unit, amount),) = known.items()
+        raise UserError(
+            f"{folder.path} was begun with a budget of {amount:,} {unit}, not with --budget "
+            f"{wanted.budget}; leave --budget out, or give this one another --out."
+        )
 
 
 def single_study(wanted: Single) -> Study:

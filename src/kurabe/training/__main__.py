@@ -50,7 +50,11 @@ def main(recipe_path: str, path: str) -> None:
             images, recipe.seed, test_seed=settings.test_seed, fractions=settings.fractions
         )
         if writes:
-            folder.update(data_digest=images.digest)
+            folder.update(
+                data_digest=images.digest,
+                labels_digest=images.labels_digest,
+                images_known_by="content",
+            )
         train(recipe, images, split, folder, print)
         if writes:
             folder.update(status="finished")
