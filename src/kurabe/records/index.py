@@ -5,7 +5,9 @@ over thousands of unchanged runs reads none of them (`kurabe.records.scan`).
 """
 
 import json
+import os
 import sqlite3
+import threading
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,12 +19,14 @@ from kurabe.records.scan import Scan, Stamp
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
-  path TEXT PRIMARY KEY, stamp INTEGER NOT NULL, size INTEGER NOT NULL,
+  path BLOB PRIMARY KEY, stamp INTEGER NOT NULL, size INTEGER NOT NULL,
   id TEXT, method TEXT, study TEXT, block INTEGER, status TEXT, started TEXT, info TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS runs_by_study ON runs (study, method, block);
 CREATE INDEX IF NOT EXISTS runs_by_method ON runs (method);
 """
+# Of another layout, an index is made anew. Paths are bytes, as file names are.
+_LAYOUT = 2
 _FIELDS = ("id", "method", "study", "block", "status", "started")
 
 
@@ -37,15 +41,30 @@ class RunIndex:
         self.path = Path(path) if path is not None else self.root / ".index.sqlite"
         self.studies: dict[str, Stamp] = {}
         self._scan = Scan(self.root)
+        self._memory: sqlite3.Connection | None = None
+        self._turn = threading.RLock()
 
     def refresh(self) -> int:
-        """Bring the index in line with the folders; how many entries changed. Idempotent."""
+        """Bring the index in line with the folders; how many entries changed. Idempotent.
+
+        Where its file cannot be written, the index is kept in memory from then on.
+        """
         found, self.studies = self._scan.look()
+        try:
+            return self._renew(found)
+        except (OSError, sqlite3.Error):
+            if self._memory is not None:
+                raise
+            self._memory = self._prepared(":memory:")
+            return self._renew(found)
+
+    def _renew(self, found: dict[str, Stamp]) -> int:
         with self._open() as base, base:
             rows = base.execute("SELECT path, stamp, size FROM runs")
-            known = {path: (stamp, size) for path, stamp, size in rows}
+            known = {os.fsdecode(path): (stamp, size) for path, stamp, size in rows}
             gone = known.keys() - found.keys()
-            base.executemany("DELETE FROM runs WHERE path = ?", [(path,) for path in gone])
+            lost = [(os.fsencode(path),) for path in gone]
+            base.executemany("DELETE FROM runs WHERE path = ?", lost)
             changed = [path for path, stamp in found.items() if known.get(path) != stamp]
             entries = [self._entry(path, found[path]) for path in changed]
             places = ", ".join("?" * 10)
@@ -64,32 +83,52 @@ class RunIndex:
         query = f"SELECT path, info FROM runs WHERE {clause} ORDER BY started DESC, path"
         with self._open() as base:
             rows = base.execute(query, tuple(where.values())).fetchall()
-        return [{**json.loads(info), "path": str(self.root / path)} for path, info in rows]
+        return [
+            {**json.loads(info), "path": str(self.root / os.fsdecode(path))} for path, info in rows
+        ]
 
     def _entry(self, path: str, stamp: Stamp) -> tuple[Any, ...]:
         try:
             info = RunFolder(self.root / path).info
         except KurabeError as error:
-            info = {"id": path, "status": "unreadable", "error": str(error)}
-        fields = (info.get(field) for field in _FIELDS)
-        return (path, *stamp, *fields, json.dumps(info, ensure_ascii=False))
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            info = {"id": shown, "status": "unreadable", "error": str(error)}
+        # A field whose text is not UTF-8 is found by no one, and shown all the same.
+        fields = (_stored(info.get(field)) for field in _FIELDS)
+        return (os.fsencode(path), *stamp, *fields, json.dumps(info))
 
     @contextmanager
     def _open(self) -> Generator[sqlite3.Connection]:
+        if self._memory is not None:
+            with self._turn:
+                yield self._memory
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            base = self._connect()
+            base = self._prepared(self.path)
+        except sqlite3.OperationalError:
+            # A closed place or a long wait says nothing against the file.
+            raise
         except sqlite3.DatabaseError:
             self.path.unlink(missing_ok=True)
-            base = self._connect()
+            base = self._prepared(self.path)
         with closing(base):
             yield base
 
-    def _connect(self) -> sqlite3.Connection:
-        base = sqlite3.connect(self.path, timeout=30)
+    @staticmethod
+    def _prepared(path: Path | str) -> sqlite3.Connection:
+        base = sqlite3.connect(path, timeout=30, check_same_thread=False)
         try:
             base.execute("PRAGMA journal_mode = WAL")
+            if base.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
+                base.execute("DROP TABLE IF EXISTS runs")
+                base.execute(f"PRAGMA user_version = {_LAYOUT}")
             base.executescript(_SCHEMA)
         except sqlite3.DatabaseError:
             base.close()
             raise
         return base
+
+
+def _stored(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

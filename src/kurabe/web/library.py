@@ -51,7 +51,7 @@ class Library:
         self.roots = (Path(runs).resolve(), shipped.resolve())
         folder = cache_dir() / "indexes"
         self._indexes = [
-            RunIndex(root, folder / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.sqlite")
+            RunIndex(root, folder / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.sqlite")
             for root in self.roots
             if root.is_dir()
         ]
@@ -63,7 +63,6 @@ class Library:
         """Bring the list of studies and the index in line with the folders."""
         found: dict[str, Entry] = {}
         for index in self._indexes:
-            index.path.parent.mkdir(parents=True, exist_ok=True)
             index.refresh()
             for path, stamp in index.studies.items():
                 entry = self._entry(index.root, path, stamp)
@@ -183,7 +182,8 @@ class Library:
 
     def _entry(self, root: Path, path: str, stamp: Stamp) -> Entry:
         folder = StudyFolder(root / path)
-        name = root.name if path == "." else path
+        # An address is UTF-8; a name that is not stands in it with its bytes escaped.
+        name = (root.name if path == "." else path).encode("utf-8", "backslashreplace").decode()
         return Entry(name, folder, _methods(folder.path, stamp), root == self.roots[-1])
 
 
