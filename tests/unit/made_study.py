@@ -7,6 +7,7 @@ from kurabe.records import StudyFolder
 STUDY = """
 name = "scans"
 baseline = "{baseline}"
+base = "emoji-32"
 blocks = {blocks}
 workers = 2
 [data]

@@ -221,8 +221,9 @@ def test_a_name_that_means_something_in_addresses_is_quoted(tmp_path):
 
 
 def test_of_two_runs_with_one_id_the_studys_own_is_shown(tmp_path):
-    for name in ("first", "second"):
-        scans(tmp_path / name).run("transfer", 1).update(seed=name)
+    seeds = {"first": 4711, "second": 4712}
+    for name, seed in seeds.items():
+        scans(tmp_path / name).run("transfer", 1).update(seed=seed)
     library = Library(tmp_path, shipped=tmp_path / "none")
     library.refresh()
     client = TestClient(create_app(library))
@@ -230,7 +231,7 @@ def test_of_two_runs_with_one_id_the_studys_own_is_shown(tmp_path):
         study = client.get(f"/en/studies/{name}").text
         link = re.search(r'href="(/en/runs/transfer-1\?[^"]+)"', study)[1]
         page = client.get(link).text
-        assert f"<dd>{name}</dd>" in page
+        assert f"<dd>{seeds[name]}</dd>" in page
         image = html.unescape(re.search(r'src="(/run-samples/[^"]+)"', page)[1])
         assert client.get(image).headers["content-type"] == "image/png"
         record = client.get("/api/runs/transfer-1", params={"study": name}).json()

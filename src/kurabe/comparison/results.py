@@ -3,7 +3,6 @@
 import json
 import math
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -16,8 +15,9 @@ from kurabe.comparison.table import Estimate, Grid, Pair
 from kurabe.comparison.verdicts import Verdict, judge_rows
 from kurabe.errors import UserError
 from kurabe.methods import Choices
-from kurabe.recipe import Recipe
+from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Ledger, RunFolder, StudyFolder
+from kurabe.study_settings import StudySettings
 
 # scores/scores.json holds a run's own measurement; other files are of other images.
 OWN_SCORES = "scores"
@@ -227,45 +227,36 @@ class StudyResults:
 def read_results(folder: StudyFolder) -> StudyResults:
     """Read study.toml and every run below it; UserError where there is no study."""
     settings = read_settings(folder)
-    columns = tuple(
-        StudyColumn(str(c["id"]), str(c["method"]), float(c.get("budget_factor", 1.0)))
-        for c in settings.get("columns", ())
-    )
+    columns = tuple(StudyColumn(c.id, c.method, c.budget_factor) for c in settings.columns)
     runs = {key: _run(run) for key, run in folder.runs().items()}
     return StudyResults(
         folder,
-        str(settings.get("name", folder.name)),
+        settings.name,
         columns,
-        str(settings.get("baseline", columns[0].id if columns else "")),
-        int(settings.get("blocks", 0)),
-        int(settings.get("workers") or _cores(runs)),
-        settings.get("budget", {}),
-        _training_images(settings.get("data", {}), runs),
-        str(settings.get("equal", "seconds")),
+        settings.baseline,
+        settings.blocks,
+        settings.workers or _cores(runs),
+        settings.budget.model_dump(exclude_none=True),
+        _training_images(settings.data, runs),
+        settings.equal,
         _tried(folder.state_path),
         runs,
     )
 
 
-def _training_images(
-    data: Mapping[str, Any], runs: Mapping[tuple[str, int], RunResult]
-) -> int | None:
+def _training_images(data: DataSettings, runs: Mapping[tuple[str, int], RunResult]) -> int | None:
     """How many images a run learns from; what the settings ask for where no record tells."""
     for run in runs.values():
         if (known := run.info.get("training_images")) is not None:
             return int(known)
-    limit, fractions = data.get("limit"), data.get("fractions")
-    return round(limit * fractions[0]) if limit and fractions else None
+    return round(data.limit * data.fractions[0]) if data.limit else None
 
 
-def read_settings(folder: StudyFolder) -> dict[str, Any]:
-    """study.toml as it stands; UserError where it is missing or no TOML."""
-    try:
-        return tomllib.loads(folder.study_path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder.path} is not a study's folder: study.toml is missing.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{folder.study_path} cannot be read as TOML: {error}.") from None
+def read_settings(folder: StudyFolder) -> StudySettings:
+    """study.toml, checked as the command that runs it does; UserError where it is wrong."""
+    if not folder.exists:
+        raise UserError(f"{folder.path} is not a study's folder: study.toml is missing.")
+    return StudySettings.from_toml(folder.study_path)
 
 
 def _run(folder: RunFolder) -> RunResult:

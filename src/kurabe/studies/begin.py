@@ -4,6 +4,8 @@ A new study of a folder has the seed's pair, training from scratch and the untou
 seconds each; a base that draws other images is offered with the words to type, never guessed.
 """
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ BASELINE = "ddpm"
 SECONDS = 60.0
 MEASURED_EVERY = 15.0
 USUAL_SIZE = 32
+# A file system takes 255 bytes, of which "-study" and what is written beside need some.
+LONGEST_NAME = 200
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
@@ -72,8 +76,24 @@ def _place(request: Request) -> Path:
     source = Path(request.source)
     if (source / "study.toml").is_file():
         return source
-    name = source.stem if source.suffix in (".toml", ".zip", ".parquet") else source.name
-    return Path(f"{name or source.resolve().name}-study")
+    return Path(f"{_short(name_of(request.source))}-study")
+
+
+def name_of(source: str) -> str:
+    """What a study of that source is called: a folder's whole name, a file's without its ending."""
+    path = Path(source)
+    is_file = path.suffix.lower() in (".toml", ".zip", ".parquet") and not path.is_dir()
+    return (path.stem if is_file else path.name) or path.resolve().name
+
+
+def _short(name: str) -> str:
+    """The name where it fits a folder's with what is put behind it, else its beginning."""
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    told = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    while len(os.fsencode(name)) > LONGEST_NAME - 9:
+        name = name[:-1]
+    return f"{name}-{told}"
 
 
 def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Study:
@@ -224,7 +244,7 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
         )
     return Study.checked(
         {
-            "name": Path(request.source).stem or Path(request.source).resolve().name,
+            "name": name_of(request.source),
             "data": {
                 "source": located(request.source),
                 "size": size,

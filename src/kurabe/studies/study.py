@@ -9,34 +9,19 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from kurabe.errors import UserError
 from kurabe.files import write_text_atomic
-from kurabe.methods import Choices, choices_of, find
-from kurabe.recipe import (
-    Budget,
-    DataSettings,
-    Evaluation,
-    Network,
-    Optimiser,
-    Positive,
-    Recipe,
-    Settings,
-    first_problem,
-    read_toml,
-)
+from kurabe.methods import find
+from kurabe.recipe import Budget, Recipe
 from kurabe.studies.precision import usual_dtype
 from kurabe.studies.state import StudyState
+from kurabe.study_settings import TRIAL_SEEDS, Column, StudySettings
 from kurabe.words import short_name
-
-# Learning-rate trials draw their seeds from here on, far above any block's.
-TRIAL_SEEDS = 1_000_000
-
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.×_-]*$")]
 
 _HEADER = """\
 # A study of Kurabe. Edit it before its runs start; afterwards only add columns or blocks.
@@ -48,80 +33,8 @@ _HEADER = """\
 """
 
 
-class Column(Settings):
-    """One method of a study; `overrides` are recipe settings that only this column has.
-
-    budget_factor multiplies the study's budget: "from scratch, 16 times as long" is a column.
-    """
-
-    id: Slug
-    method: str
-    budget_factor: Annotated[float, Field(gt=0)] = 1
-    overrides: dict[str, Any] = Field(default_factory=dict)
-
-
-class Trials(Settings):
-    """Learning-rate trials, as many for every column, on validation, with seeds of their own.
-
-    The grid is the method's default times spacing^k, k = −(count−1)/2 … (count−1)/2; each trial
-    has `share` of the column's budget. Where any column's best rate lies at an end of its grid,
-    every column gets a further trial, at most `more` times.
-    """
-
-    count: Annotated[int, Field(ge=0, le=15)] = 3
-    more: Annotated[int, Field(ge=0, le=5)] = 2
-    spacing: Annotated[float, Field(gt=1)] = 3.0
-    share: Annotated[float, Field(gt=0, le=1)] = 0.25
-
-    def grid(self, default: float) -> tuple[float, ...]:
-        """Learning rates to try, rising, rounded to three digits; empty without trials."""
-        middle = (self.count - 1) / 2
-        return tuple(
-            float(f"{default * self.spacing ** (k - middle):.3g}") for k in range(self.count)
-        )
-
-
-class Study(Settings):
-    """Columns × blocks. `equal` says which budget every column gets alike: images or seconds.
-
-    With a budget in seconds and equal = "images", the baseline column's calibrated speed turns
-    the seconds into images for all columns; with equal = "seconds" each column's own does.
-    """
-
-    name: str
-    data: DataSettings
-    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
-    baseline: str
-    budget: Budget
-    base: str | None = None
-    equal: Literal["images", "seconds"] = "seconds"
-    blocks: Annotated[int, Field(gt=0, le=1000)] = 5
-    added_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
-    first_seed: Annotated[int, Field(ge=0, lt=TRIAL_SEEDS // 2)] = 0
-    network: Network = Network()
-    optimiser: Optimiser = Optimiser()
-    evaluation: Evaluation = Evaluation()
-    trials: Trials = Trials()
-    device: str = "cpu"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    workers: Positive | None = None
-    threads: Positive = 1
-
-    @model_validator(mode="after")
-    def _columns_fit(self) -> Self:
-        ids = [column.id for column in self.columns]
-        if twice := {i for i in ids if ids.count(i) > 1}:
-            raise ValueError(f"the column '{twice.pop()}' is there twice")
-        if self.baseline not in ids:
-            raise ValueError(f"the baseline '{self.baseline}' is none of the columns")
-        if self.budget.images is not None and self.equal == "seconds":
-            raise ValueError('a budget in images is equal in images: write equal = "images"')
-        return self
-
-    @property
-    def all_blocks(self) -> range:
-        """Block numbers from 1, planned ones first, then added ones."""
-        return range(1, self.blocks + self.added_blocks + 1)
+class Study(StudySettings):
+    """A study as it runs: the recipes of its runs, its columns' budgets and names."""
 
     @property
     def speed_key(self) -> str:
@@ -134,10 +47,6 @@ class Study(Settings):
     def column(self, column_id: str) -> Column:
         """The column of that id; KeyError if there is none."""
         return next(c for c in self.columns if c.id == column_id)
-
-    def choices(self, column: Column) -> Choices:
-        """The column's five choices; UserError where the method is a card without a runner."""
-        return choices_of(find(column.method))
 
     def short_names(self, lang: str) -> dict[str, str]:
         """Each column's name where room is short, by its id; the id where two would be alike."""
@@ -245,25 +154,6 @@ class Study(Settings):
     def save(self, path: Path) -> None:
         """Write `study.toml`, replaced whole."""
         write_text_atomic(path, _HEADER.format(name=path.parent.name) + self.to_toml())
-
-    @classmethod
-    def from_toml(cls, path: Path | str) -> "Study":
-        """Read a study; a wrong key, type or method is a UserError that names it."""
-        return cls.checked(read_toml(path), str(path))
-
-    @classmethod
-    def checked(cls, settings: dict[str, Any], source: str) -> "Study":
-        """Check settings that came from `source`; every column's method is looked up too."""
-        try:
-            study = cls.model_validate(settings)
-        except ValidationError as error:
-            raise UserError(f"{source}: {first_problem(error)}") from None
-        for column in study.columns:
-            if study.choices(column).start == "base" and study.base is None:
-                raise UserError(
-                    f"{source}: the column '{column.id}' starts from a base; give one with --base."
-                )
-        return study
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

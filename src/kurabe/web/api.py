@@ -121,7 +121,7 @@ def router(library: Library) -> APIRouter:
                 metrics=folder.metrics(),
             )
         except UserError as error:
-            raise Problem(500, "problem.unreadable", reason=library.published(error)) from error
+            raise Problem(422, "problem.unreadable", reason=library.published(error)) from error
 
     return api
 

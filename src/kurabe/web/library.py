@@ -125,7 +125,7 @@ class Library:
             try:
                 results = replace(read_results(folder), place=self._place(folder))
             except KurabeError as error:
-                raise Problem(500, "problem.unreadable", reason=self.published(error)) from error
+                raise Problem(422, "problem.unreadable", reason=self.published(error)) from error
             # A run whose process dies changes no file.
             if all(run.status != "running" for run in results.runs.values()):
                 self._results[folder.path] = (stamp, results)
@@ -191,9 +191,8 @@ class Library:
 def _methods(path: Path, stamp: Stamp) -> frozenset[str]:
     """The methods that study.toml names, as it stands at that stamp."""
     try:
-        columns = read_settings(StudyFolder(path)).get("columns", ())
-        ran = {find(str(column["method"])).id for column in columns}
-    except (KurabeError, KeyError, TypeError):
+        ran = {find(column.method).id for column in read_settings(StudyFolder(path)).columns}
+    except KurabeError:
         return frozenset()
     return frozenset(m.id for m in catalogue().values() if m.id in ran or m.default in ran)
 

@@ -47,7 +47,7 @@ def pages(site: Site) -> list[BaseRoute]:
             info, status, scores = folder.info, folder.status, folder.scores()
         except UserError as error:
             raise Problem(
-                500, "problem.unreadable", reason=site.library.published(error)
+                422, "problem.unreadable", reason=site.library.published(error)
             ) from error
         method = catalogue().get(str(info.get("method")))
         curves = {word(f"curve.{name}", lang): points for name, points in losses(folder).items()}

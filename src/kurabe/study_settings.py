@@ -1,0 +1,128 @@
+"""study.toml as settings: columns × blocks of seeds under one budget, checked as a whole.
+
+What runs a study (`kurabe.studies.study`) and what only reads its results make the same checks
+here, so that both say the same of a mistake. No torch.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from kurabe.errors import UserError
+from kurabe.methods import Choices, choices_of, find
+from kurabe.recipe import (
+    Budget,
+    DataSettings,
+    Evaluation,
+    Network,
+    Optimiser,
+    Positive,
+    Settings,
+    first_problem,
+    read_toml,
+)
+
+# Learning-rate trials draw their seeds from here on, far above any block's.
+TRIAL_SEEDS = 1_000_000
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.×_-]*$")]
+
+
+class Column(Settings):
+    """One method of a study; `overrides` are recipe settings that only this column has.
+
+    budget_factor multiplies the study's budget: "from scratch, 16 times as long" is a column.
+    """
+
+    id: Slug
+    method: str
+    budget_factor: Annotated[float, Field(gt=0)] = 1
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
+class Trials(Settings):
+    """Learning-rate trials, as many for every column, on validation, with seeds of their own.
+
+    The grid is the method's default times spacing^k, k = −(count−1)/2 … (count−1)/2; each trial
+    has `share` of the column's budget. Where any column's best rate lies at an end of its grid,
+    every column gets a further trial, at most `more` times.
+    """
+
+    count: Annotated[int, Field(ge=0, le=15)] = 3
+    more: Annotated[int, Field(ge=0, le=5)] = 2
+    spacing: Annotated[float, Field(gt=1)] = 3.0
+    share: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+    def grid(self, default: float) -> tuple[float, ...]:
+        """Learning rates to try, rising, rounded to three digits; empty without trials."""
+        middle = (self.count - 1) / 2
+        return tuple(
+            float(f"{default * self.spacing ** (k - middle):.3g}") for k in range(self.count)
+        )
+
+
+class StudySettings(Settings):
+    """Columns × blocks. `equal` says which budget every column gets alike: images or seconds.
+
+    With a budget in seconds and equal = "images", the baseline column's calibrated speed turns
+    the seconds into images for all columns; with equal = "seconds" each column's own does.
+    """
+
+    name: str
+    data: DataSettings
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    baseline: str
+    budget: Budget
+    base: str | None = None
+    equal: Literal["images", "seconds"] = "seconds"
+    blocks: Annotated[int, Field(gt=0, le=1000)] = 5
+    added_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
+    first_seed: Annotated[int, Field(ge=0, lt=TRIAL_SEEDS // 2)] = 0
+    network: Network = Network()
+    optimiser: Optimiser = Optimiser()
+    evaluation: Evaluation = Evaluation()
+    trials: Trials = Trials()
+    device: str = "cpu"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers: Positive | None = None
+    threads: Positive = 1
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> Self:
+        ids = [column.id for column in self.columns]
+        if twice := {i for i in ids if ids.count(i) > 1}:
+            raise ValueError(f"the column '{twice.pop()}' is there twice")
+        if self.baseline not in ids:
+            raise ValueError(f"the baseline '{self.baseline}' is none of the columns")
+        if self.budget.images is not None and self.equal == "seconds":
+            raise ValueError('a budget in images is equal in images: write equal = "images"')
+        return self
+
+    @property
+    def all_blocks(self) -> range:
+        """Block numbers from 1, planned ones first, then added ones."""
+        return range(1, self.blocks + self.added_blocks + 1)
+
+    def choices(self, column: Column) -> Choices:
+        """The column's five choices; UserError where the method is a card without a runner."""
+        return choices_of(find(column.method))
+
+    @classmethod
+    def from_toml(cls, path: Path | str) -> Self:
+        """Read a study; a wrong key, type or method is a UserError that names it."""
+        return cls.checked(read_toml(path), str(path))
+
+    @classmethod
+    def checked(cls, settings: dict[str, Any], source: str) -> Self:
+        """Check settings that came from `source`; every column's method is looked up too."""
+        try:
+            study = cls.model_validate(settings)
+        except ValidationError as error:
+            raise UserError(f"{source}: {first_problem(error)}") from None
+        for column in study.columns:
+            if study.choices(column).start == "base" and study.base is None:
+                raise UserError(
+                    f"{source}: the column '{column.id}' starts from a base; give one with --base."
+                )
+        return study
