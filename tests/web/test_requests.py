@@ -235,7 +235,7 @@ def test_of_two_runs_with_one_id_the_studys_own_is_shown(tmp_path):
         image = html.unescape(re.search(r'src="(/run-samples/[^"]+)"', page)[1])
         assert client.get(image).headers["content-type"] == "image/png"
         record = client.get("/api/runs/transfer-1", params={"study": name}).json()
-        assert record["info"]["seed"] == name
+        assert record["info"]["seed"] == seeds[name]
 
 
 def test_nothing_tells_where_the_machine_keeps_the_runs(broken, tmp_path):

@@ -136,7 +136,8 @@ class Library:
     def _place(self, folder: StudyFolder) -> str:
         """How a command names a study: from the folder that is served, or by its name."""
         root = next(root for root in self.roots if _inside(folder.path, root))
-        return root.name if folder.path == root else folder.path.relative_to(root).as_posix()
+        name = root.name if folder.path == root else folder.path.relative_to(root).as_posix()
+        return name.encode("utf-8", "backslashreplace").decode()
 
     def runs(self, **where: Any) -> list[dict[str, Any]]:
         """The run.json of the runs whose fields are these, newest first, each with its `path`."""
@@ -200,7 +201,7 @@ def _methods(path: Path, stamp: Stamp) -> frozenset[str]:
 def _inside(path: Path, root: Path) -> bool:
     """Whether a path leads below root; no path that the system could not take does."""
     try:
-        if len(path.name.encode()) > 255 or len(str(path)) > 4000:
+        if len(os.fsencode(path.name)) > 255 or len(str(path)) > 4000:
             return False
         return path.resolve().is_relative_to(root)
     except (OSError, ValueError):
