@@ -142,6 +142,40 @@ def test_raw_pixels_score_what_scikit_learn_says():
     )
 
 
+class TwoPlaces:
+    """Pixels, and the uppermost row of them alone, which is the place declared beforehand."""
+
+    places = (Place("pixels", 1.0, 1), Place("top row", 1.0, 1))
+    default = places[1]
+
+    def features(self, pictures: Pictures, place: Place) -> np.ndarray:
+        pixels = pictures.pixels.reshape(len(pictures), -1).astype(np.float32)
+        return pixels if place.layer == "pixels" else pixels[:, :8]
+
+    def noise_share(self, pictures: Pictures, place: Place) -> None:
+        """No noise enters."""
+
+
+def test_a_row_of_few_labels_chooses_its_place_by_those_labels_alone():
+    """Validation labels that mislead, and all labels beside those drawn, change nothing."""
+    images = digits(600)
+    material = gather(images, split(images, 0), SETTINGS)
+    labels = material.labels
+    assert labels is not None
+    rows = represent(TwoPlaces(), material, SETTINGS, seed=0)
+    layers = {k: {p["layer"] for p in rows[f"few-shot-{k}"]["detail"]["places"]} for k in (5, 10)}
+    assert layers == {5: {"pixels"}, 10: {"pixels"}}
+    wrong = np.zeros_like(labels.validation.labels)
+    misled = replace(labels, validation=replace(labels.validation, labels=wrong))
+    again = represent(TwoPlaces(), replace(material, labels=misled), SETTINGS, seed=0)
+    assert again["linear-probe"] != rows["linear-probe"]
+    for k in (1, 5, 10):
+        assert again[f"few-shot-{k}"] == rows[f"few-shot-{k}"]
+    # One label a class cannot choose: the place is the one that needs none.
+    place = rows["own-view-recall"]["detail"]["layer"]
+    assert {p["layer"] for p in rows["few-shot-1"]["detail"]["places"]} == {place}
+
+
 def test_few_labels_serve_the_label_rows_and_no_other():
     images = digits()
     parts = split(images, 0)

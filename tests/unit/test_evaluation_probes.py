@@ -103,19 +103,38 @@ def test_few_shot_is_scikit_learn_on_the_drawn_labels():
     test, test_y = data(90, 10, 3, seed=1)
     rows = probes.label_draw(y, 5, seed=3, draw=0)
     assert np.bincount(y[rows]).tolist() == [5, 5, 5]
-    scores = probes.few_shot(x, y, test, test_y, 5, 5, seed=3)
     scale = StandardScaler().fit(x.astype(np.float64))
     fit = LogisticRegression(C=1.0, tol=1e-10, max_iter=20000).fit(
         scale.transform(x[rows]), y[rows]
     )
-    assert scores[0] == pytest.approx(fit.score(scale.transform(test), test_y), abs=1e-12)
-    assert len(scores) == 5 and len(set(scores)) > 1
+    score = probes.few_shot(x, y, rows, test, test_y)
+    assert score == pytest.approx(fit.score(scale.transform(test), test_y), abs=1e-12)
+    # Test images of a class without a label are left out.
+    two = rows[y[rows] < 2]
+    assert probes.few_shot(x, y, two, test[test_y == 2], test_y[test_y == 2]) is None
 
 
-def test_few_shot_needs_two_classes_with_enough_labels():
-    x, y = data(13, 4, 3)
-    assert probes.few_shot(x, y, x, y, 5, 5, seed=0) == []
-    assert len(probes.few_shot(x, y, x, y, 4, 5, seed=0)) == 5
+@pytest.mark.parametrize(("n", "d"), [(12, 40), (30, 5)])
+def test_the_error_of_rows_left_out_is_that_of_a_fit_without_each(n, d):
+    """scikit-learn's ridge, fitted n times; the penalty stays that of all rows."""
+    x, y = data(n, d, 3)
+    target = np.eye(3)[y]
+    expected = []
+    for share in (0.01, 0.1, 1.0):
+        errors = []
+        for row in range(n):
+            rest = np.arange(n) != row
+            fit = Ridge(alpha=share * n).fit(x[rest].astype(np.float64), target[rest])
+            errors.append(((fit.predict(x[[row]].astype(np.float64)) - target[row]) ** 2).sum())
+        expected.append(np.mean(errors))
+    found = probes.left_out_error(torch.from_numpy(x.astype(np.float64)), y, 3)
+    assert found == pytest.approx(min(expected), rel=1e-8)
+
+
+def test_a_draw_needs_two_classes_with_enough_labels():
+    _, y = data(13, 4, 3)
+    assert probes.label_draw(y, 5, seed=0, draw=0) is None
+    assert len(probes.label_draw(y, 4, seed=0, draw=0)) == 12
 
 
 def test_label_draws_are_the_blocks():

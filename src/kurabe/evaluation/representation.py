@@ -3,10 +3,11 @@
 Every source of features is treated alike: a model offers many places (layer, log-SNR, grid), pixels
 or an encoder offer one. Each row (k-NN, linear probe, own-view recall) takes the place that is
 best on validation by its own score; beside it stand the place declared beforehand and the
-label-free choice. Test images are looked at only after every choice is made.
+label-free choice. A row of k labels a class chooses by those k alone. Test images are looked at
+only after every choice is made.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,9 +30,12 @@ from kurabe.evaluation.labelfree import (
     uniformity,
 )
 from kurabe.evaluation.probes import (
+    Standard,
     accuracy,
     few_shot,
     knn_votes,
+    label_draw,
+    left_out_error,
     linear_probe,
     ridge_scores,
     right_share,
@@ -294,18 +298,57 @@ def _probe(source: Source, labels: Labels, place: Place) -> tuple[float, Entry]:
 def _few_shots(
     source: Source, labels: Labels, choices: Choices, draws: int, seed: int
 ) -> dict[str, Entry]:
-    """Few labels a class, at the linear probe's place; no value where classes are too small."""
-    place = choices.best["linear-probe"]
-    x = _vectors(source, labels, place)
+    """Few labels a class, each draw at the place that those labels choose; no other is looked at.
+
+    No value where classes are too small.
+    """
+    known, test = labels.search, labels.test
+    drawn = {
+        (per_class, draw): found
+        for per_class in FEW_SHOT_LABELS
+        for draw in range(draws)
+        if (found := label_draw(known.labels, per_class, seed, draw)) is not None
+    }
+    places = _few_shot_places(source, labels, choices, drawn)
+    scores: dict[tuple[int, int], float] = {}
+    for place in dict.fromkeys(places.values()):
+        train, held = (source.features(of.pictures, place) for of in (known, test))
+        for key in (key for key, at in places.items() if at == place):
+            score = few_shot(train, known.labels, drawn[key], held, test.labels)
+            if score is not None:
+                scores[key] = score
     rows: dict[str, Entry] = {}
     for per_class in FEW_SHOT_LABELS:
-        scores = few_shot(
-            x["train"], labels.train.labels, x["test"], labels.test.labels, per_class, draws, seed
-        )
-        value = float(np.mean(scores)) if scores else None
-        detail = _place(place) | {"draws": scores}
-        rows[f"few-shot-{per_class}"] = {"value": value, "n": len(scores), "detail": detail}
+        keys = sorted(key for key in scores if key[0] == per_class)
+        own = [scores[key] for key in keys]
+        detail = {"draws": own, "places": [_place(places[key]) for key in keys]}
+        value = float(np.mean(own)) if own else None
+        rows[f"few-shot-{per_class}"] = {"value": value, "n": len(own), "detail": detail}
     return rows
+
+
+def _few_shot_places(
+    source: Source,
+    labels: Labels,
+    choices: Choices,
+    drawn: Mapping[tuple[int, int], np.ndarray],
+) -> dict[tuple[int, int], Place]:
+    """For each draw of labels the place where they predict each other best, left out in turn.
+
+    One label a class cannot: there the place is the one that needs no label.
+    """
+    errors: dict[tuple[int, int], dict[Place, float]] = {}
+    for place in source.places:
+        vectors = source.features(labels.search.pictures, place)
+        x = Standard.of(vectors)(vectors)
+        for key, rows in drawn.items():
+            if key[0] > 1:
+                error = left_out_error(x[rows], labels.search.labels[rows], labels.classes)
+                errors.setdefault(key, {})[place] = error
+    found = dict.fromkeys(drawn, choices.best["own-view-recall"])
+    for key, by in errors.items():
+        found[key] = min(by, key=lambda at: (by[at], at != source.default, at.grid))
+    return found
 
 
 def _place(place: Place) -> Entry:
