@@ -16,6 +16,11 @@ def fit(method: str, data: str | Path, **options: Any) -> "LoadedRun":
 
     Options are those of `kurabe fit`: base, seed, budget ("5min", "200kimg"), size, channels,
     device, settings (a nested dict of recipe settings), and out, the folder to write to.
+
+    >>> import kurabe
+    >>> kurabe.fit("lorra", "digits")
+    Traceback (most recent call last):
+    kurabe.errors.UserError: No method "lorra". Did you mean lora?
     """
     from kurabe.studies.single import Single, fit_single
 
@@ -28,6 +33,11 @@ def study(source: str | Path, **options: Any) -> "Table":
     """Run a study of a folder of images or a study's file, or go on with it; its table.
 
     Options are those of `kurabe study`: add, labels, base, budget, seeds, out, size, channels.
+
+    >>> import kurabe
+    >>> kurabe.study("nowhere.toml")
+    Traceback (most recent call last):
+    kurabe.errors.UserError: nowhere.toml does not exist.
     """
     from kurabe.studies.begin import Request
     from kurabe.studies.conduct import conduct
@@ -39,14 +49,25 @@ def study(source: str | Path, **options: Any) -> "Table":
 
 
 def compare(*ids: str, study: str | Path | None = None, lang: str | None = None) -> "Table":
-    """Methods side by side; with a study, its measured rows and verdicts too."""
+    """Methods side by side; with a study, its measured rows and verdicts too.
+
+    >>> import kurabe
+    >>> table = kurabe.compare("lora", "ddpm", lang="en")
+    >>> [column.name for column in table.columns]
+    ['LoRA (low-rank adaptation)', 'DDPM (from scratch)']
+    """
     from kurabe.commands.facts import table
 
     return table(ids, None if study is None else str(study), lang or _language())
 
 
 def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
-    """A run (a folder, an id, "latest") or a base, ready to sample and embed."""
+    """A run (a folder, an id, "latest") or a base, ready to sample and embed.
+
+    >>> import kurabe
+    >>> kurabe.load("emoji-32").sample(1).dtype
+    dtype('uint8')
+    """
     from kurabe.studies.loaded import load_run
 
     return load_run(str(run), device)

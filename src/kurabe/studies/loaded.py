@@ -1,6 +1,7 @@
 """A trained run as a Python user meets it: sample, embed, scores."""
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from kurabe.data import ImageSet
 from kurabe.records import RunFolder
 from kurabe.studies.embedding import Wanted, embed_images
 from kurabe.studies.finding import source_of
+from kurabe.studies.pictures import as_pixels
 from kurabe.training import Model, load_model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A run or a base, its model loaded."""
 
@@ -21,20 +23,70 @@ class LoadedRun:
     model: Model
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """n images, uint8 (n, H, W, C); image k has the starting noise of seed + k."""
+        """n images, uint8 (n, H, W, C); image k has the starting noise of seed + k.
+
+        >>> import kurabe
+        >>> kurabe.load("emoji-32").sample(2).shape
+        (2, 32, 32, 3)
+        """
         return self.model.sample(range(seed, seed + n))
 
-    def embed(self, images: ImageSet, draws: int = 4) -> np.ndarray:
-        """Features at the place that the run's search found: float32 (N, dim)."""
+    def embed(self, images: Any, draws: int = 4) -> np.ndarray:
+        """Features at the place that the run's search found: float32 (N, dim), a row an image.
+
+        images: arrays (N, H, W, C) or (H, W, C), uint8 or floats from 0 to 1; torch tensors
+        (N, C, H, W), floats from 0 to 1 or uint8; PIL images; paths of files, folders, archives,
+        or names of known sets; lists of these; an ImageSet. Of any size and colour: they are
+        cropped and resized as files are. UserError says what else was given.
+
+        >>> import kurabe
+        >>> model = kurabe.load("emoji-32")
+        >>> model.embed(model.sample(2)).shape[0]
+        2
+        """
+        pixels = as_pixels(images, self.model.image_size, self.model.channels)
+        count = len(pixels)
+        ids = tuple(str(k) for k in range(count))
+        prepared = ImageSet("given", pixels, ids, np.arange(count, dtype=np.int64))
         wanted = Wanted(None, None, None, draws)
-        return embed_images(self.model, images, wanted, self.folder).vectors
+        return embed_images(self.model, prepared, wanted, self.folder).vectors
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:
         """What was measured: by metric, its value, n, references and detail; {} for a base."""
         if not self.folder.exists:
             return {}
-        return self.folder.scores().get("scores", {}).get("metrics", {})
+        return self.folder.score("scores").get("metrics", {})
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What this is, in a few words each."""
+        size, channels = self.model.image_size, self.model.channels
+        found = {
+            "images": f"{size}×{size}, {'colour' if channels == 3 else 'grey'}",
+            "parameters": f"{self.model.parameters_count / 1e6:.1f} M",
+            "device": str(self.model.device),
+        }
+        if self.folder.exists:
+            info = self.folder.info
+            seen = info.get("images_seen")
+            found = {"method": info.get("method") or "", **found, "images seen": f"{seen or 0:,}"}
+        return found
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{value}" if key == "images" else f"{key} {value}"
+                          for key, value in self.facts.items())  # fmt: skip
+        return f"<kurabe {self.folder.path.name}: {facts}>"
+
+    def _repr_html_(self) -> str:
+        """A card, as notebooks show it: facts, then what was measured."""
+        scores = {key: f"{of['value']:.4g}" for key, of in self.scores.items()
+                  if isinstance(of.get("value"), int | float)}  # fmt: skip
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(key)}</th><td>{escape(value)}</td></tr>"
+            for key, value in {**self.facts, **scores}.items()
+        )
+        return f"<table><caption><b>{escape(self.folder.path.name)}</b></caption>{rows}</table>"
 
 
 def load_run(text: str, device: str = "cpu", below: Path = Path()) -> LoadedRun:

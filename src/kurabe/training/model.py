@@ -29,7 +29,7 @@ from kurabe.training.devices import usable
 WEIGHTS = "model.safetensors"
 
 
-@dataclass
+@dataclass(repr=False)
 class Model:
     """A denoiser, what adapted it, and the images it draws.
 
@@ -43,6 +43,10 @@ class Model:
     solver: str = "dpmpp-2m-sde"
     spacing: Spacing = "karras"
     dtype: str = "float32"
+
+    def __repr__(self) -> str:
+        millions = self.parameters_count / 1e6
+        return f"<{self.network.kind}, {self.image_size}×{self.image_size}, {millions:.1f} M>"
 
     @property
     def image_size(self) -> int:
