@@ -30,6 +30,10 @@ _WORDS: dict[str, dict[str, str]] = {
     },
     "plan.images.flag": {"ja": "大きくするには --size 64", "en": "--size 64 for larger"},
     "plan.split": {"ja": "分割", "en": "split"},
+    "plan.seen": {
+        "ja": "テスト画像のうち {n} 枚は {base} の訓練に使われた (ほぼ同じ画像を含む) ため除外",
+        "en": "{n} test images left out: {base} was trained on them, or on near-copies",
+    },
     "plan.split.text": {
         "ja": "訓練 {train} · 検証 {validation} · テスト {test}, ブロックごとに引き直し",
         "en": "{train} train · {validation} validation · {test} test, new draw per block",

@@ -203,3 +203,34 @@ def test_a_class_that_train_lacks_is_never_right():
     source = Fixed("pixels", lambda p: p.pixels.reshape(len(p), -1).astype(np.float32))
     rows = represent(source, material, SETTINGS, seed=0)
     assert rows["knn"]["value"] == rows["linear-probe"]["value"] == 0
+
+
+def test_the_same_weights_read_otherwise_have_another_identity():
+    """Caches are kept by it: schedule, prediction, heads, solver and arithmetic count."""
+    from dataclasses import replace
+
+    from kurabe.evaluation.features import identity_of
+    from kurabe.methods import Choices, Denoising, Full
+    from kurabe.recipe import Budget, DataSettings, Network, Recipe
+    from kurabe.training.model import start_model
+
+    recipe = Recipe(
+        method="ddpm",
+        choices=Choices(start="random", adaptation=Full(), objective=(Denoising(),)),
+        data=DataSettings(source="digits"),
+        budget=Budget(images=1),
+        network=Network(patch=2, width=32, depth=2, heads=2, decoder=1, refine=8),
+    )
+
+    def model(**network):
+        changed = recipe.network.model_copy(update=network)
+        return start_model(recipe.model_copy(update={"network": changed}), 8, 1)
+
+    own = model()
+    others = [
+        model(schedule="flow"), model(prediction="eps"), model(heads=4),
+        replace(own, solver="ddim"), replace(own, dtype="bfloat16"),
+    ]  # fmt: skip
+    assert {m.state_digest() for m in others} == {own.state_digest()}
+    assert len({identity_of(m) for m in [own, *others]}) == 6
+    assert identity_of(model()) == identity_of(own)

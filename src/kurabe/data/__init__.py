@@ -5,5 +5,17 @@ from kurabe.data.loading import check, load
 from kurabe.data.named import available
 from kurabe.data.report import Report
 from kurabe.data.splits import Split, split
+from kurabe.data.traces import FILE as TRACES
+from kurabe.data.traces import Traces
 
-__all__ = ["ImageSet", "Report", "Split", "available", "check", "load", "split"]
+__all__ = [
+    "TRACES",
+    "ImageSet",
+    "Report",
+    "Split",
+    "Traces",
+    "available",
+    "check",
+    "load",
+    "split",
+]

@@ -96,7 +96,7 @@ def _small(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _signatures(small: NDArray[np.float32]) -> NDArray[np.uint64]:
-    x = small.reshape(len(small), -1)
+    x = small.reshape(len(small), SIDE * SIDE)
     x = x - x.mean(axis=1, keepdims=True)
     axes = generator(0, "signatures of images").standard_normal((SIDE * SIDE, BITS))
     signs = x.astype(np.float64) @ axes > 0

@@ -45,7 +45,7 @@ def conduct(
     images = load_images(study.data)
     begun = list(folder.runs().values())
     check_same_images(begun, images, study.data.source)
-    split = split_images(images, study.data, study.first_seed)
+    split = split_images(images, study.tested, study.first_seed)
     folder.path.mkdir(parents=True, exist_ok=True)
     with writing(folder.path / ".lock"):
         for line in plan.about_images(study, images, split, lang):

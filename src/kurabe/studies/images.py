@@ -1,17 +1,20 @@
 """The images behind a study's data settings, and whether there are enough of them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kurabe import data
+from kurabe import bases, data
 from kurabe.errors import UserError
-from kurabe.recipe import DataSettings
+from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import RunFolder
 
 FEWEST = 20
+# Test images that must be left where a base has seen some of them.
+FEWEST_TESTED = 5
 
 
 def load_images(settings: DataSettings) -> data.ImageSet:
@@ -84,5 +87,43 @@ def check_same_images(
 
 
 def split_images(images: data.ImageSet, settings: DataSettings, seed: int) -> data.Split:
-    """Train, validation and test positions of the block with that seed."""
-    return data.split(images, seed, test_seed=settings.test_seed, fractions=settings.fractions)
+    """Train, validation and test positions of the block with that seed.
+
+    What `settings.unseen_by` was trained on is left out of the test part, in whole groups, and
+    goes nowhere else: so the other parts do not hang on the base. UserError where fewer than
+    FEWEST_TESTED test images remain of what were more.
+    """
+    parts = data.split(images, seed, test_seed=settings.test_seed, fractions=settings.fractions)
+    if settings.unseen_by is None:
+        return parts
+    traces = traces_of(settings.unseen_by)
+    if traces is None:
+        return parts
+    tested = images.subset(parts.test)
+    known = np.unique(tested.groups[traces.hold(tested)])
+    left = parts.test[~np.isin(tested.groups, known)]
+    if len(left) < min(FEWEST_TESTED, len(parts.test)):
+        raise UserError(
+            f"{shown(settings.unseen_by)} was trained on {len(parts.test) - len(left)} of the "
+            f"{len(parts.test)} test images of {images.name}, or on near-copies of them: too few "
+            "are left to test on. Use another base with --base, images that it has not seen, or "
+            "a method that starts from random weights (kurabe fit ddpm)."
+        )
+    return replace(parts, test=left)
+
+
+def left_out(images: data.ImageSet, settings: DataSettings, split: data.Split) -> int:
+    """How many test images are not tested, since the base or the run was trained on them."""
+    everything = data.split(images, 0, test_seed=settings.test_seed, fractions=settings.fractions)
+    return len(everything.test) - len(split.test)
+
+
+def traces_of(base: str) -> data.Traces | None:
+    """What a base or a run was trained on, and what that one's base was; None where unknown."""
+    run = RunFolder(base)
+    if base in bases.available() or not run.exists:
+        return data.Traces.read(bases.find(base).path / data.TRACES)
+    own = data.Traces.read(run.path / data.TRACES)
+    before = Recipe.from_toml(run.recipe_path).base
+    earlier = None if before is None else traces_of(before)
+    return earlier if own is None else own.joined(earlier)

@@ -11,7 +11,7 @@ from kurabe.records.surroundings import cores
 from kurabe.studies import trials
 from kurabe.studies.begin import find_base
 from kurabe.studies.cores import workers
-from kurabe.studies.images import shown
+from kurabe.studies.images import left_out, shown
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
@@ -42,6 +42,8 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
         "test": len(split.test),
     }
     lines.append(line(say("plan.split", lang), say("plan.split.text", lang, **counts)))
+    if study.base and (known := left_out(images, study.tested, split)):
+        lines.append(line("", say("plan.seen", lang, n=known, base=shown(study.base))))
     lines.append(line(say("plan.base", lang), _base(study, lang), "--base"))
     return lines
 

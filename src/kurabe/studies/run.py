@@ -9,9 +9,10 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
-from kurabe.data import ImageSet, Split
+from kurabe.data import TRACES, ImageSet, Split, Traces
 from kurabe.errors import UserError
 from kurabe.evaluation import SourceDomain, draw_samples, evaluate
 from kurabe.evaluation.drawing import Samples
@@ -22,7 +23,14 @@ from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now
 from kurabe.records.surroundings import cores, surroundings
 from kurabe.studies.begin import find_base
-from kurabe.studies.images import check_same_images, known_by, load_images, split_images
+from kurabe.studies.images import (
+    check_same_images,
+    known_by,
+    left_out,
+    load_images,
+    split_images,
+    traces_of,
+)
 from kurabe.training import Model, load_model, train
 from kurabe.training.model import WEIGHTS, start_model
 
@@ -45,9 +53,13 @@ def go_on(folder: RunFolder) -> float:
         **_circumstances(recipe),
         **known_by(images),
         training_images=len(split.train),
+        test_images_left_out=left_out(images, recipe.data, split),
         test_images=len(split.test),
         started=folder.info.get("started") or now(),
     )
+    if recipe.choices.trains:
+        seen = np.concatenate([split.train, split.validation])
+        Traces.of(images.subset(seen)).write(folder.path / TRACES)
     before = info.get("seconds") or 0.0
     if info.get("stopped"):
         model = load_model(folder.path, recipe.where.device)
@@ -104,7 +116,9 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[st
     data = recipe.data
     if source is not None:
         shape = {"size": model.image_size, "channels": model.channels}
-        data = DataSettings.model_validate({"source": source, **shape})
+        data = DataSettings.model_validate(
+            {"source": source, "unseen_by": str(folder.path), **shape}
+        )
     recipe = recipe.model_copy(update={"where": where, "data": data})
     images = load_images(data)
     if source is None:
@@ -193,5 +207,7 @@ def _source_domain(recipe: Recipe) -> SourceDomain | None:
         )
     settings = DataSettings.model_validate({k: v for k, v in home.items() if k != "split_seed"})
     images = load_images(settings)
-    split = split_images(images, settings, home["split_seed"])
-    return SourceDomain(images, split.test)
+    traces = traces_of(recipe.base)
+    if traces is None:
+        return SourceDomain(images, split_images(images, settings, home["split_seed"]).test)
+    return SourceDomain(images, np.flatnonzero(~np.isin(images.keys, traces.keys)))

@@ -37,6 +37,12 @@ class Study(StudySettings):
     """A study as it runs: the recipes of its runs, its columns' budgets and names."""
 
     @property
+    def tested(self) -> DataSettings:
+        """The data's settings, with the base whose training images are not tested."""
+        unseen = self.data.unseen_by or self.base
+        return self.data.model_copy(update={"unseen_by": unseen})
+
+    @property
     def speed_key(self) -> str:
         """A digest of the settings that a column's images per second depend on."""
         where = self.device, self.dtype, self.threads, self.workers
@@ -98,7 +104,7 @@ class Study(StudySettings):
         settings: dict[str, Any] = {
             "method": find(column.method).id,
             "choices": choices.model_dump(mode="json"),
-            "data": self.data.model_dump(mode="json"),
+            "data": self.tested.model_dump(mode="json"),
             "base": self.base if choices.start == "base" else None,
             "budget": {"images": max(1, round(images))},
             "network": self.network.model_dump(mode="json"),
