@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from kurabe.errors import UserError
 from kurabe.files import write_text_atomic
 from kurabe.methods import find
-from kurabe.recipe import Budget, Recipe
+from kurabe.recipe import Budget, DataSettings, Recipe
 from kurabe.studies.precision import usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.study_settings import TRIAL_SEEDS, Column, StudySettings
