@@ -61,7 +61,7 @@ def compare(*ids: str, study: str | Path | None = None, lang: str | None = None)
     return table(ids, None if study is None else str(study), lang or _language())
 
 
-def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
+def load(run: str | Path, device: str = "auto") -> "LoadedRun":
     """A run (a folder, an id, "latest") or a base, ready to sample and embed.
 
     >>> import kurabe

@@ -68,7 +68,13 @@ Seeds = Annotated[
 Grey = Annotated[bool | None, typer.Option("--grey/--colour", help="Else as the images are.")]
 Size = Annotated[int | None, typer.Option("--size", min=4, max=1024, help="Pixels a side.")]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A labels.csv: file, label.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Where = Annotated[str | None, typer.Option("--device", help="auto (the fastest), cpu, cuda, mps.")]
+Encoder = Annotated[str | None, typer.Option("--encoder", help="What compares images.")]
+FirstSeed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=400_000, help="The first block's; the others count up."),
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A folder, an id, or latest.")]
 Below = Annotated[Path, typer.Option("--runs", help="Where runs lie.")]
 
@@ -77,24 +83,29 @@ Below = Annotated[Path, typer.Option("--runs", help="Where runs lie.")]
 def demo(
     out: Out = None,
     seeds: Seeds = None,
-    first_seed: Annotated[int, typer.Option(help="Other seeds, another draw.")] = 0,
+    seed: FirstSeed = None,
+    device: Where = None,
     dry_run: DryRun = False,
     lang: Lang = None,
 ) -> None:
     """The main job on 300 drawings, from training to table and page."""
     from kurabe.commands.studying import demo
 
-    demo(out, seeds, first_seed, dry_run, _language(lang))
+    demo(out, seeds, seed or 0, device, dry_run, _language(lang))
 
 
 @app.command()
 def study(
     source: Annotated[str, typer.Argument(metavar="FOLDER|FILE.toml")],
     add: Annotated[list[str] | None, typer.Option("--add", help="One more column.")] = None,
+    columns: Annotated[str | None, typer.Option("--columns", help="Only these: A,B,…")] = None,
     labels: Labels = None,
     base: Base = None,
     budget: Spend = None,
     seeds: Seeds = None,
+    seed: FirstSeed = None,
+    device: Where = None,
+    encoder: Encoder = None,
     size: Size = None,
     grey: Grey = None,
     out: Out = None,
@@ -109,6 +120,10 @@ def study(
     request = Request(
         source=source,
         add=tuple(add or ()),
+        columns=None if columns is None else tuple(c for c in columns.split(",") if c.strip()),
+        first_seed=seed,
+        device=device,
+        encoder=encoder,
         labels=str(labels) if labels else None,
         base=base,
         budget=budget,
@@ -125,12 +140,13 @@ def compare(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...")] = None,
     study: Annotated[str | None, typer.Option("--study", help="A study's folder or name.")] = None,
     format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
+    facts: Annotated[bool, typer.Option("--facts", help="Of a study: facts below, too.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Methods side by side: facts and, with a study, measures."""
+    """Methods side by side: facts or, with a study, what was measured."""
     from kurabe.commands.facts import compare
 
-    compare(tuple(ids or ()), study, format.value, _language(lang))
+    compare(tuple(ids or ()), study, format.value, _language(lang), facts=facts)
 
 
 @app.command()
@@ -184,7 +200,8 @@ def fit(
     set: Annotated[list[str] | None, typer.Option("--set", help="A setting, a.b=1.")] = None,
     size: Size = None,
     grey: Grey = None,
-    device: Device = "cpu",
+    device: Device = "auto",
+    encoder: Encoder = None,
     lang: Lang = None,
 ) -> None:
     """Train one method once, and measure it. The same command continues."""
@@ -193,7 +210,7 @@ def fit(
     channels = None if grey is None else 1 if grey else 3
     fit(
         method, data, base=base, out=out, seed=seed, budget=budget, settings=tuple(set or ()),
-        size=size, channels=channels, device=device, lang=_language(lang),
+        size=size, channels=channels, device=device, lang=_language(lang), encoder=encoder,
     )  # fmt: skip
 
 
@@ -214,7 +231,7 @@ def sample(
     seed: Annotated[
         int, typer.Option(min=0, max=MOST_SEED, help="The first image's; the others count up.")
     ] = 0,
-    device: Device = "cpu",
+    device: Device = "auto",
     below: Below = Path(),
     lang: Lang = None,
 ) -> None:
@@ -235,7 +252,7 @@ def embed(
     ] = None,
     grid: Annotated[int | None, typer.Option(min=1, max=1024, help="Pool to grid × grid.")] = None,
     draws: Annotated[int, typer.Option(min=1, max=1000, help="Noise draws to average over.")] = 4,
-    device: Device = "cpu",
+    device: Device = "auto",
     below: Below = Path(),
     lang: Lang = None,
 ) -> None:
@@ -249,7 +266,7 @@ def embed(
 def evaluate(
     run: RunArgument,
     data: Annotated[str | None, typer.Option("--data", help="Other images than the run's.")] = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     below: Below = Path(),
     lang: Lang = None,
 ) -> None:

@@ -97,6 +97,10 @@ _WORDS: dict[str, dict[str, str]] = {
     "run.evaluating": {"ja": "評価中", "en": "measuring"},
     "run.finished": {"ja": "終了（{time}）", "en": "finished in {time}"},
     "run.failed": {"ja": "失敗: {error}", "en": "failed: {error}"},
+    "compare.facts": {
+        "ja": "手法の基本情報も見るには:  --facts",
+        "en": "the methods' facts, too:  --facts",
+    },
     "run.busy": {
         "ja": "ほかのプロセスが {path} に書き込み中のため、手を付けませんでした",
         "en": "left alone: another process is writing {path}",

@@ -27,15 +27,26 @@ def methods(text: str | None, as_json: bool, lang: str) -> None:
         _listing(chosen, lang)
 
 
-def compare(ids: tuple[str, ...], study: str | None, form: str, lang: str) -> None:
-    """Methods side by side, in the form asked for."""
+def compare(
+    ids: tuple[str, ...], study: str | None, form: str, lang: str, *, facts: bool = False
+) -> None:
+    """Methods side by side, in the form asked for.
+
+    In a terminal a study's measured rows come first, and its facts where they are asked for.
+    """
     from kurabe.comparison import FORMATS, draw_terminal, screen_of
 
     found = table(ids, study, lang)
     if study is not None:
         _name_unread(find_study(study))
     if form == "table":
-        print(draw_terminal(found, screen_of()))
+        screen = screen_of()
+        if study is None or not found.group("measured"):
+            print(draw_terminal(found, screen))
+            return
+        print(draw_terminal(found, screen, ("measured", *(("how", "facts") if facts else ()))))
+        if not facts:
+            print(screen.say("  " + say("compare.facts", lang)))
     else:
         _write(FORMATS[form](found).encode("utf-8", "backslashreplace"))
 

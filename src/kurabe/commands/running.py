@@ -9,6 +9,7 @@ from kurabe.errors import UserError
 from kurabe.files import check_place, write_bytes_atomic
 from kurabe.records import RunFolder
 from kurabe.studies.finding import find_run, newest_first, source_of
+from kurabe.studies.precision import settled_device
 from kurabe.words import aligned, say
 
 # So many images are drawn before they are written, and an interrupted command keeps the rest.
@@ -28,13 +29,14 @@ def fit(
     channels: int | None,
     device: str,
     lang: str,
+    encoder: str | None = None,
 ) -> RunFolder:
     """Train one method once, or go on with it, and measure it; its folder comes back."""
     from kurabe.studies.single import Single, fit_single
 
     wanted = Single(
         method, data, base=base, seed=seed, budget=budget, size=size, channels=channels,
-        device=device, settings=parse_settings(settings),
+        device=device, encoder=encoder, settings=parse_settings(settings),
     )  # fmt: skip
     folder = fit_single(wanted, out, lang)
     print(f"  {folder.path}")
@@ -99,7 +101,7 @@ def sample(
     from kurabe.training import load_model
 
     check_place(out, folder=True)
-    model = load_model(source_of(run, below), device)
+    model = load_model(source_of(run, below), settled_device(device))
     out.mkdir(parents=True, exist_ok=True)
     for start in range(seed, seed + count, AT_ONCE):
         seeds = range(start, min(start + AT_ONCE, seed + count))
@@ -129,7 +131,7 @@ def embed(
 
     check_place(out, folder=False)
     place = source_of(run, below)
-    model = load_model(place, device)
+    model = load_model(place, settled_device(device))
     images = data.load(source, size=model.image_size, channels=model.channels)
     wanted = Wanted(layer, log_snr, grid, draws)
     embedding = embed_images(model, images, wanted, RunFolder(place))
@@ -143,6 +145,6 @@ def evaluate(run: str, source: str | None, device: str, below: Path, lang: str) 
     from kurabe.commands.facts import print_json
     from kurabe.studies.run import measure_again
 
-    scores = measure_again(find_run(run, below), source, device)
+    scores = measure_again(find_run(run, below), source, settled_device(device))
     values = {key: entry["value"] for key, entry in scores["metrics"].items()}
     print_json(values)

@@ -21,9 +21,11 @@ def study(request: Request, dry_run: bool, yes: bool, lang: str) -> None:
         conduct(request, lang, dry_run=dry_run, ask=_ask if asks else None, show=_show)
 
 
-def demo(out: Path | None, seeds: int | None, first_seed: int, dry_run: bool, lang: str) -> None:
+def demo(
+    out: Path | None, seeds: int | None, seed: int, device: str | None, dry_run: bool, lang: str
+) -> None:
     """The shipped demo study; with the embedded digits only where nothing can be fetched."""
-    out = out or (DEMO if first_seed == 0 else Path(f"{DEMO}-{first_seed}"))
+    out = out or (DEMO if seed == 0 else Path(f"{DEMO}-{seed}"))
     recipe = "demo"
     try:
         _fetch()
@@ -31,7 +33,7 @@ def demo(out: Path | None, seeds: int | None, first_seed: int, dry_run: bool, la
         _show("  " + say("demo.digits", lang, why=str(error).rstrip(".")))
         recipe = "demo-digits"
     source = str(out if (out / "study.toml").is_file() else RECIPES / f"{recipe}.toml")
-    request = Request(source=source, seeds=seeds, out=out, first_seed=first_seed)
+    request = Request(source=source, seeds=seeds, out=out, first_seed=seed, device=device)
     with _told_how_to_go_on(lang):
         conduct(request, lang, dry_run=dry_run, show=_show)
 

@@ -18,7 +18,7 @@ from kurabe.methods import choices_of, find
 from kurabe.recipe import Budget, Network, Optimiser, Recipe, read_toml
 from kurabe.records import RunFolder, StudyFolder
 from kurabe.studies.images import shown
-from kurabe.studies.precision import usual_dtype
+from kurabe.studies.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
 
@@ -50,7 +50,10 @@ class Request:
     out: Path | None = None
     size: int | None = None
     channels: int | None = None
-    first_seed: int = 0
+    first_seed: int | None = None
+    columns: tuple[str, ...] | None = None
+    device: str | None = None
+    encoder: str | None = None
 
 
 def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
@@ -64,6 +67,7 @@ def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
     if folder.exists:
         return _continued(request, folder, state), state, folder
     study = _new(request)
+    study = study.changed(device=settled_device(study.device))
     study = study.changed(dtype=usual_dtype(study.device)) if study.dtype == "auto" else study
     for text in request.add:
         study = _with_column(study, text)
@@ -106,12 +110,24 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
         "--labels": (request.labels or study.data.labels, study.data.labels),
         "--size": (request.size or study.data.size, study.data.size),
         "--grey or --colour": (request.channels or study.data.channels, study.data.channels),
+        "--encoder": (request.encoder or study.evaluation.encoder, study.evaluation.encoder),
+        "--device": (settled_device(request.device or study.device), study.device),
+        "--seed": (
+            study.first_seed if request.first_seed is None else request.first_seed,
+            study.first_seed,
+        ),
     }
     for option, (wanted, has) in asked.items():
         if wanted != has:
             raise UserError(
                 f"{folder.path} was begun without this {option}; "
                 "start another study with --out, or edit study.toml before its first run."
+            )
+    has = {find(column.method).id for column in study.columns} | {c.id for c in study.columns}
+    for text in request.columns or ():
+        if text.strip() not in has and find(text.strip()).id not in has:
+            raise UserError(
+                f"{folder.path} has no column {text.strip()}; --add {text.strip()} fills it."
             )
     begun = bool(folder.runs())
     for text in request.add:
@@ -199,7 +215,8 @@ def _of_file(path: Path, request: Request) -> Study:
     settings = read_toml(path)
     asked: dict[str, Any] = {
         "blocks": request.seeds,
-        "first_seed": request.first_seed or None,
+        "first_seed": request.first_seed,
+        "device": request.device,
         "base": request.base,
     }
     settings |= {key: value for key, value in asked.items() if value is not None}
@@ -211,6 +228,10 @@ def _of_file(path: Path, request: Request) -> Study:
     given = {key: value for key, value in data_asked.items() if value is not None}
     if given:
         settings["data"] = {**settings.get("data", {}), **given}
+    if request.encoder:
+        settings["evaluation"] = {**settings.get("evaluation", {}), "encoder": request.encoder}
+    if request.columns is not None:
+        settings |= _only(request.columns, settings)
     study = Study.checked(settings, str(path))
     study = _placed(study, path.parent)
     if study.base is None:
@@ -219,6 +240,22 @@ def _of_file(path: Path, request: Request) -> Study:
     if study.data.size and study.data.channels:
         check_base(base, study.data.size, study.data.channels)
     return study if "network" in settings else study.changed(network=network_of(base))
+
+
+def _only(texts: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """Columns and baseline of a study's file where only these are wanted, by id or method."""
+    known = {str(c.get("id")): c for c in settings.get("columns", ()) if isinstance(c, dict)}
+    columns: dict[str, Any] = {}
+    for text in texts:
+        name = text.strip() if text.strip() in known else find(text.strip()).id
+        columns.setdefault(name, known.get(name, {"id": name, "method": name}))
+    if not columns:
+        raise UserError("--columns names no method; write it like --columns ddpm,lora.")
+    baseline = settings.get("baseline")
+    return {
+        "columns": list(columns.values()),
+        "baseline": baseline if baseline in columns else next(iter(columns)),
+    }
 
 
 def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
@@ -232,14 +269,20 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     base = _base(request, channels)
     size = request.size or (base.image_size if base else USUAL_SIZE)
     budget = parse_budget(request.budget) if request.budget else Budget(seconds=SECONDS)
-    columns = [
-        {"id": method, "method": method}
+    if request.columns is not None:
+        methods = tuple(dict.fromkeys(find(text.strip()).id for text in request.columns))
+        if not methods:
+            raise UserError("--columns names no method; write it like --columns ddpm,lora.")
+    startable = [
+        method
         for method in methods
         if base is not None or choices_of(find(method)).start == "random"
     ]
-    if not columns:
+    columns = [{"id": method, "method": method} for method in startable]
+    missing = [method for method in methods if method not in startable]
+    if missing and (request.columns is not None or not columns):
         raise UserError(
-            f"{methods[0]} starts from a base, and no shipped one draws {size}×{size} "
+            f"{missing[0]} starts from a base, and no shipped one draws {size}×{size} "
             f"{_colour(channels)}; give --base, or another --size."
         )
     return Study.checked(
@@ -259,8 +302,10 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
             "optimiser": {"held_out_share": _held_out_share(budget)},
             "equal": "images" if budget.images else "seconds",
             "blocks": 5 if request.seeds is None else request.seeds,
-            "first_seed": request.first_seed,
+            "first_seed": request.first_seed or 0,
+            "device": request.device or "auto",
             "network": network_of(base),
+            "evaluation": {"encoder": request.encoder} if request.encoder else {},
         },
         request.source,
     )

@@ -12,6 +12,7 @@ from kurabe.records import RunFolder
 from kurabe.studies.embedding import Wanted, embed_images
 from kurabe.studies.finding import source_of
 from kurabe.studies.pictures import as_pixels
+from kurabe.studies.precision import settled_device
 from kurabe.training import Model, load_model
 
 
@@ -89,7 +90,7 @@ class LoadedRun:
         return f"<table><caption><b>{escape(self.folder.path.name)}</b></caption>{rows}</table>"
 
 
-def load_run(text: str, device: str = "cpu", below: Path = Path()) -> LoadedRun:
+def load_run(text: str, device: str = "auto", below: Path = Path()) -> LoadedRun:
     """The run or base that `text` names; UserError where there is none."""
     source = source_of(text, below)
-    return LoadedRun(RunFolder(source), load_model(source, device))
+    return LoadedRun(RunFolder(source), load_model(source, settled_device(device)))

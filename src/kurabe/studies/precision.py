@@ -1,11 +1,28 @@
-"""Which number format trains faster on this machine: what "auto" becomes when a study begins."""
+"""Which device and number format train fastest here: what "auto" becomes when a study begins."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
 CPU_FLAGS = Path("/proc/cpuinfo")
 # Instructions that multiply bfloat16; without them a CPU imitates it, many times slower.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+# Where none of these is, no torch finds a GPU, and torch need not be asked.
+GPUS = tuple(Path(path) for path in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+
+
+def settled_device(device: str) -> str:
+    """A device as it is named; of "auto" the first of cuda, mps and cpu that this machine has."""
+    if device != "auto":
+        return device
+    if sys.platform == "linux" and not any(path.exists() for path in GPUS):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def usual_dtype(device: str) -> Literal["float32", "bfloat16"]:

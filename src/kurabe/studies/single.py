@@ -21,6 +21,7 @@ from kurabe.studies import begin, calibration
 from kurabe.studies.execution import run_jobs
 from kurabe.studies.images import check_same_images, load_images
 from kurabe.studies.jobs import Job, moved
+from kurabe.studies.precision import settled_device
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study, parse_budget
@@ -40,7 +41,8 @@ class Single:
     budget: str | None = None
     size: int | None = None
     channels: int | None = None
-    device: str = "cpu"
+    device: str = "auto"
+    encoder: str | None = None
     settings: dict[str, Any] | None = None
 
 
@@ -146,13 +148,14 @@ def single_study(wanted: Single) -> Study:
     request = begin.Request(
         source=wanted.source, base=wanted.base, budget=wanted.budget, seeds=1,
         size=wanted.size, channels=wanted.channels, first_seed=wanted.seed,
+        encoder=wanted.encoder,
     )  # fmt: skip
     study = begin.of_images(request, (method.id,))
     column = Column(id=method.id, method=method.id, overrides=wanted.settings or {})
     return study.changed(
         columns=[column.model_dump(mode="json")],
         baseline=method.id,
-        device=wanted.device,
+        device=settled_device(wanted.device),
         threads=cores(),
         workers=1,
     )

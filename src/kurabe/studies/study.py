@@ -18,7 +18,7 @@ from kurabe.errors import UserError
 from kurabe.files import write_text_atomic
 from kurabe.methods import find
 from kurabe.recipe import Budget, DataSettings, Recipe
-from kurabe.studies.precision import usual_dtype
+from kurabe.studies.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.study_settings import TRIAL_SEEDS, Column, StudySettings
 from kurabe.words import short_name
@@ -98,7 +98,8 @@ class Study(StudySettings):
     ) -> Recipe:
         choices = self.choices(column)
         # A study that begins has settled what "auto" means and written it down.
-        dtype = usual_dtype(self.device) if self.dtype == "auto" else self.dtype
+        device = settled_device(self.device)
+        dtype = usual_dtype(device) if self.dtype == "auto" else self.dtype
         found = state.learning_rates.get(column.id)
         own = choices.optimiser.model_dump(mode="json", exclude_none=True)
         settings: dict[str, Any] = {
@@ -111,7 +112,7 @@ class Study(StudySettings):
             "optimiser": merged(self.optimiser.model_dump(mode="json"), own),
             "evaluation": self.evaluation.model_dump(mode="json"),
             "seed": seed,
-            "where": {"device": self.device, "dtype": dtype, "threads": self.threads},
+            "where": {"device": device, "dtype": dtype, "threads": self.threads},
         }
         if found is not None:
             settings["optimiser"]["lr"] = found.lr
