@@ -20,7 +20,7 @@ _ADMITTED = {
 }
 
 
-class _ArraysOnly(pickle.Unpickler):
+class _ArraysOnly(pickle.Unpickler):  # noqa: S301
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         if (module_name, global_name) not in _ADMITTED:
             raise UserError(f"A pickle that asks for {module_name}.{global_name} is not read.")

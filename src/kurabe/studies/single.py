@@ -90,7 +90,7 @@ def _trained(
     else:
         rates = _rates(study)
         recipe = study.recipe(column, 1, StudyState(rates=rates))
-        images = recipe.budget.images if recipe.choices.trains else 0
+        planned = recipe.budget.images if recipe.choices.trains else 0
         folder.create(
             recipe.to_toml(),
             {
@@ -98,7 +98,7 @@ def _trained(
                 "method": recipe.method,
                 "column": column.id,
                 "seed": recipe.seed,
-                "budget_images": images,
+                "budget_images": planned,
                 "calibrated": rates.get(column.id),
                 "budget_asked": study.budget.model_dump(exclude_none=True),
             },
