@@ -3,19 +3,21 @@
 Exact: equal pixels. Near: let c be an image shrunk to 16×16, less the mean image of the set, and
 less its own mean; two images are near-duplicates when cos(c, c') ≥ COSINE, that is when
 ‖ĉ − ĉ'‖² ≤ 2 (1 − COSINE) for the unit vectors ĉ. Of 300 drawings it finds all that were
-resized and 97 % of those stored as JPEG at quality 30; a shift by a few pixels makes another
-image. In Fashion-MNIST chains of near-duplicates grow long at .975, short ones stay at .98.
+resized and 97 % of those stored as JPEG at quality 30; those that were moved, mirrored or turned a
+little are found by `kurabe.data.alike`. In Fashion-MNIST chains of near-duplicates grow long at
+.975, short ones stay at .98.
 
 All pairs are compared without looking at all: a projection P (orthonormal rows) never lengthens
 a difference, ‖Pĉ − Pĉ'‖ ≤ ‖ĉ − ĉ'‖, so the leading principal axes rule nearly all pairs out, and
 along the first axis images are sorted and only a window is looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kurabe.data.alike import CANDIDATE, Alike, descriptors
 from kurabe.data.resize import resized
 
 COSINE = 0.98
@@ -37,23 +39,45 @@ def exact_duplicates(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
 def near_duplicates(
     pixels: NDArray[np.uint8], groups: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Group numbers from 0, (N,), in which near-duplicates, and theirs, share one.
+    """Group numbers from 0, (N,), in which near-duplicates, moved, mirrored and turned copies, and
+    theirs, share one.
 
     groups: what belongs together beforehand; its groups are only ever joined.
     """
-    count = len(pixels)
-    roots = _Roots(count)
-    if groups is not None:
-        _, first, members = np.unique(groups, return_index=True, return_inverse=True)
-        roots.join(np.arange(count), first[members])
-    vectors = _unit_vectors(pixels)
-    limit = 2 * (1 - COSINE)
+    groups = nearly_equal(pixels, groups)
+    alike = Alike(pixels)
+    return _joined(groups, descriptors(pixels), 2 * (1 - CANDIDATE), alike)
+
+
+def nearly_equal(
+    pixels: NDArray[np.uint8], groups: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """As `near_duplicates`, with copies in their places alone: cos(c, c') ≥ COSINE."""
+    vectors, limit = _unit_vectors(pixels), 2 * (1 - COSINE)
+
+    def close(i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return ((vectors[i] - vectors[j]) ** 2).sum(axis=1) <= limit
+
+    return _joined(np.arange(len(pixels)) if groups is None else groups, vectors, limit, close)
+
+
+def _joined(
+    groups: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    limit: float,
+    close: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]],
+) -> NDArray[np.int64]:
+    """The groups with those joined that a close pair links; candidates by `vectors`."""
+    everything = np.arange(len(groups))
+    roots = _Roots(len(groups))
+    _, first, members = np.unique(groups, return_index=True, return_inverse=True)
+    roots.join(everything, first[members])
     for i, j in _candidates(vectors, limit):
         apart = roots.of(i) != roots.of(j)
         i, j = i[apart], j[apart]
-        close = ((vectors[i] - vectors[j]) ** 2).sum(axis=1) <= limit
-        roots.join(i[close], j[close])
-    return np.unique(roots.of(np.arange(count)), return_inverse=True)[1].astype(np.int64)
+        near = close(i, j)
+        roots.join(i[near], j[near])
+    return np.unique(roots.of(everything), return_inverse=True)[1].astype(np.int64)
 
 
 def _unit_vectors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

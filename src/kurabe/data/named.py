@@ -146,7 +146,7 @@ def _ungrouped(
     )
 
 
-VERSION = 1
+VERSION = 2
 _KNOWN = {
     "digits": Named("hand-written digits of scikit-learn", "BSD", 8, 1, digits),
     "fashion-mnist": Named("clothes, ten kinds", "MIT", 28, 1, fashion_mnist, near=False),
