@@ -9,8 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from kurabe.cli import answer
+from kurabe.errors import UserError
 from kurabe.records import SHIPPED
-from kurabe.studies.begin import Request, name_of
+from kurabe.studies.begin import Request, begin, name_of
 from kurabe.studies.begin import _place as place
 from kurabe.web import Library, create_app
 
@@ -82,6 +83,8 @@ def test_a_folder_is_called_by_its_whole_name(tmp_path, monkeypatch):
         "birds.2023", "birds.2024", "my.study", "b",
     ]  # fmt: skip
     assert name_of("set.zip") == "set.zip"
+    with pytest.raises(UserError, match="does not exist"):
+        begin(Request("あ" * 84))
     long = place(Request("あ" * 84)).name
     assert len(long.encode()) < 230 and long.endswith("-study")
     assert long != place(Request("あ" * 83 + "い")).name

@@ -202,7 +202,7 @@ def _new(request: Request) -> Study:
     shipped = RECIPES / f"{request.source}.toml"
     if file.suffix == ".toml":
         return _of_file(file, request)
-    if shipped.is_file() and not file.exists():
+    if shipped in RECIPES.glob("*.toml") and not file.exists():
         return _of_file(shipped, request)
     return of_images(request)
 
