@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from kurabe.errors import UserError
+from kurabe.looks import planned_looks, wrong_looks
 from kurabe.methods import Choices, choices_of, find
 from kurabe.recipe import (
     Budget,
@@ -65,6 +66,9 @@ class Trials(Settings):
 class StudySettings(Settings):
     """Columns × blocks. `equal` says which budget every column gets alike: images or seconds.
 
+    `looks` are the numbers of blocks after which marks are made, planned with the study; where none
+    are given, its blocks and the usual numbers beyond them (`kurabe.looks`).
+
     With a budget in seconds and equal = "images", the baseline column's calibrated speed turns
     the seconds into images for all columns; with equal = "seconds" each column's own does.
     """
@@ -78,6 +82,7 @@ class StudySettings(Settings):
     equal: Literal["images", "seconds"] = "seconds"
     blocks: Annotated[int, Field(gt=0, le=1000)] = 5
     added_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
+    looks: tuple[int, ...] | None = None
     first_seed: Annotated[int, Field(ge=0, lt=TRIAL_SEEDS // 2)] = 0
     network: Network = Network()
     optimiser: Optimiser = Optimiser()
@@ -97,7 +102,20 @@ class StudySettings(Settings):
             raise ValueError(f"the baseline '{self.baseline}' is none of the columns")
         if self.budget.images is not None and self.equal == "seconds":
             raise ValueError('a budget in images is equal in images: write equal = "images"')
+        if self.looks is not None:
+            if wrong := wrong_looks(self.looks):
+                raise ValueError(wrong)
+            if self.blocks > self.looks[0] and self.blocks not in self.looks:
+                raise ValueError(
+                    f"blocks = {self.blocks} is none of the looks; "
+                    f"marks are made at {', '.join(map(str, self.looks))} blocks"
+                )
         return self
+
+    @property
+    def planned(self) -> tuple[int, ...]:
+        """After how many blocks marks are made."""
+        return self.looks or planned_looks(self.blocks)
 
     @property
     def all_blocks(self) -> range:

@@ -5,6 +5,7 @@ from typing import Any
 
 from kurabe.comparison.facts import LearningRate, fact_rows, how_rows, learning_rate_row
 from kurabe.comparison.measured import Shown, measured_rows, sample_row
+from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import number
 from kurabe.comparison.published import published
 from kurabe.comparison.results import StudyResults, read_results
@@ -89,7 +90,7 @@ def _table(
             "study": _note(results, shown) if results else None,
             "tested": _tested(results, lang) if results else (),
             "sources": _sources(methods),
-            "proof": known.sentence(lang) if results and (known := published()) else None,
+            "proof": _proof(results, lang) if results else None,
         }
     )
 
@@ -116,14 +117,39 @@ def _learning_rate(results: StudyResults, column: str | None) -> LearningRate | 
 
 
 def _tested(results: StudyResults, lang: str) -> tuple[str, ...]:
-    """On how many images the marks stand, and whether a checkpoint met them more than once."""
-    said: list[str] = []
+    """At which look and on how many images the marks stand; whether any met a checkpoint twice."""
+    said = [_looks(results, lang)]
     if number_tested := results.test_images:
         said.append(word("tested", lang, n=f"{number_tested:,}"))
     openings, checkpoints = results.openings
     if openings > checkpoints:
         said.append(word("openings", lang, openings=openings, checkpoints=checkpoints))
     return tuple(said)
+
+
+def _proof(results: StudyResults, lang: str) -> str:
+    """What the rule of the marks promises, and what was found where the truth is known."""
+    names = [METRICS[key].label(lang) for key in results.headlines]
+    rule = word("rule" if names else "rule.none", lang, headlines=joined(names or [""], lang))
+    known = published()
+    if known is None:
+        return rule
+    said = known.sentence(lang)
+    return f"{rule} {said}" if lang == "en" else rule + said
+
+
+def _looks(results: StudyResults, lang: str) -> str:
+    """After how many blocks marks were made, and when they will be again."""
+    taken = [v.look for of in results.verdicts.values() for v in of if v.look is not None]
+    last = max(taken, default=0)
+    following = [str(look) for look in results.looks if look > last]
+    if not taken:
+        return word("looks.first", lang, next=following[0])
+    said = word("looks", lang, at=last)
+    if not following:
+        return said
+    later = word("looks.next", lang, next=joined(following, lang))
+    return f"{said} {later}" if lang == "en" else said + later
 
 
 def column_of(method: Method, results: StudyResults) -> str | None:
@@ -169,6 +195,7 @@ def _note(results: StudyResults, shown: Sequence[Shown]) -> StudyNote:
         baseline=ids.get(results.baseline, results.baseline),
         blocks=results.blocks,
         added_blocks=results.added_blocks(),
+        looks=results.looks,
         seconds_per_block=results.seconds_per_block(),
         encoder=results.encoder,
     )

@@ -1,36 +1,32 @@
-"""The difference of two columns over blocks of seeds: estimate, t tests, intervals, power.
+"""The difference of two columns over blocks of seeds: estimate, t test, interval, power.
 
-What replicates is the block. For two columns a, b with values a_r, b_r in block r,
-
-- `paired`: t = d̄ / (s_d / √n), d_r = b_r − a_r, n − 1 degrees of freedom: for studies whose
-  blocks draw the images anew, so that a block's luck is shared by its columns;
-- `welch`: Welch (1947), unequal variances, Satterthwaite's degrees of freedom: for studies in
-  which seeds alone vary, and nothing is shared within a block.
+What replicates is the block. For two columns a, b with values a_r, b_r in block r the test is
+paired, t = d̄ / (s_d / √n), d_r = b_r − a_r, n − 1 degrees of freedom: a block's luck (the images it
+drew) is shared by its columns and leaves the difference.
 
 Over a handful of blocks a pair's own variance is a poor estimate, and it is the reason why wide
-tables see little. `moderated` lends every paired test of a row the row's other pairs, as Smyth
-(2004), "Linear models and empirical Bayes methods for assessing differential expression in
-microarray experiments", eq. 1, lends a gene the other genes.
+tables see little. `moderated` lends every pair of a row the row's other pairs, as Smyth (2004),
+"Linear models and empirical Bayes methods for assessing differential expression in microarray
+experiments", eq. 1, lends a gene the other genes.
 
 Power is that of the noncentral t (`power_of`).
 """
 
-import bisect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from kurabe.comparison.families import LEVEL
+from kurabe.comparison.families import LEVEL, Floats
+from kurabe.looks import FEWEST_BLOCKS as FEWEST_BLOCKS
 
 POWER = 0.8
-# Degrees of freedom that the row lends a pair, per degree of its own: docs/decisions/0011.
-LENT = 0.4
-FEWEST_BLOCKS = 3
-MOST_BLOCKS = 100
+# Degrees of freedom that the row lends a pair, per degree of its own: to one whose variance lies
+# below the row's mean, and to one above, which is pulled down: docs/decisions/0011.
+LENT_UP, LENT_DOWN = 1.0, 0.6
 
 Blocks = Mapping[int, float]
 
@@ -49,23 +45,11 @@ class Difference:
     blocks: int
 
     @property
-    def variance(self) -> float:
-        """The variance of one block's difference, where blocks are paired."""
-        return self.standard_error**2 * self.blocks
-
-    @property
     def p(self) -> float:
         """Two-sided p of no difference; without any spread 1 where the values agree, else 0."""
         if self.standard_error == 0:
             return 1.0 if self.mean == 0 else 0.0
         return float(2 * special.stdtr(self.df, -abs(self.mean) / self.standard_error))
-
-    def p_beyond(self, margin: float) -> float:
-        """p of |true difference| ≤ margin: twice the tail beyond the nearer end of ±margin."""
-        excess = abs(self.mean) - margin
-        if excess <= 0 or self.standard_error == 0:
-            return 1.0 if excess <= 0 else 0.0
-        return float(2 * special.stdtr(self.df, -excess / self.standard_error))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The two-sided confidence interval."""
@@ -80,12 +64,6 @@ class Difference:
     def smallest_gap(self, level: float = LEVEL, power: float = POWER) -> float:
         """The true difference that a test at `level` would have seen with this power."""
         return self.standard_error * detectable(self.df, level, power)
-
-    def with_blocks(self, blocks: int) -> "Difference":
-        """The same difference and spread as they would stand after so many blocks."""
-        error = self.standard_error * math.sqrt(self.blocks / blocks)
-        df = self.df * (blocks - 1) / (self.blocks - 1)
-        return Difference(self.mean, error, df, blocks)
 
 
 @lru_cache(maxsize=4096)
@@ -113,45 +91,20 @@ def paired(first: Blocks, second: Blocks) -> Difference | None:
     return Difference(mean, math.sqrt(variance / len(gaps)), len(gaps) - 1, len(gaps))
 
 
-def moderated(differences: Sequence[Difference | None]) -> list[Difference | None]:
-    """Paired differences of one row's pairs, each variance drawn towards the mean of them all.
+def moderated(variances: Floats) -> tuple[Floats, Floats]:
+    """Variances drawn towards their row's mean, and L; both of shape (rows, pairs).
 
-    s̃² = (d s² + d₀ s̄²) / (d + d₀) with d = n − 1 and d₀ = LENT · d, tested with d + d₀ degrees of
-    freedom; s² are variances of a block's difference. Smyth estimates d₀ from thousands of
-    genes; a handful of pairs cannot say, so it is fixed where the level holds whatever the
-    columns' spreads (docs/decisions/0011). A single pair, and one without any spread, stay as
-    they are.
+    s̃² = (s² + L s̄²) / (1 + L), with (1 + L) times the degrees of freedom. L is LENT_UP where s²
+    lies below the mean and LENT_DOWN where above: a quiet pair beside noisy ones loses power by
+    that, a noisy one beside quiet ones would gain error. Smyth estimates L from thousands
+    of genes; a handful of pairs cannot say, so it is fixed. A single pair stays as it is. NaN marks
+    pairs that are not there.
     """
-    variances = [own.variance for own in differences if own is not None]
-    if len(variances) < 2:
-        return list(differences)
-    shared = math.fsum(variances) / len(variances)
-
-    def drawn(own: Difference | None) -> Difference | None:
-        if own is None or own.standard_error == 0:
-            return own
-        variance = (own.variance + LENT * shared) / (1 + LENT)
-        error = math.sqrt(variance / own.blocks)
-        return Difference(own.mean, error, own.df * (1 + LENT), own.blocks)
-
-    return [drawn(own) for own in differences]
-
-
-def welch(first: Blocks, second: Blocks) -> Difference | None:
-    """Over all blocks of each; None where either has fewer than two."""
-    n, m = len(first), len(second)
-    if min(n, m) < 2:
-        return None
-    mean_a, variance_a = mean_and_variance(list(first.values()))
-    mean_b, variance_b = mean_and_variance(list(second.values()))
-    part_a, part_b = variance_a / n, variance_b / m
-    square = part_a + part_b
-    weight = part_a**2 / (n - 1) + part_b**2 / (m - 1)
-    df = square**2 / weight if weight > 0 else float(n + m - 2)
-    return Difference(mean_b - mean_a, math.sqrt(square), df, min(n, m))
-
-
-Test = Callable[[Blocks, Blocks], Difference | None]
+    known = ~np.isnan(variances)
+    count = known.sum(-1, keepdims=True)
+    mean = np.where(known, variances, 0.0).sum(-1, keepdims=True) / np.maximum(count, 1)
+    lent = np.where(variances <= mean, LENT_UP, LENT_DOWN) * (count > 1)
+    return (variances + lent * mean) / (1 + lent), lent
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
@@ -201,19 +154,3 @@ def detectable(df: float, level: float = LEVEL, power: float = POWER) -> float:
             high, too_high, too_low = middle, found, too_low * stays
         before = found
     return high
-
-
-def blocks_to_see(difference: Difference, gap: float, level: float = LEVEL) -> int | None:
-    """How many blocks in all would see a true difference of `gap` at 80 % power.
-
-    None where more than MOST_BLOCKS would be needed: more runs are then no way out. Welch's
-    degrees of freedom are rounded down, which is never too few blocks and lets tables be kept.
-    """
-
-    def enough(blocks: int) -> bool:
-        then = difference.with_blocks(blocks)
-        return then.standard_error * detectable(math.floor(then.df + 1e-9), level) <= gap
-
-    candidates = range(max(FEWEST_BLOCKS, difference.blocks + 1), MOST_BLOCKS + 1)
-    first = bisect.bisect_left(candidates, True, key=enough)
-    return candidates[first] if first < len(candidates) else None

@@ -13,7 +13,7 @@ from kurabe.comparison.metrics import METRICS, Metric
 from kurabe.comparison.numbers import decimals_for, number, spread
 from kurabe.comparison.results import RunResult, StudyResults
 from kurabe.comparison.table import BlockValue, Cell, Estimate, Grid, Pair, Reference, Row
-from kurabe.comparison.verdicts import Verdict, row_mark
+from kurabe.comparison.verdicts import Verdict, fewest_images, row_mark
 from kurabe.comparison.words import has_word, joined, word
 from kurabe.errors import UserError
 from kurabe.methods import find
@@ -153,7 +153,7 @@ def _pairs(
     for column in shown:
         if column.source is not None:
             ids.setdefault(column.source, []).append(column.id)
-    ratio = metric.scale == "log" and all(v > 0 for b in values.values() for v in b.values())
+    ratio = metric.scale == "log"
     if metric.id not in results.pairs:
         verdicts = results.verdicts[metric.id]
         results.pairs[metric.id] = tuple(_pair(verdict, ratio) for verdict in verdicts)
@@ -186,13 +186,14 @@ def _pair(verdict: Verdict, ratio: bool) -> Pair:
         low=scaled(low),
         high=scaled(high),
         p=verdict.p,
-        gate=verdict.gate,
         gated=verdict.gated,
+        look=verdict.look,
         margin=None if verdict.family == "exact" else scale(verdict.margin),
         smallest_gap=scaled(verdict.smallest_gap),
         blocks=None if difference is None else difference.blocks,
         blocks_needed=verdict.blocks_needed,
         gap=scaled(verdict.gap),
+        images=verdict.images,
     )
 
 
@@ -211,6 +212,9 @@ def _note(metric: Metric, pairs: Sequence[Pair], results: StudyResults, lang: st
     """Why a row's mark is not what its numbers alone would say."""
     if metric.scale in ("exact", "untested"):
         return word(metric.scale, lang)
+    if counted := [pair.images for pair in pairs if pair.images is not None]:
+        least = fewest_images(metric, results.looks[-1])
+        return word("too-few", lang, n=min(counted), least=least)
     if any(pair.gated for pair in pairs) and row_mark([pair.mark for pair in pairs]) != "≠":
         names = [METRICS[key].label(lang) for key in results.headlines]
         return word("gated" if names else "gated.none", lang, headlines=joined(names or [""], lang))

@@ -1,8 +1,9 @@
 """The measured rows: what each metric is called, which way is better, and its margin of relevance.
 
 Margins are declared here, before any run: two values whose difference surely lies inside the
-margin are practically equal. A margin is an absolute width, a share of the baseline's mean, or a
-ratio where values are compared on a log scale (times, sizes).
+margin are practically equal. A margin is a property of a pair, whichever column is the baseline:
+an absolute width, a share of the smaller of the two means, or a ratio where values are compared on
+a log scale (times, sizes).
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ class Metric:
     Attributes:
         better: "up", "down", or None where neither way is better by itself.
         margin: absolute width inside which a difference does not matter.
-        relative: the same as a share of the baseline's mean; the larger of the two counts.
+        relative: the same as a share of the smaller of a pair's two means; the larger counts.
         floor_errors: margin in standard errors of the real-against-real floor; the largest of
             the three counts.
         scale: "linear" and "log" are tested on values and on their logarithms; "exact" has no
@@ -28,6 +29,8 @@ class Metric:
             methods.
         unit: divides the value that is shown; its name stands in the label.
         decimals: digits after the point; None takes as many as the row needs.
+        encoder: the encoder's name belongs to the row's.
+        share: a share of images, which moves in steps of one over their number.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Metric:
     unit: float = 1.0
     decimals: int | None = 3
     encoder: bool = False
+    share: bool = False
 
     def label(self, lang: str) -> str:
         """The row's name in "ja" or "en"."""
@@ -49,7 +53,7 @@ class Metric:
 
 
 def _shares(section: Section, margin: float, *names: tuple[str, str, str]) -> list[Metric]:
-    return [Metric(key, section, ja, en, "up", margin=margin) for key, ja, en in names]
+    return [Metric(key, section, ja, en, "up", margin=margin, share=True) for key, ja, en in names]
 
 
 def _counted(key: str, ja: str, en: str, unit: float = 1.0, scale: Scale = "exact") -> Metric:
@@ -60,16 +64,16 @@ def _counted(key: str, ja: str, en: str, unit: float = 1.0, scale: Scale = "exac
 _ALL = [
     Metric("kid", "generation", "KID", "KID", "down", 0, 0.1, 2, encoder=True),
     Metric("fd", "generation", "FD", "FD", "down", 0, 0.1, 2, decimals=None, encoder=True),
-    Metric("precision", "generation", "適合率", "Precision", "up", 0.02, encoder=True),
-    Metric("recall", "generation", "再現率", "Recall", "up", 0.02, encoder=True),
+    Metric("precision", "generation", "適合率", "Precision", "up", 0.02, encoder=True, share=True),
+    Metric("recall", "generation", "再現率", "Recall", "up", 0.02, encoder=True, share=True),
     Metric("density", "generation", "密度", "Density", "up", 0.05, encoder=True),
-    Metric("coverage", "generation", "被覆率", "Coverage", "up", 0.02, encoder=True),
+    Metric("coverage", "generation", "被覆率", "Coverage", "up", 0.02, encoder=True, share=True),
     Metric("diversity", "generation", "クラスタ内の多様性", "Diversity inside clusters", "up",
            relative=0.05, encoder=True),
     Metric("held-out-loss", "generation", "ホールドアウト損失", "Held-out loss", "down",
            relative=0.01, decimals=4),
     Metric("near-copies", "memorisation", "複製に近い画像の割合", "Share of near-copies",
-           "down", 0.02),
+           "down", 0.02, share=True),
     Metric("nearest-to-training", "memorisation", "訓練画像に最も近い割合（偶然は .5）",
            "Share nearest to training (.5 by chance)", None, 0.05),
     Metric("loss-gap", "memorisation", "訓練と未使用画像の損失差", "Held-out minus training loss",

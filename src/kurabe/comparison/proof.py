@@ -1,23 +1,27 @@
-"""The marks' own proof: tables in which nothing differs, and tables with a planted gap.
+"""The marks' own proof: tables in which nothing differs, and tables with planted differences.
 
 A pool holds many cheap real runs of one method: several fresh initialisations in each of many
 blocks. A table drawn from it deals different runs of the same blocks to its columns, so every
-"≠" in it is false. The share of tables with any, in whatever row, and its upper confidence bound
-are what a reader may expect of a real table. With a gap added to one column, the share of tables
-that find it is the power.
+"≠" in it is false. With gaps added to the last column in some rows, the "≠" of other pairs and of
+other rows are false, and how often a gap is found is the power.
 
-Tables drawn from one pool share runs, so the bound (Clopper & Pearson 1934) is that of the
-drawing, given the pool.
+Tables drawn from one pool share runs, and another pool would give other shares. Bounds count both:
+the variance over the pool's blocks by the delete-one jackknife (Efron & Stein 1981), each share
+without a block being that of the tables that do not hold it, and the binomial one of the drawing.
 """
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from kurabe.comparison.differences import Test, paired
-from kurabe.comparison.verdicts import judge_rows
+from kurabe.comparison.families import Pair
+from kurabe.comparison.verdicts import decide
 from kurabe.randomness import generator
 
 # One run: its block's number under "block", and its metrics by id.
@@ -25,107 +29,139 @@ Run = Mapping[str, float]
 Values = dict[str, dict[int, float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Share:
-    """So many of so many tables."""
+    """A share over tables dealt from a pool: the mean of `of`, weighted by `weights`.
 
-    found: int
-    tables: int
+    of: each table's own value between 0 and 1. held: (tables, blocks) whether a table holds the
+    pool's block.
+    """
 
-    @property
+    of: NDArray[np.float64]
+    held: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None = None
+
+    @cached_property
+    def tables(self) -> int:
+        """How many tables."""
+        return len(self.of)
+
+    @cached_property
     def share(self) -> float:
-        """The share itself."""
-        return self.found / self.tables
+        """The share itself; 0 where nothing has any weight."""
+        return self._mean(np.ones(len(self.of), dtype=bool))
+
+    def _mean(self, among: NDArray[np.bool_]) -> float:
+        weights = np.ones(len(self.of)) if self.weights is None else self.weights
+        weight = float(weights[among].sum())
+        return float((self.of * weights)[among].sum()) / weight if weight else 0.0
+
+    @cached_property
+    def error(self) -> float:
+        """The standard error, of the drawing and of the pool together."""
+        tables, drawing = len(self.of), self.share * (1 - self.share)
+        blocks = self.held.shape[1]
+        left = [~self.held[:, block] for block in range(blocks)]
+        if min(among.sum() for among in left) == 0:
+            return math.sqrt(drawing / tables)
+        without = np.array([self._mean(among) for among in left])
+        jackknife = (blocks - 1) / blocks * float(((without - without.mean()) ** 2).sum())
+        # What the drawing alone lets the shares without a block vary by.
+        alone = sum(drawing * (1 / among.sum() - 1 / tables) for among in left)
+        of_pool = max(0.0, jackknife - (blocks - 1) / blocks * alone)
+        return math.sqrt(of_pool + drawing / tables)
 
     def upper(self, level: float = 0.95) -> float:
-        """The one-sided upper confidence bound (Clopper-Pearson)."""
-        if self.found == self.tables:
-            return 1.0
-        return float(special.betaincinv(self.found + 1, self.tables - self.found, level))
+        """The one-sided upper confidence bound, never below Clopper and Pearson's (1934)."""
+        found = round(self.share * len(self.of))
+        exact = 1.0 if found == len(self.of) else _beta(found + 1, len(self.of) - found, level)
+        return min(1.0, max(exact, self.share + special.ndtri(level) * self.error))
 
     def lower(self, level: float = 0.95) -> float:
-        """The one-sided lower confidence bound (Clopper-Pearson)."""
-        if self.found == 0:
-            return 0.0
-        return float(special.betaincinv(self.found, self.tables - self.found + 1, 1 - level))
+        """The one-sided lower confidence bound, never above Clopper and Pearson's."""
+        found = round(self.share * len(self.of))
+        exact = 0.0 if found == 0 else _beta(found, len(self.of) - found + 1, 1 - level)
+        return max(0.0, min(exact, self.share - special.ndtri(level) * self.error))
 
 
-@dataclass(frozen=True)
-class NothingDiffers:
-    """Shares of tables with a false "≠": in any row, among pairs with the baseline, by row."""
+def _beta(a: float, b: float, level: float) -> float:
+    return float(special.betaincinv(a, b, level))
 
-    anywhere: Share
-    primary: Share
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """What tables of one world show.
+
+    Attributes:
+        false: tables with any false "≠".
+        of_marks: of all "≠", those that are false.
+        found: tables that find the planted gap in a row between the baseline and the last column.
+        by_metric: tables with a false "≠" by row.
+    """
+
+    false: Share
+    of_marks: Share
+    found: Mapping[str, Share]
     by_metric: Mapping[str, Share]
 
 
-def nothing_differs(
+def dealt(
     pool: Sequence[Run],
     metrics: Sequence[str],
     *,
+    planted: Sequence[str] = (),
+    gap: float = 3.0,
     columns: int = 3,
-    blocks: int = 5,
+    looks: Sequence[int] = (5,),
+    plan: Sequence[int] | None = None,
     tables: int = 1000,
     seed: int = 0,
     spreads: Sequence[float] = (1.0,),
-    test: Test = paired,
-) -> NothingDiffers:
-    """The A/A study: tables of one method against itself.
+) -> Shares:
+    """Tables of one method against itself, with gaps in the last column's `planted` rows.
 
-    spreads: factors on the columns' deviations from the pool's mean, taken in turn, so that
-    unequal spreads are tried too. ValueError where the pool is too small for such tables.
+    gap: in standard deviations of the pool's runs. looks: those that are taken; plan: all that
+    were planned, by default as many. spreads: factors on the columns' deviations from the pool's
+    mean, taken in turn. Any "≠" that no gap was planted for is false, and so is one of the wrong
+    sign. ValueError where the pool is too small for such tables.
     """
-    deal = _Dealer(pool, columns, blocks, seed)
-    anywhere = primary = 0
-    by_metric = dict.fromkeys(metrics, 0)
+    deal = _Dealer(pool, columns, looks[-1], seed)
+    last, held = str(columns - 1), np.zeros((tables, len(deal.blocks)), dtype=bool)
+    shifts = {key: gap * float(np.std([run[key] for run in pool], ddof=1)) for key in planted}
+    wrong = np.zeros((tables, len(metrics)), dtype=bool)
+    right = np.zeros((tables, len(metrics)), dtype=bool)
+    counts = np.zeros((tables, 2))
     for table in range(tables):
         rows = deal.rows(table, metrics, spreads)
-        false = {
-            metric: [verdict for verdict in verdicts if verdict.mark == "≠"]
-            for metric, verdicts in judge_rows(rows, "0", test=test).items()
-        }
-        for metric, wrong in false.items():
-            by_metric[metric] += bool(wrong)
-        anywhere += any(false.values())
-        primary += any(v.family == "primary" for wrong in false.values() for v in wrong)
-    return NothingDiffers(
-        Share(anywhere, tables),
-        Share(primary, tables),
-        {metric: Share(found, tables) for metric, found in by_metric.items()},
+        held[table, deal.drawn(table)] = True
+        for key, shift in shifts.items():
+            rows[key][last] = {block: value + shift for block, value in rows[key][last].items()}
+        procedure = decide(rows, "0", looks=plan or looks)
+        differs = procedure.differs >= 0
+        keys = [metric.id for metric in procedure.found.metrics]
+        true = _true(keys, procedure.found.pairs, planted, last)
+        means = np.stack([of.mean for _, of in procedure.taken])
+        signs = np.take_along_axis(means, np.maximum(procedure.differs, 0)[None], 0)[0]
+        good = differs & true & (signs > 0)
+        order = [keys.index(key) for key in metrics]
+        wrong[table] = (differs & ~good).any(1)[order]
+        right[table] = good[:, procedure.found.pairs.index(("0", last))][order]
+        counts[table] = (differs & ~good).sum(), differs.sum()
+    share = np.divide(counts[:, 0], counts[:, 1], out=np.zeros(tables), where=counts[:, 1] > 0)
+    return Shares(
+        Share(wrong.any(1).astype(float), held),
+        Share(share, held, counts[:, 1]),
+        {key: Share(right[:, metrics.index(key)].astype(float), held) for key in planted},
+        {key: Share(wrong[:, place].astype(float), held) for place, key in enumerate(metrics)},
     )
 
 
-def planted_gap(
-    pool: Sequence[Run],
-    metric: str,
-    *,
-    metrics: Sequence[str] = (),
-    gap: float = 3.0,
-    columns: int = 2,
-    blocks: int = 5,
-    tables: int = 1000,
-    seed: int = 0,
-    spreads: Sequence[float] = (1.0,),
-    test: Test = paired,
-) -> Share:
-    """The share of tables that find a gap, in standard deviations of the pool's runs.
-
-    The gap is added to the last column in that metric alone, after the spreads; `metrics` are the
-    table's other rows. Found means "≠" in the metric's row against the baseline, the first
-    column, and the right sign.
-    """
-    deal = _Dealer(pool, columns, blocks, seed)
-    shift = gap * float(np.std([run[metric] for run in pool], ddof=1))
-    last = str(columns - 1)
-    keys = tuple(dict.fromkeys((metric, *metrics)))
-    found = 0
-    for table in range(tables):
-        rows = deal.rows(table, keys, spreads)
-        rows[metric][last] = {b: value + shift for b, value in rows[metric][last].items()}
-        for verdict in judge_rows(rows, "0", test=test)[metric]:
-            if (verdict.first, verdict.second, verdict.mark) == ("0", last, "≠"):
-                found += verdict.difference is not None and verdict.difference.mean > 0
-    return Share(found, tables)
+def _true(
+    keys: Sequence[str], pairs: Sequence[Pair], planted: Sequence[str], last: str
+) -> NDArray[np.bool_]:
+    """Where a difference was planted: the last column is each of its pairs' second."""
+    rows = np.array([key in planted for key in keys], dtype=bool)
+    return rows[:, None] & np.array([second == last for _, second in pairs], dtype=bool)[None, :]
 
 
 def shared_luck(pool: Sequence[Run], metric: str) -> float:
@@ -163,6 +199,11 @@ class _Dealer:
         self.pool, self.columns, self.size, self.seed = pool, columns, blocks, seed
         self.means: dict[str, float] = {}
 
+    def drawn(self, table: int) -> NDArray[np.int64]:
+        """The places of a table's blocks in the pool."""
+        rng = generator(self.seed, "dealt tables", table)
+        return rng.permutation(len(self.blocks))[: self.size]
+
     def table(self, number: int) -> list[list[Run]]:
         rng = generator(self.seed, "dealt tables", number)
         hands: list[list[Run]] = [[] for _ in range(self.columns)]
@@ -194,7 +235,8 @@ class _Dealer:
 
 
 def _stretched(values: Values, mean: float, spreads: Sequence[float]) -> Values:
+    factors = itertools.cycle(spreads)
     return {
-        column: {block: mean + spreads[i % len(spreads)] * (v - mean) for block, v in of.items()}
-        for i, (column, of) in enumerate(values.items())
+        column: {block: mean + factor * (value - mean) for block, value in of.items()}
+        for (column, of), factor in zip(values.items(), factors, strict=False)
     }

@@ -1,22 +1,26 @@
 """The A/A study on real runs: whole tables dealt from them, and the figures to be published.
 
 python -m kurabe.comparison.proving STUDYFOLDER OUT       from the runs of recipes/a-a.toml
+python -m kurabe.comparison.proving OUT                   from the pool that lies there
 
 The columns of that study are one method with other random weights; its blocks are shared. Its
 runs are the pool of `kurabe.comparison.proof`. OUT gets pool.json, every run's values, and
 proof.json, which `kurabe.comparison.published` reads.
 """
 
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kurabe.comparison.metrics import METRICS, headlines
-from kurabe.comparison.proof import NothingDiffers, Run, nothing_differs, planted_gap, shared_luck
+from kurabe.comparison.proof import Run, Share, Shares, dealt, shared_luck
 from kurabe.comparison.published import Proof, Result
 from kurabe.comparison.results import StudyResults, read_results
 from kurabe.errors import UserError
 from kurabe.files import write_json_atomic
+from kurabe.looks import planned_looks
 from kurabe.records import StudyFolder
 
 BLOCKS = 5
@@ -52,50 +56,50 @@ def pool_of(results: StudyResults) -> tuple[list[Run], tuple[str, ...]]:
     return pool, tuple(tested)
 
 
-def prove(results: StudyResults, tables: int = 1000) -> tuple[Proof, list[Run]]:
-    """Deal the tables of an A/A study; the figures and the pool. ValueError where it is too small.
+def prove(pool: Sequence[Run], rows: tuple[str, ...], tables: int = 2000) -> Proof:
+    """The figures of tables dealt from a pool; ValueError where it is too small.
 
-    Tables have from two columns to as many as the study.
+    Tables have from two columns to as many as every block has runs.
     """
-    pool, rows = pool_of(results)
     heads = headlines(rows)
-    widths = range(2, len(results.columns) + 1)
-    false: dict[int, NothingDiffers] = {}
-    unequal: dict[int, NothingDiffers] = {}
-    for n in widths:
-        false[n] = nothing_differs(pool, rows, columns=n, blocks=BLOCKS, tables=tables)
-        unequal[n] = nothing_differs(
-            pool, rows, columns=n, blocks=BLOCKS, tables=tables, spreads=UNEQUAL
-        )
-    found = [
-        Result.of(
-            planted_gap(
-                pool, head, metrics=heads, gap=GAP, columns=n, blocks=BLOCKS, tables=tables
-            ),
-            n,
-            head,
-        )
-        for n in widths
-        for head in heads
-    ]
-    proof = Proof(
-        study=results.name,
+    blocks = len({run["block"] for run in pool})
+    plan = tuple(look for look in planned_looks(BLOCKS) if look <= blocks)
+    widths = range(2, len(pool) // max(1, blocks) + 1)
+
+    def at_first(columns: int, *planted: str, spreads: tuple[float, ...] = (1.0,)) -> Shares:
+        return dealt(
+            pool, rows, planted=planted, gap=GAP, columns=columns, looks=(BLOCKS,), plan=plan,
+            tables=tables, spreads=spreads,
+        )  # fmt: skip
+
+    def by_columns(shares: Mapping[int, Share]) -> tuple[Result, ...]:
+        return tuple(Result.of(share, columns) for columns, share in shares.items())
+
+    false = {n: at_first(n) for n in widths}
+    one = {(n, head): at_first(n, head) for n in widths for head in heads}
+    half = [heads[0], *[row for row in rows if row not in heads][::2]] if heads else rows[::2]
+    return Proof(
         runs=len(pool),
-        blocks=len({run["block"] for run in pool}),
+        blocks=blocks,
         blocks_per_table=BLOCKS,
+        looks=plan,
         gap=GAP,
         rows=rows,
         headlines=heads,
-        false=tuple(Result.of(of.anywhere, n) for n, of in false.items()),
-        false_unequal=tuple(Result.of(of.anywhere, n) for n, of in unequal.items()),
-        false_rows={row: share.found for row, share in false[widths[-1]].by_metric.items()},
-        found=tuple(found),
+        false=by_columns({n: of.false for n, of in false.items()}),
+        false_unequal=by_columns({n: at_first(n, spreads=UNEQUAL).false for n in widths}),
+        false_looks=by_columns(
+            {n: dealt(pool, rows, columns=n, looks=plan, tables=tables).false for n in widths}
+        ),
+        false_rows={row: share.share for row, share in false[widths[-1]].by_metric.items()},
+        false_beside=tuple(Result.of(of.false, n, head) for (n, head), of in one.items()),
+        false_marks=by_columns({n: at_first(n, *half).of_marks for n in widths}),
+        found=tuple(Result.of(of.found[head], n, head) for (n, head), of in one.items()),
         shared_luck={row: shared_luck(pool, row) for row in rows},
     )
-    return proof, pool
 
 
-def write(out: Path, proof: Proof, pool: list[Run]) -> None:
+def write(out: Path, proof: Proof, pool: Sequence[Run]) -> None:
     """pool.json and proof.json, each replaced whole."""
     out.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {"schema": 1, "rows": proof.rows, "runs": pool}
@@ -103,24 +107,32 @@ def write(out: Path, proof: Proof, pool: list[Run]) -> None:
     write_json_atomic(out / "proof.json", proof.model_dump(mode="json"))
 
 
-def main(study: str, out: str) -> None:
+def main(out: Path, study: Path | None) -> None:
     """Make the figures, write them and say the sentence."""
     try:
-        proof, pool = prove(read_results(StudyFolder(study)))
-    except ValueError as error:
-        raise UserError(f"{study} is no A/A study to deal tables from: {error}.") from None
-    write(Path(out), proof, pool)
+        if study is not None:
+            pool, rows = pool_of(read_results(StudyFolder(study)))
+        else:
+            known = json.loads((out / "pool.json").read_text("utf-8"))
+            pool, rows = known["runs"], tuple(known["rows"])
+        proof = prove(pool, rows)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{study or out} holds no A/A study to deal tables from: {error}."
+        ) from None
+    write(out, proof, pool)
     print(proof.sentence("en"))
-    for result in (*proof.false, *proof.found):
-        print(f"  {result.columns} columns  {result.metric or 'any ≠'}  {result.share:.3f}  "
-              f"{result.lower:.3f}–{result.upper:.3f}")  # fmt: skip
+    for name in ("false", "false_unequal", "false_looks", "false_beside", "false_marks", "found"):
+        for of in getattr(proof, name):
+            bounds = f"{of.share:.3f}  {of.lower:.3f}–{of.upper:.3f}"
+            print(f"  {name:14} {of.columns} columns  {of.metric or '':14} {bounds}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("python -m kurabe.comparison.proving STUDYFOLDER OUT")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("python -m kurabe.comparison.proving [STUDYFOLDER] OUT")
     try:
-        main(*sys.argv[1:])
+        main(Path(sys.argv[-1]), Path(sys.argv[1]) if len(sys.argv) == 3 else None)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(UserError.exit_code)

@@ -1,6 +1,6 @@
 """What a reader may expect of the marks: the figures of the A/A study, shipped, and in words.
 
-`kurabe.comparison.proving` makes them from real runs; the sentence stands below every table of a
+`kurabe.comparison.proving` makes them from real runs; the sentences stand below every table of a
 study.
 """
 
@@ -18,12 +18,11 @@ SHIPPED = Path(__file__).parent.parent / "results" / "a-a" / "proof.json"
 
 
 class Result(BaseModel):
-    """So many of so many tables, with the one-sided 95 % bounds of Clopper and Pearson."""
+    """A share of so many tables, with one-sided 95 % bounds that count the pool's own variance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: int
-    found: int
     tables: int
     share: float
     lower: float
@@ -35,7 +34,6 @@ class Result(BaseModel):
         """A share with its bounds."""
         return cls(
             columns=columns,
-            found=share.found,
             tables=share.tables,
             share=share.share,
             lower=share.lower(),
@@ -45,43 +43,58 @@ class Result(BaseModel):
 
 
 class Proof(BaseModel):
-    """The published figures.
+    """The published figures, each by the number of columns.
 
     Attributes:
         runs, blocks: of the pool; blocks_per_table: of each table dealt from it.
+        looks: all that were planned; the figures are those of the first but for false_looks.
         rows: the metrics that are tested in each table; headlines: those that open gates.
-        false: tables with any "≠" in which nothing differs, by the number of columns;
-            false_unequal: the same with every second column's spread tripled; false_rows: in how
-            many of the widest tables each row had one.
+        false: tables with any "≠" in which nothing differs; false_unequal: the same with every
+            second column's spread tripled; false_looks: the same at any of the looks; false_rows:
+            in how many of the widest tables each row had one.
+        false_beside: tables with any false "≠" where one headline row alone differs, by a gap in
+            the last column; false_marks: of all "≠" those that are false, where half of the rows
+            differ.
         found: tables that find a gap of `gap` standard deviations in that headline row.
         shared_luck: the share of each row's variance that is its block's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    study: str
     runs: int
     blocks: int
     blocks_per_table: int
+    looks: tuple[int, ...]
     gap: float
     rows: tuple[str, ...]
     headlines: tuple[str, ...]
     false: tuple[Result, ...]
     false_unequal: tuple[Result, ...]
-    false_rows: Mapping[str, int]
+    false_looks: tuple[Result, ...]
+    false_rows: Mapping[str, float]
+    false_beside: tuple[Result, ...]
+    false_marks: tuple[Result, ...]
     found: tuple[Result, ...]
     shared_luck: Mapping[str, float]
 
     def sentence(self, lang: str) -> str:
         """The worst of the figures over the numbers of columns, in words."""
-        worst = max(self.false, key=lambda result: result.upper)
         found = min(self.found, key=lambda result: result.share)
+        worst = {
+            name: max(results, key=lambda result: result.upper)
+            for name, results in (
+                ("one", self.false),
+                ("all", self.false_looks),
+                ("beside", self.false_beside),
+                ("marks", self.false_marks),
+            )
+        }
         return word(
             "proof",
             lang,
-            tables=f"{worst.tables:,}",
-            share=_percent(worst.share),
-            upper=_percent(worst.upper),
+            tables=f"{worst['one'].tables:,}",
+            **{name: _percent(of.share) for name, of in worst.items()},
+            **{f"{name}_upper": _percent(of.upper) for name, of in worst.items()},
             gap=f"{self.gap:g}",
             found=_percent(found.share),
             blocks=self.blocks_per_table,

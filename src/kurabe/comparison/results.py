@@ -61,7 +61,8 @@ class StudyResults:
 
     Blocks are numbered as the runs' folders are.
 
-    equal: which budget the columns have alike. tried: the columns whose learning rates were tried.
+    equal: which budget the columns have alike. looks: after how many blocks marks are made.
+    tried: the columns whose learning rates were tried.
     place: how commands name the study's folder; what is shared names no place on this machine.
     estimates, pairs, grids: what tables made of the runs so far, by metric and column, by metric,
         and by column and block; the columns that a table shows do not change them.
@@ -76,6 +77,7 @@ class StudyResults:
     budget: Mapping[str, Any]
     training_images: int | None
     equal: str = "seconds"
+    looks: tuple[int, ...] = (5,)
     tried: Mapping[str, Tried] = field(default_factory=dict[str, Tried])
     runs: Mapping[tuple[str, int], RunResult] = field(
         default_factory=dict[tuple[str, int], RunResult]
@@ -172,7 +174,33 @@ class StudyResults:
     @cached_property
     def verdicts(self) -> dict[str, list[Verdict]]:
         """Each measured metric's verdicts on all pairs of the study's columns."""
-        return judge_rows(self.measured, self.baseline, self._floor_errors())
+        return judge_rows(
+            self.measured,
+            self.baseline,
+            self._floor_errors(),
+            {metric: self._images(metric) for metric in self.measured if METRICS[metric].share},
+            self.looks,
+            {column.id: self._reached(column.id) for column in self.columns},
+        )
+
+    def _reached(self, column: str) -> int:
+        """Up to which block a column's runs have ended: before the first that goes on."""
+        runs = self.of(column)
+        goes_on = [block for block, run in runs.items() if run.status not in ("finished", "failed")]
+        return min(max(runs, default=0), min(goes_on, default=math.inf) - 1)
+
+    def _images(self, metric: str) -> dict[str, int]:
+        """Over how many images each column's values of a share were counted, the fewest of them."""
+        few_shot = metric.startswith("few-shot")
+        found: dict[str, int] = {}
+        for column in self.columns:
+            runs = [run.metrics for run in self.of(column.id).values() if metric in run.metrics]
+            # The n of few-shot rows are their draws; what they are tried on is what probes are.
+            of = [run.get("linear-probe", {}) if few_shot else run[metric] for run in runs]
+            counted = [int(entry["n"]) for entry in of if entry.get("n")]
+            if counted:
+                found[column.id] = min(counted)
+        return found
 
     @cached_property
     def references(self) -> dict[str, dict[str, float]]:
@@ -239,6 +267,7 @@ def read_results(folder: StudyFolder) -> StudyResults:
         settings.budget.model_dump(exclude_none=True),
         _training_images(settings.data, runs),
         settings.equal,
+        settings.planned,
         _tried(folder.state_path),
         runs,
     )

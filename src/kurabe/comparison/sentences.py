@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kurabe.comparison.copies import copying
-from kurabe.comparison.differences import FEWEST_BLOCKS
 from kurabe.comparison.measured import Shown
 from kurabe.comparison.metrics import HEADLINES
 from kurabe.comparison.numbers import rounded_up
@@ -137,19 +136,24 @@ def _against(standing: _Standing, lang: str) -> str:
 def _settling(
     standing: _Standing, tied: Sequence[str], results: StudyResults, lang: str
 ) -> tuple[str, str | None]:
-    """What would settle the open pairs with the leader: the one that needs most blocks decides."""
-    pairs = [pair for other in tied if (pair := standing.pair(other)) and pair.mark == "?"]
-    few = [pair for pair in pairs if (pair.blocks or 0) < FEWEST_BLOCKS]
-    if few or not pairs:
-        blocks = results.blocks + len(results.added_blocks())
-        command = f"{results.command} --seeds {max(FEWEST_BLOCKS, blocks)}"
-        return word("settle.few", lang), command
+    """What would settle the open pairs with the leader: the one that needs most blocks decides.
+
+    Always a look that was planned: another one would be another chance to be wrong.
+    """
+    pairs = [pair for other in tied if (pair := standing.pair(other)) and pair.mark != "≈"]
+    if counted := [pair.images for pair in pairs if pair.images is not None]:
+        return word("settle.images", lang, n=min(counted)), None
+    has = results.blocks + len(results.added_blocks())
+    if not pairs or any(pair.look is None for pair in pairs):
+        first = results.looks[0]
+        following = next((look for look in results.looks if look >= has), has)
+        return word("settle.few", lang, n=first), f"{results.command} --seeds {following}"
     decimals = standing.row.decimals
     hardest = max(pairs, key=lambda pair: pair.blocks_needed or math.inf)
-    if hardest.blocks_needed is None or hardest.blocks is None or hardest.gap is None:
+    if hardest.blocks_needed is None or hardest.look is None or hardest.gap is None:
         gap = rounded_up((hardest.smallest_gap or 0.0) / standing.row.unit, decimals)
         return word("settle.never", lang, smallest=gap), None
-    more = hardest.blocks_needed - hardest.blocks
+    more = hardest.blocks_needed - hardest.look
     seconds = results.seconds_per_block()
     minutes = math.ceil(more * seconds / 60) if seconds else None
     text = word(
@@ -159,8 +163,7 @@ def _settling(
         time=word("settle.time", lang, minutes=minutes) if minutes else "",
         gap=rounded_up(hardest.gap / standing.row.unit, decimals),
     )
-    total = results.blocks + len(results.added_blocks()) + more
-    return text, f"{results.command} --seeds {total}"
+    return text, f"{results.command} --seeds {hardest.blocks_needed}"
 
 
 def _nothing_shown(standing: _Standing, lang: str) -> str | None:

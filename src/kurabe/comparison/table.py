@@ -83,8 +83,11 @@ class Pair(Value):
     """The verdict on two columns in one row; numbers on the row's own scale.
 
     difference, low, high: second minus first with its 95 % interval, or where `ratio` holds
-    second over first; likewise margin, smallest_gap and gap. p is the row's own, gate that of
-    the pair's headline rows; gated: this row alone differs, which its closed gate does not pass.
+    second over first; likewise margin, smallest_gap and gap. All of them are those of the
+    look at which the mark was made, after so many blocks; without one, of all blocks so far. p is
+    corrected over the table; gated: by itself, uncorrected, it would be below .05. blocks_needed:
+    the next planned look that would see `gap`. images: over how many the row counts, where
+    those are too few for any mark.
     """
 
     first: str
@@ -97,13 +100,14 @@ class Pair(Value):
     low: float | None = None
     high: float | None = None
     p: float | None = None
-    gate: float | None = None
     gated: bool = False
+    look: int | None = None
     margin: float | None = None
     smallest_gap: float | None = None
     blocks: int | None = None
     blocks_needed: int | None = None
     gap: float | None = None
+    images: int | None = None
 
     def turned(self) -> "Pair":
         """The same verdict seen from the second column: first minus second, or first over it."""
@@ -197,6 +201,7 @@ class StudyNote(Value):
     baseline: str
     blocks: int
     added_blocks: tuple[int, ...] = ()
+    looks: tuple[int, ...] = ()
     seconds_per_block: float | None = None
     encoder: str | None = None
 

@@ -1,60 +1,44 @@
-"""When two measured values differ: marks of pairs and rows from tests over blocks of seeds.
+"""When two measured values differ: marks of pairs and rows, one procedure for a whole table.
 
-Pairs with the baseline are one family per metric, all other pairs a second one; within a family
-p (`kurabe.comparison.differences`; of paired tests with moderated variances) is corrected by Holm
-(1979). A pair is "≠" in a row where the
-corrected p < .05 and the pair's gate is open (`kurabe.comparison.families`), else "≈" where the
-90 % interval of the difference lies inside the margin of relevance (two one-sided tests at 5 %,
-Schuirmann 1987), else "?".
+At each planned look (`kurabe.looks`) every row and pair has its p (`kurabe.comparison.evidence`),
+and the families of `kurabe.comparison.families` say which of them are found, at the look's share
+of their level. What was found stays found, with the interval of its look. A pair is "≠" in a row
+where it was found; else "≈" where two one-sided tests (Schuirmann 1987) put the difference inside
+the margin of relevance, those of the whole table corrected together by Benjamini and Hochberg at
+5 %; else "?".
 
-Times and memory are the machine's as much as the method's, and a cheaper method need not differ
-in what it makes. Their null hypothesis is therefore the whole margin, |δ| ≤ m: "≠" means that the
-interval lies outside it. Where the gate is closed, they keep a level of their own, COST_LEVEL.
+Times and memory are the machine's as much as the method's. Their null hypothesis is therefore the
+whole margin, |δ| ≤ m: "≠" means that the interval lies outside it. What cost nothing, and what
+never varies, is compared exactly.
 """
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypedDict
+from dataclasses import dataclass, field
+from typing import Literal
 
-from kurabe.comparison.differences import (
-    FEWEST_BLOCKS,
-    Blocks,
-    Difference,
-    Test,
-    blocks_to_see,
-    moderated,
-    paired,
+import numpy as np
+from numpy.typing import NDArray
+
+from kurabe.comparison.differences import FEWEST_BLOCKS, Difference, detectable
+from kurabe.comparison.evidence import Evidence, Measured, Values, evidence, measured
+from kurabe.comparison.families import (
+    BEHIND_LEVEL,
+    HEADLINE_LEVEL,
+    LEVEL,
+    LONE_LEVEL,
+    Floats,
+    Pair,
+    benjamini_hochberg,
+    weighted_holm,
+    weights_of,
 )
-from kurabe.comparison.families import CLOSED, LEVEL, OPEN, Gate, Gates, Pair, gates_of, holm
 from kurabe.comparison.metrics import METRICS, Metric, headlines
-
-# Per family of a cost row while its pair's gate is closed: five such rows of two families each
-# add at most 1 % to the share of tables with a false "≠".
-COST_LEVEL = 0.001
+from kurabe.looks import planned_looks, shares
 
 Mark = Literal["≠", "≈", "?"]
-# A row's values by column.
-Values = Mapping[str, Blocks]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a row's own p becomes a mark.
-
-    Attributes:
-        headline: the row is one of those that open gates.
-        beyond: only what exceeds the margin counts as a difference.
-        closed_level: the row's level where the pair's gate is closed.
-    """
-
-    headline: bool = False
-    beyond: bool = False
-    closed_level: float = 0.0
-
-
-USUAL, HEADLINE, COST = Rule(), Rule(headline=True), Rule(beyond=True, closed_level=COST_LEVEL)
+Family = Literal["primary", "secondary", "exact"]
 
 
 @dataclass(frozen=True)
@@ -64,93 +48,116 @@ class Verdict:
     Attributes:
         family: "primary" for pairs with the baseline, "secondary" for all others, "exact" for
             values without spread.
-        mark: None for values without spread that are equal.
+        mark: None for values without spread that are equal, and where there are too few images.
         small: ≠, but the whole 95 % interval lies inside the margin of relevance.
-        difference: second minus first, with the pair's own spread; None with fewer than two
-            common blocks. What follows it is None with fewer than three.
-        p: the row's own, from the moderated spread, corrected within the family.
-        gate: the p of the pair's gate; None where the row was judged without one.
-        gated: "?" only because the gate is closed: this row alone differs.
-        smallest_gap: what would have been seen at 80 % power, at the family's strictest level
-            (.05 / its number of pairs) so that Holm's order cannot take it back; for headline
-            rows at the gate's, where that is stricter.
-        blocks_needed, gap: so many blocks in all would see a true difference of `gap`: the one
-            observed, or the margin where that is larger. None where more blocks of this row
-            would not open the gate.
+        difference: second minus first as it was tested at `look`; without a look that of all
+            blocks so far, None with fewer than two. What follows it is None without a look.
+        p: corrected over the row's family and the looks; "≠" where it is below .05.
+        gated: "?" though p by itself, uncorrected, is below .05.
+        look: after how many blocks the mark was made.
+        smallest_gap: what would have been seen at 80 % power at that look.
+        blocks_needed, gap: the next planned look that would see a true difference of `gap`: the
+            one observed, or the margin where that is larger. None where no planned one would.
+        images: over how many the row counts, where no planned look could tell its margin by them.
     """
 
     first: str
     second: str
-    family: Literal["primary", "secondary", "exact"]
+    family: Family
     mark: Mark | None
     small: bool = False
     difference: Difference | None = None
     p: float | None = None
-    gate: float | None = None
     gated: bool = False
+    look: int | None = None
     margin: float = 0.0
     smallest_gap: float | None = None
     blocks_needed: int | None = None
     gap: float | None = None
+    images: int | None = None
 
 
-def margin_of(metric: Metric, baseline: Sequence[float], floor_error: float = 0.0) -> float:
-    """The margin of relevance on the scale that is tested.
-
-    baseline: the baseline's values; floor_error: the standard error of the real-against-real
-    floor, which counts where the metric asks for it.
-    """
-    if metric.scale == "log":
-        return math.log1p(metric.relative)
-    share = metric.relative * abs(_mean(baseline))
-    return max(metric.margin, share, metric.floor_errors * floor_error)
+def fewest_images(metric: Metric, last_look: int) -> int:
+    """Below so many images a share's steps exceed its margin even over all planned blocks."""
+    return math.ceil(1 / (metric.margin * math.sqrt(last_look)) - 1e-9) if metric.share else 0
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else 0.0
-
-
-def judge(
-    values: Values,
+def judge_rows(
+    rows: Mapping[str, Values],
     baseline: str,
-    margin: float,
-    test: Test = paired,
-    gates: Gates | None = None,
-    rule: Rule = USUAL,
-) -> list[Verdict]:
-    """The verdict on every pair of columns that have values, in the columns' order.
+    floor_errors: Mapping[str, float] | None = None,
+    images: Mapping[str, Mapping[str, int]] | None = None,
+    looks: Sequence[int] | None = None,
+    reached: Mapping[str, int] | None = None,
+) -> dict[str, list[Verdict]]:
+    """The verdicts on all rows of a study, by metric, on every pair of columns with values.
 
-    The columns are all of the study's: a pair's verdict does not depend on what is shown. Without
-    `gates` the row is judged by itself, as if each stood open.
+    The columns are all of the study's: a pair's verdict does not depend on what is shown.
+
+    Args:
+        rows: the values of every metric that the study measured, by the metric's id.
+        floor_errors: the standard errors of real-against-real floors, where they are known.
+        images: by metric and column, over how many images a share was counted.
+        looks: those planned; without them the blocks that are there were.
+        reached: up to which block each column's runs have ended; else its last block with a value.
     """
-    pairs = _pairs([column for column, blocks in values.items() if blocks], baseline)
-    own, tested = _differences(values, pairs, test)
-    families: dict[Literal["primary", "secondary"], list[Pair]] = {
-        "primary": [pair for pair in pairs if baseline in pair],
-        "secondary": [pair for pair in pairs if baseline not in pair],
-    }
-    found: dict[Pair, Verdict] = {}
-    for family, members in families.items():
-        # A pair that cannot be tested yet still counts in the family's size.
-        adjusted = holm(
-            [1.0 if (d := tested[pair]) is None else _own_p(d, margin, rule) for pair in members]
-        )
-        for pair, p in zip(members, adjusted, strict=True):
-            difference, drawn = own[pair], tested[pair]
-            if difference is None or drawn is None or difference.blocks < FEWEST_BLOCKS:
-                found[pair] = Verdict(*pair, family, "?", difference=difference, margin=margin)
-                continue
-            gate = OPEN if gates is None else gates.get(frozenset(pair), CLOSED)
-            found[pair] = Verdict(
-                *pair,
-                family,
-                difference=difference,
-                p=p,
-                gate=None if gates is None else gate.p,
-                margin=margin,
-                **_marked(difference, drawn, margin, p, gate, rule, len(members)),
-            )
-    return [found[pair] for pair in pairs]
+    procedure = decide(rows, baseline, floor_errors, images, looks, reached)
+    found = procedure.found
+    now = evidence(found, math.inf, [math.inf] * len(found.columns))
+    verdicts: dict[str, list[Verdict]] = {}
+    for key, values in rows.items():
+        metric = METRICS[key]
+        if metric.scale == "untested":
+            verdicts[key] = []
+        elif metric.scale == "exact":
+            verdicts[key] = judge_exact(values)
+        else:
+            row = found.metrics.index(metric)
+            verdicts[key] = [
+                _exactly(metric, pair, values) or procedure.verdict(row, place, baseline, now)
+                for place, pair in enumerate(found.pairs)
+                if values.get(pair[0]) and values.get(pair[1])
+            ]
+    return verdicts
+
+
+def decide(
+    rows: Mapping[str, Values],
+    baseline: str,
+    floor_errors: Mapping[str, float] | None = None,
+    images: Mapping[str, Mapping[str, int]] | None = None,
+    looks: Sequence[int] | None = None,
+    reached: Mapping[str, int] | None = None,
+) -> "Procedure":
+    """The families of a table after every look that was reached; arguments of `judge_rows`."""
+    last = _last_blocks(rows)
+    reached = last if reached is None else reached
+    looks = tuple(looks or planned_looks(max(last.values(), default=0)))
+    pairs = _pairs(list(last), baseline)
+    tested = {METRICS[key]: of for key, of in rows.items() if METRICS[key].scale in _TESTED}
+    found = measured(tested, pairs, images or {}, floor_errors or {})
+    heads = headlines(key for key, values in rows.items() if any(values.values()))
+    few = _too_few(found, looks[-1])
+    procedure = Procedure(found, heads, weights_of(pairs, baseline), few, looks)
+    at = [reached.get(column, 0) for column in found.columns]
+    for look, share in zip(looks, shares(looks), strict=True):
+        if sum(of >= look for of in at) > 1:
+            procedure.take(look, share, evidence(found, look, at))
+    return procedure
+
+
+_TESTED = ("linear", "log")
+
+
+def _last_blocks(rows: Mapping[str, Values]) -> dict[str, int]:
+    """The last block in which each column has any value, in the columns' order."""
+    last: dict[str, int] = {}
+    for values in rows.values():
+        for column, blocks in values.items():
+            if blocks:
+                last[column] = max(last.get(column, 0), *blocks)
+    order = dict.fromkeys(column for values in rows.values() for column in values)
+    return {column: last[column] for column in order if column in last}
 
 
 def _pairs(columns: Sequence[str], baseline: str) -> list[Pair]:
@@ -159,63 +166,189 @@ def _pairs(columns: Sequence[str], baseline: str) -> list[Pair]:
     return [(b, a) if b == baseline else (a, b) for a, b in pairs]
 
 
-def _differences(
-    values: Values, pairs: Sequence[Pair], test: Test
-) -> tuple[dict[Pair, Difference | None], dict[Pair, Difference | None]]:
-    """Each pair's difference with its own spread, and as it is tested."""
-    own = [test(values.get(first, {}), values.get(second, {})) for first, second in pairs]
-    tested = moderated(own) if test is paired else own
-    return dict(zip(pairs, own, strict=True)), dict(zip(pairs, tested, strict=True))
+def _too_few(found: Measured, last_look: int) -> NDArray[np.bool_]:
+    images = found.counted
+    least = np.array([fewest_images(metric, last_look) for metric in found.metrics], dtype=float)
+    return (images > 0) & (images < least[:, None])
 
 
-def _own_p(difference: Difference, margin: float, rule: Rule) -> float:
-    return difference.p_beyond(margin) if rule.beyond else difference.p
+@dataclass
+class Procedure:
+    """The families of a table, look after look.
 
-
-class _Marked(TypedDict):
-    """What of a verdict follows from its difference, its p and its gate."""
-
-    mark: Mark
-    small: bool
-    gated: bool
-    smallest_gap: float
-    blocks_needed: int | None
-    gap: float | None
-
-
-def _marked(
-    difference: Difference,
-    tested: Difference,
-    margin: float,
-    p: float,
-    gate: Gate,
-    rule: Rule,
-    family: int,
-) -> _Marked:
-    """The mark, the smallest gap that could have been seen, for "?" the blocks that settle it.
-
-    "≈" claims something of this pair alone, so nothing is lent to it. p is corrected already;
-    family: how many pairs the row's family has.
+    Attributes:
+        heads: ids of the headline rows. weights: each pair's share of a level. few: rows and pairs
+            that get no mark.
+        taken: each look that was taken, and what was known at it.
+        differs, equal: at which of them each row and pair was found; −1 where it was not.
+        seen: the last of them at which a row and pair was tested and not found before; level and
+            p are of that one: the own p that would have been found, and the corrected p.
+        open: the pairs that were found in a headline row. spent: the share of the error so far.
     """
-    differs = p < (LEVEL if gate.open else rule.closed_level)
-    mark: Mark = "≠" if differs else "≈" if difference.within(margin, 0.90) else "?"
-    gated = mark == "?" and p < LEVEL
-    level = (LEVEL if gate.open or not rule.closed_level else rule.closed_level) / family
-    if rule.headline:
-        level = min(level, gate.level)
-    beyond = margin if rule.beyond else 0.0
-    gap, needed = max(abs(difference.mean), margin + beyond), None
-    priced = mark == "?" and gap > beyond
-    if priced and (rule.headline or rule.closed_level or not gated):
-        needed = blocks_to_see(tested, gap - beyond, level)
-    return {
-        "mark": mark,
-        "small": differs and difference.within(margin, 0.95),
-        "gated": gated,
-        "smallest_gap": beyond + tested.smallest_gap(level),
-        "blocks_needed": needed,
-        "gap": gap if priced else None,
-    }
+
+    found: Measured
+    heads: Sequence[str]
+    weights: Floats
+    few: NDArray[np.bool_]
+    looks: tuple[int, ...]
+    taken: list[tuple[int, Evidence]] = field(default_factory=list[tuple[int, Evidence]])
+
+    def __post_init__(self) -> None:
+        shape = len(self.found.metrics), len(self.found.pairs)
+        self.head = np.array([m.id in self.heads for m in self.found.metrics], dtype=bool)
+        self.differs = np.full(shape, -1)
+        self.equal = np.full(shape, -1)
+        self.seen = np.full(shape, -1)
+        self.level = np.zeros(shape)
+        self.p = np.ones(shape)
+        self.open = np.zeros(shape[1], dtype=bool)
+        self.spent = 0.0
+
+    def take(self, look: int, share: float, of: Evidence) -> None:
+        """One more look: what is found at it, at its share of each family's level."""
+        place = len(self.taken)
+        self.taken.append((look, of))
+        self.spent += share
+        usable = of.testable & ~self.few
+        scale = share / of.strictness
+        p, lone_p = (np.where(usable, some, 1.0) for some in (of.p, np.maximum(of.p, of.own_p)))
+        adjusted, level = np.ones_like(p), np.zeros_like(p)
+        rows, rest = np.flatnonzero(self.head), np.flatnonzero(~self.head)
+        for family, own, total in ((rows, p, HEADLINE_LEVEL), (rest, lone_p, LONE_LEVEL)):
+            adjusted[family], level[family] = self._holm(family, own, total * scale)
+        newly = (adjusted[rows] < LEVEL).any(0) & ~self.open
+        self.open |= newly
+        # A pair whose gate opens now has spent nothing behind it before.
+        may = np.where(newly, self.spent, share) / of.strictness
+        if self.open.any() and len(rest):
+            behind, least = self._behind(rest, p, may)
+            adjusted[rest] = np.minimum(adjusted[rest], behind)
+            level[rest] = np.maximum(level[rest], least)
+        fresh = self.differs < 0
+        self.seen[usable & fresh] = place
+        self.level = np.where(usable & fresh, level, self.level)
+        self.p = np.where(usable & fresh, adjusted, self.p)
+        self.differs[usable & fresh & (adjusted < LEVEL)] = place
+        close = benjamini_hochberg(np.where(usable, of.equal_p, 1.0).ravel()).reshape(p.shape)
+        self.equal[usable & (self.equal < 0) & (close < LEVEL * scale)] = place
+
+    def _holm(self, family: NDArray[np.int64], p: Floats, level: float) -> tuple[Floats, Floats]:
+        """Corrected p, brought to 5 %, and the own p that is found while the rest stays as it is.
+
+        What an earlier look found has handed its weight on.
+        """
+        if not len(family) or not self.found.pairs:
+            return np.ones((len(family), p.shape[1])), np.zeros((len(family), p.shape[1]))
+        weights = np.tile(self.weights, (len(family), 1)) / len(family)
+        own = np.where(self.differs[family] >= 0, 0.0, p[family])
+        adjusted = weighted_holm(own.ravel(), weights.ravel()).reshape(own.shape) * LEVEL / level
+        waiting = adjusted >= LEVEL
+        left = weights[waiting].sum() + np.where(waiting, 0.0, weights)
+        return np.minimum(1.0, adjusted), level * weights / left
+
+    def _behind(self, rest: NDArray[np.int64], p: Floats, may: Floats) -> tuple[Floats, Floats]:
+        """The same for the rows behind open gates, by Benjamini and Hochberg; 1 and 0 elsewhere."""
+        pairs = np.flatnonzero(self.open)
+        at = np.ix_(rest, pairs)
+        own = np.where(self.differs[at] >= 0, 0.0, p[at]) / may[pairs]
+        corrected = benjamini_hochberg(own.ravel()).reshape(own.shape) * LEVEL / BEHIND_LEVEL
+        adjusted, level = np.ones((len(rest), p.shape[1])), np.zeros((len(rest), p.shape[1]))
+        adjusted[:, pairs] = np.minimum(1.0, corrected)
+        rank = min(own.size, int((corrected < LEVEL).sum()) + 1)
+        level[:, pairs] = BEHIND_LEVEL * rank / own.size * may[pairs]
+        return adjusted, level
+
+    def verdict(self, row: int, pair: int, baseline: str, now: Evidence) -> Verdict:
+        """What stands in a row for a pair of columns."""
+        names = self.found.pairs[pair]
+        family: Family = "primary" if baseline in names else "secondary"
+        differs, equal = int(self.differs[row, pair]), int(self.equal[row, pair])
+        place = differs if differs >= 0 else equal if equal >= 0 else int(self.seen[row, pair])
+        if place < 0:
+            return Verdict(
+                *names,
+                family,
+                None if self.few[row, pair] else "?",
+                difference=_difference(now, row, pair),
+                margin=float(now.margin[row, pair]),
+                images=int(self.found.counted[row, pair]) if self.few[row, pair] else None,
+            )
+        look, of = self.taken[place]
+        difference = _difference(of, row, pair)
+        assert difference is not None
+        margin = float(of.margin[row, pair])
+        mark: Mark = "≠" if differs >= 0 else "≈" if equal >= 0 else "?"
+        beyond = margin if self.found.metrics[row].section == "cost" else 0.0
+        level = float(self.level[row, pair])
+        gap, needed = max(abs(difference.mean), margin + beyond), None
+        priced = mark == "?" and gap > beyond
+        if priced:
+            needed = _look_to_see(difference, gap - beyond, level, look, self.looks)
+        return Verdict(
+            *names,
+            family,
+            mark,
+            small=mark == "≠" and difference.within(margin, 0.95),
+            difference=difference,
+            p=float(self.p[row, pair]),
+            gated=mark == "?" and float(of.p[row, pair]) < LEVEL,
+            look=look,
+            margin=margin,
+            smallest_gap=beyond + difference.smallest_gap(_rounded(level)),
+            blocks_needed=needed,
+            gap=gap if priced else None,
+        )
+
+
+def _difference(of: Evidence, row: int, pair: int) -> Difference | None:
+    if of.blocks[row, pair] < 2:
+        return None
+    return Difference(
+        float(of.mean[row, pair]),
+        float(of.error[row, pair]),
+        float(of.df[row, pair]),
+        int(of.blocks[row, pair]),
+    )
+
+
+def _rounded(level: float) -> float:
+    """To three digits, downwards: nothing claims more power than it has, and tables are kept."""
+    digits = 10.0 ** (math.floor(math.log10(level)) - 2)
+    return max(math.floor(level / digits) * digits, 1e-12)
+
+
+def _look_to_see(
+    difference: Difference, gap: float, level: float, look: int, looks: Sequence[int]
+) -> int | None:
+    """The next planned look at which a true difference of `gap` is seen at 80 % power.
+
+    At a later look the spread is taken to be the same and the level that look's share. Degrees of
+    freedom are rounded down, which is never too few blocks and lets tables be kept.
+    """
+    share = dict(zip(looks, shares(looks), strict=True))
+    for later in (planned for planned in looks if planned > look):
+        blocks = difference.blocks + later - look
+        error = difference.standard_error * math.sqrt(difference.blocks / blocks)
+        df = difference.df * (blocks - 1) / (difference.blocks - 1)
+        then = level * share[later] / share[look]
+        if then > 0 and error * detectable(math.floor(df + 1e-9), _rounded(then)) <= gap:
+            return later
+    return None
+
+
+def _exactly(metric: Metric, pair: Pair, values: Values) -> Verdict | None:
+    """The verdict on two columns of which one cost nothing, or neither ever varies; else None."""
+    if metric.section != "cost":
+        return None
+    first, second = (set(values[column].values()) for column in pair)
+    enough = min(len(values[column]) for column in pair) >= FEWEST_BLOCKS
+    free = first == {0.0} or second == {0.0}
+    if not free and not (enough and len(first) == len(second) == 1):
+        return None
+    if first == second:
+        return Verdict(*pair, "exact", None)
+    small = not free and abs(math.log(first.pop() / second.pop())) <= math.log1p(metric.relative)
+    return Verdict(*pair, "exact", "≠", small=small)
 
 
 def judge_exact(values: Values) -> list[Verdict]:
@@ -227,86 +360,14 @@ def judge_exact(values: Values) -> list[Verdict]:
     ]
 
 
-def judge_metric(
-    metric: Metric,
-    values: Values,
-    baseline: str,
-    floor_error: float = 0.0,
-    test: Test = paired,
-    gates: Gates | None = None,
-    rule: Rule = USUAL,
-) -> list[Verdict]:
-    """The verdicts on one metric's row, on the scale and with the margin that it declares.
-
-    Logarithms are taken where all values of the row are above zero; a row that holds a zero (the
-    seconds of a base that was not trained) is tested as it stands, its margin a share of the
-    baseline's mean.
-    """
-    if metric.scale == "untested":
-        return []
-    if metric.scale == "exact":
-        return judge_exact(values)
-    base = list(values.get(baseline, {}).values())
-    margin = margin_of(metric, base, floor_error)
-    if metric.scale == "log":
-        if all(value > 0 for blocks in values.values() for value in blocks.values()):
-            values = {
-                column: {block: math.log(value) for block, value in blocks.items()}
-                for column, blocks in values.items()
-            }
-        else:
-            margin = metric.relative * abs(_mean(base))
-    return judge(values, baseline, margin, test, gates, rule)
-
-
-def judge_rows(
-    rows: Mapping[str, Values],
-    baseline: str,
-    floor_errors: Mapping[str, float] | None = None,
-    test: Test = paired,
-) -> dict[str, list[Verdict]]:
-    """The verdicts on all rows of a study, by metric: gates first, then each row behind them.
-
-    rows: the values of every metric that the study measured, by the metric's id; floor_errors:
-    the standard errors of real-against-real floors, where they are known.
-    """
-    heads = headlines(key for key, values in rows.items() if any(values.values()))
-    gates = _gates([rows[key] for key in heads], baseline, test)
-    errors = floor_errors or {}
-    return {
-        key: judge_metric(
-            METRICS[key], values, baseline, errors.get(key, 0.0), test, gates, _rule(key, heads)
-        )
-        for key, values in rows.items()
-    }
-
-
-def _rule(key: str, heads: Sequence[str]) -> Rule:
-    return COST if METRICS[key].section == "cost" else HEADLINE if key in heads else USUAL
-
-
-def _gates(heads: Sequence[Values], baseline: str, test: Test) -> Gates:
-    """The gates of all pairs of columns that have a value in any headline row."""
-    columns = dict.fromkeys(key for values in heads for key, blocks in values.items() if blocks)
-    pairs = _pairs(list(columns), baseline)
-    rows = [_differences(values, pairs, test)[1] for values in heads]
-
-    def p(difference: Difference | None) -> float:
-        # Too few blocks for a mark are too few for a gate.
-        if difference is None or difference.blocks < FEWEST_BLOCKS:
-            return 1.0
-        return difference.p
-
-    return gates_of({pair: [p(row[pair]) for row in rows] for pair in pairs}, baseline)
-
-
 def row_mark(marks: Sequence[Mark | None]) -> Mark | None:
-    """A row's mark from its pairs': ≠ if any is, ≈ if all are, else "?".
+    """A row's mark from its pairs': ≠ if any is, ≈ if all are that have one, else "?".
 
-    No mark where there is no pair, or where values without spread agree.
+    No mark where there is no pair that has one: values without spread agree, or too few images.
     """
-    if "≠" in marks:
+    told = [mark for mark in marks if mark is not None]
+    if "≠" in told:
         return "≠"
-    if all(mark is None for mark in marks):
+    if not told:
         return None
-    return "≈" if all(mark == "≈" for mark in marks) else "?"
+    return "≈" if all(mark == "≈" for mark in told) else "?"

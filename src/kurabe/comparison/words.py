@@ -128,41 +128,79 @@ _WORDS: dict[str, tuple[str, str]] = {
     "interval": ("95% 信頼区間", "95% confidence interval"),
     "margin": ("実用上無視できる差の幅", "Margin of relevance"),
     "smallest-gap": ("検出可能な最小差", "Smallest detectable gap"),
-    "pair.p": ("p（Holm 補正後）", "p (Holm)"),
-    "pair.gate": ("組の p（主要行）", "p of the pair (headline rows)"),
+    "pair.p": (
+        "p（表全体の補正後）",
+        "p, corrected over the table",
+    ),
     "headline": ("主要行", "headline row"),
     "gated": (
-        "この行だけの差: 主要行（{headlines}）では区別できず、偶然かもしれない",
-        "differs in this row alone: the headline rows ({headlines}) cannot tell, so it may be "
-        "chance",
+        "この行だけの差: 多くの行のなかでは偶然かもしれない"
+        "（主要行の {headlines} では区別できない）",
+        "differs by itself, which among so many rows may be chance: the headline rows "
+        "({headlines}) cannot tell",
     ),
     "gated.none": (
-        "この行だけの差: 主要行が測定されていないため判定しない",
-        "differs, but no headline row was measured that could confirm it",
+        "この行だけの差: 多くの行のなかでは偶然かもしれず、確かめる主要行は測定されていない",
+        "differs by itself, which among so many rows may be chance; no headline row was measured",
     ),
     "pair.gated": (
-        "この行だけの差であり、主要行では区別できない。この行のブロックを増やしても決着しない",
-        "differs in this row alone; the headline rows cannot tell these two apart",
+        "この行だけを見れば差があるが、表全体の補正では偶然と区別できない",
+        "differs by itself, but among so many rows that may be chance",
     ),
     "pair.settle": (
-        "あと {more} ブロックで {gap} の差を判定できる見込み",
-        "{more} more blocks would see a gap of {gap}",
+        "あと {more} ブロック（次に役立つ判定）で {gap} の差を判定できる見込み",
+        "{more} more blocks, at a planned look, would see a gap of {gap}",
     ),
     "pair.settle.one": (
         "あと 1 ブロックで {gap} の差を判定できる見込み",
         "1 more block would see a gap of {gap}",
     ),
     "pair.never": (
-        "{most} ブロックでも判定できない見込み",
-        "even {most} blocks would not see it",
+        "計画された残りのブロックでも判定できない見込み",
+        "no planned look is expected to tell",
     ),
-    "pair.few": ("3 ブロック未満では判定しません", "No verdict with fewer than 3 blocks"),
+    "pair.few": (
+        "計画された最初の判定のブロック数に達していません",
+        "Not yet at the first planned look",
+    ),
     "pair.exact": ("ばらつきのない値どうしの比較", "values without spread, compared as they are"),
+    "pair.look": (
+        "判定した時点",
+        "mark made after",
+    ),
+    "pair.blocks": (
+        "{n} ブロック",
+        "{n} blocks",
+    ),
+    "pair.too-few": (
+        "画像が少なすぎるため判定しません",
+        "too few images for a mark",
+    ),
+    "too-few": (
+        "画像 {n} 枚では判定しません（この行には {least} 枚以上が必要）",
+        "no mark: {n} images are too few for this row, which needs at least {least}",
+    ),
+    "looks": (
+        "判定は、計画どおり {at} ブロックの時点で行いました。",
+        "Marks were made after {at} blocks, as planned.",
+    ),
+    "looks.first": (
+        "判定は、計画どおり {next} ブロックがそろった時点で始まります。",
+        "Marks begin after {next} blocks, as planned.",
+    ),
+    "looks.next": (
+        "次の判定は {next} ブロックの時点です。",
+        "The next looks are after {next} blocks.",
+    ),
+    "settle.images": (
+        "画像 {n} 枚では判定しない",
+        "{n} images are too few for a mark",
+    ),
     "seeds": ("n = {n}", "n = {n}"),
     "runs.failed": ("{n} 件失敗", "{n} failed"),
     "added": (
-        "ブロック {blocks} は結果を見た後に追加されました。",
-        "Blocks {blocks} were added after a look at the results.",
+        "ブロック {blocks} は、それまでの結果を見た後に、計画された時点まで追加されました。",
+        "Blocks {blocks} were added after an earlier look, up to a planned one.",
     ),
     "added-columns": (
         "結果を見た後に追加された列: {columns}。",
@@ -208,10 +246,13 @@ _WORDS: dict[str, tuple[str, str]] = {
         "1 more block{time} would settle a gap of {gap}",
     ),
     "settle.never": (
-        "これまでに見分けられた差は {smallest} 以上。ブロックの追加では決着しない見込み",
-        "only gaps above {smallest} could be seen; more blocks are no way out",
+        "これまでに見分けられた差は {smallest} 以上。計画された残りのブロックでは決着しない見込み",
+        "only gaps above {smallest} could be seen; no planned look is expected to tell",
     ),
-    "settle.few": ("判定には 3 ブロック以上が必要", "a verdict needs at least 3 blocks"),
+    "settle.few": (
+        "判定は計画された最初の時点（{n} ブロック）から",
+        "marks begin at the first planned look, after {n} blocks",
+    ),
     "settle.time": ("（約 {minutes} 分）", " ({minutes} min)"),
     "below": (
         "{reference}（{value}）を下回り、特徴を学んだとはいえない",
@@ -257,13 +298,32 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{name}でも{leader}に届かない",
         "even {name} stays behind {leader}",
     ),
+    "rule": (
+        "判定の規則: 表全体で1つの規則を使います。主要行（{headlines}）に誤った ≠ が出る表は 5 % 以下、"
+        "その他の行の ≠ と、≈ のうち誤りは平均 5 % 以下です。どこかの行や列に本当の差があっても、"
+        "計画された判定をすべて行っても変わりません。",
+        "One rule for the whole table: at most 5 % of tables show a false ≠ in a headline row "
+        "({headlines}), and of the ≠ in other rows and of the ≈ at most 5 % are false on average, "
+        "wherever else there are true differences and over all planned looks together.",
+    ),
+    "rule.none": (
+        "判定の規則: 主要行が測定されていないため、行ごとの ≠ は表全体で 0.2 % の誤りまでしか認めません。",
+        "One rule for the whole table: no headline row was measured, so at most .2 % of tables show "
+        "a false ≠ in any row.",
+    ),
     "proof": (
-        "判定の確かさ: 同じ手法どうしの表 {tables} 枚（実際の学習 {runs} 回から作成）のうち、"
-        "≠ が1つでも出たのは {share}（95% 信頼上限 {upper}）。"
+        "判定の確かさ: 実際の学習 {runs} 回から、同じ手法どうしの表を {tables} 枚ずつ作りました。"
+        "≠ が1つでも出たのは {blocks} ブロックで {one}（95% 信頼上限 {one_upper}）、"
+        "計画された判定をすべて行うと {all}（{all_upper}）。主要行の1つだけに差を加えると、"
+        "ほかに誤った ≠ が出た表は {beside}（{beside_upper}）、半分の行に差を加えると、"
+        "≠ のうち誤りは {marks}（{marks_upper}）。"
         "標準偏差の {gap} 倍の差は {blocks} ブロックで {found} 以上の表で検出。",
-        "How far the marks can be trusted: of {tables} tables of one method against itself "
-        "(from {runs} real runs), {share} show any ≠ (upper bound {upper}); a gap of {gap} "
-        "standard deviations is found in at least {found} at {blocks} blocks.",
+        "How far the marks can be trusted, from {runs} real runs of one method, {tables} tables "
+        "each: any ≠ in {one} of tables at {blocks} blocks (upper bound {one_upper}), in {all} "
+        "({all_upper}) when every planned look is taken. With a difference planted in one headline "
+        "row, {beside} ({beside_upper}) show a false ≠ elsewhere; with one in half of the rows, "
+        "{marks} ({marks_upper}) of the ≠ are false. A gap of {gap} standard deviations is found "
+        "in at least {found} at {blocks} blocks.",
     ),
     "only": ("異なる行だけ表示", "Only differing rows"),
     "theme": ("表示", "Theme"),

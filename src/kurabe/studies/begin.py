@@ -187,14 +187,34 @@ def _with_column(study: Study, text: str) -> Study:
 
 
 def _with_blocks(study: Study, blocks: int, begun: bool) -> Study:
-    if blocks < len(study.all_blocks) and begun:
+    """The study with so many blocks in all; UserError where no look is planned there.
+
+    Before its first run, a study whose looks nobody wrote down plans them anew.
+    """
+    if not begun and study.looks is None:
+        return study.changed(blocks=blocks, added_blocks=0)
+    has = len(study.all_blocks)
+    if blocks < has and begun:
         raise UserError(
-            f"--seeds {blocks}: {study.name} has {len(study.all_blocks)} blocks already, and "
+            f"--seeds {blocks}: {study.name} has {has} blocks already, and "
             "blocks are never taken away; give a larger number."
+        )
+    if blocks != has and blocks not in study.planned:
+        further = [look for look in study.planned if look > (has if begun else 0)]
+        nearest = next((look for look in further if look >= blocks), None)
+        way = f"give --seeds {nearest}" if nearest else "another study, with --out, can have more"
+        raise UserError(
+            f"--seeds {blocks}: {study.name} was planned to be looked at after "
+            f"{_listed(study.planned)} blocks, so that looking again adds no error; {way}."
         )
     if not begun:
         return study.changed(blocks=blocks, added_blocks=0)
     return study.changed(added_blocks=blocks - study.blocks)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _new(request: Request) -> Study:

@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from kurabe.comparison.differences import FEWEST_BLOCKS, MOST_BLOCKS
 from kurabe.comparison.drawings.flat import ARROWS
 from kurabe.comparison.drawings.measured import difference, measured_cell
 from kurabe.comparison.drawings.plot import dots_of
@@ -268,7 +267,9 @@ def _details(pair: Pair, row: Row, lang: str) -> list[tuple[str, str]]:
     """Name and value of everything that a verdict rests on."""
     if pair.family == "exact":
         return [("", word("pair.exact", lang))]
-    if pair.blocks is None or pair.blocks < FEWEST_BLOCKS or pair.p is None:
+    if pair.images is not None:
+        return [("", word("pair.too-few", lang))]
+    if pair.look is None or pair.p is None:
         return [("", word("pair.few", lang))]
 
     def scaled(value: float | None) -> str:
@@ -285,9 +286,9 @@ def _details(pair: Pair, row: Row, lang: str) -> list[tuple[str, str]]:
         ("pair.ratio" if pair.ratio else "pair.difference", difference_text(pair, row)),
         ("interval", f"{scaled(pair.low)} … {scaled(pair.high)}"),
         ("pair.p", _probability(pair.p)),
-        *([("pair.gate", _probability(pair.gate))] if pair.gate is not None else []),
         ("margin", gap(pair.margin)),
         ("smallest-gap", gap(pair.smallest_gap)),
+        ("pair.look", word("pair.blocks", lang, n=pair.look)),
     ]
     if pair.mark == "?":
         details.append(("", _settled(pair, gap(pair.gap), lang)))
@@ -301,7 +302,7 @@ def _probability(p: float) -> str:
 def _settled(pair: Pair, gap: str, lang: str) -> str:
     if pair.gated and pair.blocks_needed is None:
         return word("pair.gated", lang)
-    if pair.blocks_needed is None or pair.blocks is None:
-        return word("pair.never", lang, most=MOST_BLOCKS)
-    more = pair.blocks_needed - pair.blocks
+    if pair.blocks_needed is None or pair.look is None:
+        return word("pair.never", lang)
+    more = pair.blocks_needed - pair.look
     return word("pair.settle.one" if more == 1 else "pair.settle", lang, more=more, gap=gap)

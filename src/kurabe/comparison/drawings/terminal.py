@@ -109,7 +109,7 @@ def _part(table: Table, rows: Sequence[Row], part: range, label: int, screen: Sc
         if row.references:
             text = " · ".join(f"{ref.label} {ref.text}" for ref in row.references)
             lines += layout.notes(text)
-        if row.note and row.mark == "?":
+        if row.note and (row.mark == "?" or any(pair.images is not None for pair in row.pairs)):
             lines += layout.notes(row.note)
     return lines
 

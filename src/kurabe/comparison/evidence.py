@@ -1,0 +1,220 @@
+"""What the runs say of every row and pair of columns at one look, as arrays over rows and pairs.
+
+Rows are tested on the scale that they declare, values or logarithms. Three things stand between
+values and p:
+
+- **Resolution.** A share of n images moves in steps of 1/n, and two shares that differ by q differ
+  on at least q·n of the same images, whose difference then varies by at least q (1 − q) / n
+  (McNemar 1947). A block's difference is never taken to vary less, with q the larger of the
+  difference seen and the margin: runs that agree by chance prove neither a difference nor equality.
+- **Lent variance**, `kurabe.comparison.differences.moderated`.
+- **Skewness.** A t test over a handful of blocks is wrong many times too often where the values are
+  strongly skewed and columns spread differently, and no five values tell. A whole table does: the
+  mean of g₁² over its rows and columns, g₁ = m₃ / m₂^1.5, is 6 (n − 2) / ((n + 1)(n + 3)) where
+  values are normal (Fisher 1930). Where it is larger, levels are divided by `strictness`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
+
+from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, moderated
+from kurabe.comparison.families import Floats, Pair
+from kurabe.comparison.metrics import Metric
+
+# Levels are divided by exp(SKEW_RATE · (ratio − SKEW_FROM)), at most by exp(SKEW_RATE).
+SKEW_FROM, SKEW_RATE = 1.25, 7.0
+
+# A row's values by column.
+Values = Mapping[str, Blocks]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All tested rows of a study.
+
+    Attributes:
+        values: (rows, columns, blocks) on the tested scale, NaN where there is none.
+        numbers: each block's number, rising.
+        images: (rows, columns) how many images a share was counted over, 0 where that says nothing.
+        floor_errors: (rows,) standard errors of real-against-real floors.
+        first, second: (pairs,) places of each pair's columns.
+    """
+
+    metrics: tuple[Metric, ...]
+    columns: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    values: Floats
+    numbers: NDArray[np.int64]
+    images: Floats
+    floor_errors: Floats
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+
+    @property
+    def counted(self) -> Floats:
+        """(rows, pairs) over how many images both columns' shares were counted at least."""
+        return np.minimum(self.images[:, self.first], self.images[:, self.second])
+
+    def until(self, look: float, reached: Sequence[float]) -> Floats:
+        """The values of the blocks up to a look, of the columns that have reached it."""
+        there = np.array([of >= look for of in reached], dtype=bool)
+        values = self.values[..., self.numbers <= look]
+        return np.where(there[None, :, None], values, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Arrays of shape (rows, pairs) at one look; p is 1 where nothing can be tested.
+
+    Attributes:
+        blocks: how many both columns have; mean, error, df: of the difference, second − first.
+        p: two-sided, of no difference, in a cost row of one inside the margin.
+        own_p: the same from the pair's own variance alone. equal_p: of a difference outside it.
+        testable: three common blocks at least, and a spread.
+        strictness: what levels are divided by.
+    """
+
+    blocks: Floats
+    mean: Floats
+    error: Floats
+    df: Floats
+    margin: Floats
+    p: Floats
+    own_p: Floats
+    equal_p: Floats
+    testable: NDArray[np.bool_]
+    strictness: float
+
+
+def measured(
+    rows: Mapping[Metric, Values],
+    pairs: Sequence[Pair],
+    images: Mapping[str, Mapping[str, int]],
+    floor_errors: Mapping[str, float],
+) -> Measured:
+    """The rows as arrays. Logarithms are of what is above zero: what cost nothing is not there."""
+    columns = tuple(dict.fromkeys(column for pair in pairs for column in pair))
+    place = {column: index for index, column in enumerate(columns)}
+    numbers = sorted({block for of in rows.values() for b in of.values() for block in b})
+    slot = {block: index for index, block in enumerate(numbers)}
+    values = np.full((len(rows), len(columns), len(numbers)), np.nan)
+    for row, (metric, of) in enumerate(rows.items()):
+        for column, blocks in of.items():
+            if column in place:
+                for block, value in blocks.items():
+                    values[row, place[column], slot[block]] = _scaled(value, metric)
+    return Measured(
+        tuple(rows),
+        columns,
+        tuple(pairs),
+        values,
+        np.array(numbers, dtype=np.int64),
+        np.array(
+            [[images.get(m.id, {}).get(column, 0) for column in columns] for m in rows], dtype=float
+        ).reshape(len(rows), len(columns)),
+        np.array([floor_errors.get(m.id, 0.0) for m in rows]),
+        np.array([place[a] for a, _ in pairs], dtype=np.int64),
+        np.array([place[b] for _, b in pairs], dtype=np.int64),
+    )
+
+
+def _scaled(value: float, metric: Metric) -> float:
+    if metric.scale != "log":
+        return value
+    return math.log(value) if value > 0 else math.nan
+
+
+def evidence(found: Measured, look: float, reached: Sequence[float]) -> Evidence:
+    """What is known at a look; columns that have not `reached` it are not there yet."""
+    values = found.until(look, reached)
+    gaps = values[:, found.second] - values[:, found.first]
+    known = ~np.isnan(gaps)
+    blocks = known.sum(-1).astype(float)
+    mean = np.where(known, gaps, 0.0).sum(-1) / np.maximum(blocks, 1)
+    squares = np.where(known, (gaps - mean[..., None]) ** 2, 0.0).sum(-1)
+    variance = squares / np.maximum(blocks - 1, 1)
+    margin = _margins(found, values)
+    variance = np.maximum(variance, _resolution(found, mean, margin))
+    # Equal values summed in floating point leave a spread that is none.
+    spread = variance > 1e-24 * np.maximum(1e-300, mean**2)
+    testable = (blocks >= FEWEST_BLOCKS) & spread
+    drawn, lent = moderated(np.where(testable, variance, np.nan))
+    own = np.where(testable, variance, 0.0)
+    drawn, lent = np.where(testable, drawn, own), np.where(testable, lent, 0.0)
+    df = np.maximum(blocks - 1, 1)
+    error = np.sqrt(drawn / np.maximum(blocks, 1))
+    cost = np.array([metric.section == "cost" for metric in found.metrics], dtype=bool)[:, None]
+    beyond = np.maximum(0.0, abs(mean) - np.where(cost, margin, 0.0))
+    own_error = np.sqrt(own / np.maximum(blocks, 1))
+
+    def tail(excess: Floats, error: Floats, df: Floats) -> Floats:
+        safe = np.where(testable, error, 1.0)
+        return np.where(testable, special.stdtr(df, -excess / safe), 1.0)
+
+    return Evidence(
+        blocks,
+        mean,
+        error,
+        df * (1 + lent),
+        margin,
+        np.minimum(1.0, 2 * tail(beyond, error, df * (1 + lent))),
+        np.minimum(1.0, 2 * tail(beyond, own_error, df)),
+        tail(margin - abs(mean), error, df * (1 + lent)),
+        testable,
+        strictness(values),
+    )
+
+
+def _margins(found: Measured, values: Floats) -> Floats:
+    """The margin of relevance of each row and pair, whichever column is the baseline.
+
+    A share counts of the smaller of the two columns' means; on a log scale it is a ratio.
+    """
+    known = ~np.isnan(values)
+    means = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
+    smaller = np.minimum(abs(means[:, found.first]), abs(means[:, found.second]))
+    margins = np.empty(smaller.shape)
+    for row, metric in enumerate(found.metrics):
+        if metric.scale == "log":
+            margins[row] = math.log1p(metric.relative)
+        else:
+            least = max(metric.margin, metric.floor_errors * found.floor_errors[row])
+            margins[row] = np.maximum(least, metric.relative * smaller[row])
+    return margins
+
+
+def _resolution(found: Measured, mean: Floats, margin: Floats) -> Floats:
+    """The least that a block's difference varies by, 0 where nothing is counted over images."""
+    images = found.counted
+    share = np.clip(np.maximum(abs(mean), margin), 0.0, 0.5)
+    counted = np.maximum(images, 1)
+    least = np.maximum(1 / counted**2, share * (1 - share) / counted)
+    return np.where(images > 0, least, 0.0)
+
+
+def strictness(values: Floats) -> float:
+    """What levels are divided by, from the skewness of all rows and columns; 1 where it is normal.
+
+    Values that repeat tell of a metric's steps and not of its shape: such columns are left out.
+    """
+    known = ~np.isnan(values)
+    n = known.sum(-1)
+    counted = np.maximum(n, 1)
+    mean = np.where(known, values, 0.0).sum(-1) / counted
+    centred = np.where(known, values - mean[..., None], 0.0)
+    second = (centred**2).sum(-1) / counted
+    third = (centred**3).sum(-1) / counted
+    ordered = np.sort(values, axis=-1)
+    repeats = (np.diff(ordered, axis=-1) == 0).any(-1)
+    told = (n >= FEWEST_BLOCKS) & ~repeats & (second > 0)
+    if not told.any():
+        return 1.0
+    squared = third[told] ** 2 / second[told] ** 3
+    of_normal = 6 * (n[told] - 2) / ((n[told] + 1) * (n[told] + 3))
+    ratio = float(squared.sum() / of_normal.sum())
+    return math.exp(SKEW_RATE * min(1.0, max(0.0, ratio - SKEW_FROM)))
