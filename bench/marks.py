@@ -1,61 +1,119 @@
-"""What the marks do where the truth is known: simulated tables in which nothing differs, and gaps.
+"""What the marks do where the truth is known: simulated tables in which nothing differs.
 
-Values are block luck + noise, Gaussian; `shared` is luck's part of the variance, `correlated` the
-part of both that a table's rows have in common. Rows are those of a study with labels; times and
-memory vary by a twentieth. Figures of docs/decisions/0006: python bench/marks.py
+Values are block luck + noise, of normal, t (four degrees of freedom) or lognormal (σ = 1) law,
+each column's deviations stretched by its spread; a share `luck` of the variance is the block's.
+Twelve independent rows: two headlines, eight others, two of cost, whose logarithms are drawn.
+Then what the planned looks add, and how often a pair at the margin's edge is called equal.
+
+    python bench/marks.py          all of it, some minutes; figures of docs/decisions/0012 and 0013
+    python bench/marks.py 200      with so many tables a line
 """
+
+import sys
+from collections.abc import Sequence
 
 import numpy as np
 
 from kurabe.comparison.metrics import METRICS
-from kurabe.comparison.proof import nothing_differs, planted_gap
+from kurabe.comparison.proof import Share
+from kurabe.comparison.verdicts import decide
+from kurabe.looks import planned_looks
 
 ROWS = (
-    "kid", "precision", "recall", "coverage", "held-out-loss", "near-copies", "knn",
-    "linear-probe", "few-shot-10", "own-view-recall", "seconds", "peak-memory",
+    "kid", "linear-probe", "density", "diversity", "held-out-loss", "nearest-to-training",
+    "loss-gap", "alignment", "uniformity", "forgetting-loss", "seconds", "peak-memory",
 )  # fmt: skip
-BLOCKS, RUNS = 2000, 4
+SPREADS = (
+    (1, 1), (10, 1), (1, 1, 1), (10, 1, 1), (1, 1, 10), (1, 1, 1, 1), (10, 1, 1, 1), (1, 1, 1, 10),
+    (1, 10, 1, 10), (1,) * 6, (10, 1, 1, 1, 1, 1), (1, 1, 1, 1, 1, 10),
+)  # fmt: skip
+LAWS = ("normal", "t4", "lognormal")
+# Values stand around this, so that relative margins are wide and logarithms can be taken.
+LEVEL = 100.0
+Rows = dict[str, dict[str, dict[int, float]]]
 
 
-def pool(shared: float, correlated: float, seed: int = 0) -> list[dict[str, float]]:
-    """Runs of many blocks in which every row has mean 10 and variance 1, cost a twentieth."""
-    rng = np.random.default_rng(seed)
-
-    def draws(*shape: int) -> np.ndarray:
-        common, own = rng.normal(size=(*shape, 1)), rng.normal(size=(*shape, len(ROWS)))
-        return np.sqrt(correlated) * common + np.sqrt(1 - correlated) * own
-
-    values = np.sqrt(shared) * draws(BLOCKS, 1) + np.sqrt(1 - shared) * draws(BLOCKS, RUNS)
-    scale = np.array([0.5 if METRICS[row].section == "cost" else 1.0 for row in ROWS])
-    return [
-        {"block": block, **dict(zip(ROWS, (10 + scale * run).tolist(), strict=True))}
-        for block, runs in enumerate(values)
-        for run in runs
-    ]
+def draw(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of mean 0 and variance 1."""
+    if law == "t4":
+        return rng.standard_t(4, shape) / np.sqrt(2)
+    if law == "lognormal":
+        # Variance e (e − 1).
+        return (np.exp(rng.standard_normal(shape)) - np.exp(0.5)) / np.sqrt(np.e * (np.e - 1))
+    return rng.standard_normal(shape)
 
 
-def main() -> None:
-    print(
-        "shared correlated spreads columns | any ≠  upper bound | gap of 3 sd: alone, in the table"
+def table(
+    rng: np.random.Generator, law: str, spreads: Sequence[float], blocks: int, luck: float
+) -> Rows:
+    """The rows of one table in which nothing differs."""
+    columns = len(spreads)
+    common, own = (draw(rng, law, (len(ROWS), n, blocks)) for n in (1, columns))
+    values = (np.sqrt(luck) * common + np.sqrt(1 - luck) * own) * np.array(spreads)[None, :, None]
+    found: Rows = {}
+    for row, of in zip(ROWS, values, strict=True):
+        cost = METRICS[row].section == "cost"
+        of = np.exp(of / 20) if cost else LEVEL + of
+        found[row] = {
+            str(c): dict(enumerate(values.tolist(), start=1)) for c, values in enumerate(of)
+        }
+    return found
+
+
+def false(
+    law: str, spreads: Sequence[float], blocks: int, luck: float, tables: int, whole: bool = False
+) -> Share:
+    """Tables with any false "≠" at the first look, or at any planned one up to `blocks`."""
+    rng = np.random.default_rng([LAWS.index(law), len(spreads), blocks, round(10 * luck)])
+    plan = planned_looks(5) if whole else planned_looks(blocks)
+    wrong = sum(
+        bool((decide(table(rng, law, spreads, blocks, luck), "0", looks=plan).differs >= 0).any())
+        for _ in range(tables)
     )
-    for shared in (0.0, 0.5, 0.8):
-        for correlated in (0.0, 0.8):
-            runs = pool(shared, correlated)
-            for spreads in ((1.0,), (1.0, 3.0)):
-                for columns in (2, 3, 4):
-                    false = nothing_differs(runs, ROWS, columns=columns, spreads=spreads).anywhere
-                    found = [
-                        planted_gap(runs, row, metrics=("kid", "linear-probe"), columns=columns)
-                        for row in ("kid", "linear-probe")
-                        if spreads == (1.0,)
-                    ]
-                    print(
-                        f"{shared:6} {correlated:10} {'1, 3' if spreads[1:] else '1':>7} "
-                        f"{columns:7} | {false.share:5.1%} {false.upper():12.1%} | "
-                        + "  ".join(f"{share.share:.1%}" for share in found),
-                        flush=True,
-                    )
+    return Share(wrong, tables)
+
+
+def false_equal(columns: int, blocks: int, tables: int) -> Share:
+    """Tables with any "≈" where, in every row, every pair lies at the margin's edge or beyond.
+
+    Columns stand at multiples of the margin; spreads are a tenth of it.
+    """
+    rng = np.random.default_rng([columns, blocks])
+    wrong = 0
+    for _ in range(tables):
+        rows: Rows = {}
+        for row in ("linear-probe", "knn", "density", "uniformity"):
+            margin = METRICS[row].margin
+            values = rng.normal(0, margin / 10, (columns, blocks))
+            values += margin * np.arange(columns)[:, None]
+            rows[row] = {
+                str(c): dict(enumerate(of.tolist(), start=1)) for c, of in enumerate(values)
+            }
+        wrong += bool((decide(rows, "0").equal >= 0).any())
+    return Share(wrong, tables)
+
+
+def main(tables: int) -> None:
+    print(f"{tables} tables a cell: any false ≠ (95 % upper bound), luck 0 and .5")
+    for law in LAWS:
+        for blocks in (3, 5, 7, 10):
+            for spreads in SPREADS:
+                cells = [false(law, spreads, blocks, luck, tables) for luck in (0.0, 0.5)]
+                said = "  ".join(f"{of.share:6.1%} ({of.upper():.1%})" for of in cells)
+                print(
+                    f"{law:9} {blocks:3} blocks  {','.join(map(str, spreads)):12} {said}",
+                    flush=True,
+                )
+    print("looks after 5, 7, 10, 15 and 20 blocks, all of them taken")
+    for law in LAWS:
+        for spreads in ((1, 1), (1, 1, 1, 1), (10, 1, 1)):
+            of = false(law, spreads, 20, 0.5, tables, whole=True)
+            print(f"{law:9} {','.join(map(str, spreads)):12} {of.share:6.1%} ({of.upper():.1%})")
+    print("any ≈ where all pairs lie at the margin's edge or beyond, four rows")
+    for columns in (2, 3, 4, 6):
+        of = false_equal(columns, 5, tables)
+        print(f"{columns} columns {of.share:6.1%} ({of.upper():.1%})", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)

@@ -242,8 +242,8 @@ def test_a_look_at_the_price_changes_no_study_that_has_begun(scans, capsys):
     study, state, folder = begin(Request("scans"))
     begun(folder, study, state)
     before = folder.study_path.read_text()
-    assert answer(["study", "scans", "--seeds", "40", "--dry-run", "--lang", "en"]) == 0
-    assert "40 blocks" in capsys.readouterr().out
+    assert answer(["study", "scans", "--seeds", "20", "--dry-run", "--lang", "en"]) == 0
+    assert "20 blocks" in capsys.readouterr().out
     assert folder.study_path.read_text() == before
 
 

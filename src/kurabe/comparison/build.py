@@ -88,6 +88,7 @@ def _table(
             "rows": tuple(rows),
             "sentences": answers,
             "study": _note(results, shown) if results else None,
+            "looks": _looks(results, lang) if results else None,
             "tested": _tested(results, lang) if results else (),
             "sources": _sources(methods),
             "proof": _proof(results, lang) if results else None,
@@ -117,8 +118,8 @@ def _learning_rate(results: StudyResults, column: str | None) -> LearningRate | 
 
 
 def _tested(results: StudyResults, lang: str) -> tuple[str, ...]:
-    """At which look and on how many images the marks stand; whether any met a checkpoint twice."""
-    said = [_looks(results, lang)]
+    """On how many images the marks stand, and whether a checkpoint met them more than once."""
+    said: list[str] = []
     if number_tested := results.test_images:
         said.append(word("tested", lang, n=f"{number_tested:,}"))
     openings, checkpoints = results.openings

@@ -26,7 +26,7 @@ from kurabe.looks import FEWEST_BLOCKS as FEWEST_BLOCKS
 POWER = 0.8
 # Degrees of freedom that the row lends a pair, per degree of its own: to one whose variance lies
 # below the row's mean, and to one above, which is pulled down: docs/decisions/0011.
-LENT_UP, LENT_DOWN = 1.0, 0.6
+LENT_UP, LENT_DOWN = 1.0, 0.45
 
 Blocks = Mapping[int, float]
 

@@ -27,7 +27,7 @@ from kurabe.comparison.families import Floats, Pair
 from kurabe.comparison.metrics import Metric
 
 # Levels are divided by exp(SKEW_RATE · (ratio − SKEW_FROM)), at most by exp(SKEW_RATE).
-SKEW_FROM, SKEW_RATE = 1.25, 7.0
+SKEW_FROM, SKEW_RATE = 1.3, 8.0
 
 # A row's values by column.
 Values = Mapping[str, Blocks]

@@ -25,7 +25,7 @@ LEVEL = 0.05
 HEADLINE_LEVEL = 0.048
 LONE_LEVEL = 0.002
 BEHIND_LEVEL = 0.04
-PRIMARY_WEIGHT = 0.8
+PRIMARY_WEIGHT = 0.85
 
 Pair = tuple[str, str]
 Floats = NDArray[np.float64]

@@ -29,8 +29,33 @@ Run = Mapping[str, float]
 Values = dict[str, dict[int, float]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Share:
+    """So many of so many, with the one-sided bounds of Clopper and Pearson (1934)."""
+
+    found: int
+    tables: int
+
+    @property
+    def share(self) -> float:
+        """The share itself."""
+        return self.found / self.tables
+
+    def upper(self, level: float = 0.95) -> float:
+        """The one-sided upper confidence bound."""
+        if self.found == self.tables:
+            return 1.0
+        return float(special.betaincinv(self.found + 1, self.tables - self.found, level))
+
+    def lower(self, level: float = 0.95) -> float:
+        """The one-sided lower confidence bound."""
+        if self.found == 0:
+            return 0.0
+        return float(special.betaincinv(self.found, self.tables - self.found + 1, 1 - level))
+
+
+@dataclass(frozen=True, eq=False)
+class DealtShare:
     """A share over tables dealt from a pool: the mean of `of`, weighted by `weights`.
 
     of: each table's own value between 0 and 1. held: (tables, blocks) whether a table holds the
@@ -73,19 +98,13 @@ class Share:
 
     def upper(self, level: float = 0.95) -> float:
         """The one-sided upper confidence bound, never below Clopper and Pearson's (1934)."""
-        found = round(self.share * len(self.of))
-        exact = 1.0 if found == len(self.of) else _beta(found + 1, len(self.of) - found, level)
+        exact = Share(round(self.share * len(self.of)), len(self.of)).upper(level)
         return min(1.0, max(exact, self.share + special.ndtri(level) * self.error))
 
     def lower(self, level: float = 0.95) -> float:
         """The one-sided lower confidence bound, never above Clopper and Pearson's."""
-        found = round(self.share * len(self.of))
-        exact = 0.0 if found == 0 else _beta(found, len(self.of) - found + 1, 1 - level)
+        exact = Share(round(self.share * len(self.of)), len(self.of)).lower(level)
         return max(0.0, min(exact, self.share - special.ndtri(level) * self.error))
-
-
-def _beta(a: float, b: float, level: float) -> float:
-    return float(special.betaincinv(a, b, level))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +118,10 @@ class Shares:
         by_metric: tables with a false "≠" by row.
     """
 
-    false: Share
-    of_marks: Share
-    found: Mapping[str, Share]
-    by_metric: Mapping[str, Share]
+    false: DealtShare
+    of_marks: DealtShare
+    found: Mapping[str, DealtShare]
+    by_metric: Mapping[str, DealtShare]
 
 
 def dealt(
@@ -149,10 +168,10 @@ def dealt(
         counts[table] = (differs & ~good).sum(), differs.sum()
     share = np.divide(counts[:, 0], counts[:, 1], out=np.zeros(tables), where=counts[:, 1] > 0)
     return Shares(
-        Share(wrong.any(1).astype(float), held),
-        Share(share, held, counts[:, 1]),
-        {key: Share(right[:, metrics.index(key)].astype(float), held) for key in planted},
-        {key: Share(wrong[:, place].astype(float), held) for place, key in enumerate(metrics)},
+        DealtShare(wrong.any(1).astype(float), held),
+        DealtShare(share, held, counts[:, 1]),
+        {key: DealtShare(right[:, metrics.index(key)].astype(float), held) for key in planted},
+        {key: DealtShare(wrong[:, place].astype(float), held) for place, key in enumerate(metrics)},
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kurabe.comparison.metrics import METRICS, headlines
-from kurabe.comparison.proof import Run, Share, Shares, dealt, shared_luck
+from kurabe.comparison.proof import DealtShare, Run, Shares, dealt, shared_luck
 from kurabe.comparison.published import Proof, Result
 from kurabe.comparison.results import StudyResults, read_results
 from kurabe.errors import UserError
@@ -72,7 +72,7 @@ def prove(pool: Sequence[Run], rows: tuple[str, ...], tables: int = 2000) -> Pro
             tables=tables, spreads=spreads,
         )  # fmt: skip
 
-    def by_columns(shares: Mapping[int, Share]) -> tuple[Result, ...]:
+    def by_columns(shares: Mapping[int, DealtShare]) -> tuple[Result, ...]:
         return tuple(Result.of(share, columns) for columns, share in shares.items())
 
     false = {n: at_first(n) for n in widths}

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from kurabe.comparison.numbers import number
-from kurabe.comparison.proof import Share
+from kurabe.comparison.proof import DealtShare
 from kurabe.comparison.words import word
 
 SHIPPED = Path(__file__).parent.parent / "results" / "a-a" / "proof.json"
@@ -30,7 +30,7 @@ class Result(BaseModel):
     metric: str | None = None
 
     @classmethod
-    def of(cls, share: Share, columns: int, metric: str | None = None) -> "Result":
+    def of(cls, share: DealtShare, columns: int, metric: str | None = None) -> "Result":
         """A share with its bounds."""
         return cls(
             columns=columns,

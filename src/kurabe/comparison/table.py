@@ -209,9 +209,10 @@ class StudyNote(Value):
 class Table(Value):
     """Columns, rows and sentences in one language.
 
-    added: what was added to the study after a look at its results. tested: on how many test images
-    the marks stand, and whether those were opened more than once a checkpoint. proof: how far the
-    marks can be trusted.
+    looks: after how many blocks marks were made, and when they will be again. added: what was
+    added to the study after a look at its results. tested: on how many test images the marks
+    stand, and whether those were opened more than once a checkpoint. proof: the rule of the marks,
+    and how far they can be trusted.
     """
 
     version: int = Field(default=1, alias="schema")
@@ -219,6 +220,7 @@ class Table(Value):
     title: str
     introduction: tuple[str, ...]
     added: tuple[str, ...] = ()
+    looks: str | None = None
     tested: tuple[str, ...] = ()
     question: str | None = None
     columns: tuple[Column, ...]
@@ -233,7 +235,8 @@ class Table(Value):
     @property
     def footnotes(self) -> tuple[str, ...]:
         """What a reader of the marks must know, to stand below them."""
-        return (*self.added, *self.tested, *([self.proof] if self.proof else ()))
+        said = (self.looks, *self.added, *self.tested, self.proof)
+        return tuple(text for text in said if text)
 
     def group(self, *groups: Group) -> tuple[Row, ...]:
         """The rows of these groups, in the order of the groups given."""

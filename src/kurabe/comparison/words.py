@@ -299,7 +299,8 @@ _WORDS: dict[str, tuple[str, str]] = {
         "even {name} stays behind {leader}",
     ),
     "rule": (
-        "判定の規則: 表全体で1つの規則を使います。主要行（{headlines}）に誤った ≠ が出る表は 5 % 以下、"
+        "判定の規則: 表全体で1つの規則を使います。"
+        "主要行（{headlines}）に誤った ≠ が出る表は 5 % 以下、"
         "その他の行の ≠ と、≈ のうち誤りは平均 5 % 以下です。どこかの行や列に本当の差があっても、"
         "計画された判定をすべて行っても変わりません。",
         "One rule for the whole table: at most 5 % of tables show a false ≠ in a headline row "
@@ -307,9 +308,9 @@ _WORDS: dict[str, tuple[str, str]] = {
         "wherever else there are true differences and over all planned looks together.",
     ),
     "rule.none": (
-        "判定の規則: 主要行が測定されていないため、行ごとの ≠ は表全体で 0.2 % の誤りまでしか認めません。",
-        "One rule for the whole table: no headline row was measured, so at most .2 % of tables show "
-        "a false ≠ in any row.",
+        "判定の規則: 主要行が測定されていないため、誤った ≠ が1つでも出る表は 0.2 % 以下です。",
+        "One rule for the whole table: no headline row was measured, so at most .2 % of tables "
+        "show a false ≠ in any row.",
     ),
     "proof": (
         "判定の確かさ: 実際の学習 {runs} 回から、同じ手法どうしの表を {tables} 枚ずつ作りました。"
