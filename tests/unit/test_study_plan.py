@@ -110,6 +110,37 @@ def test_the_same_command_keeps_the_edited_file(scans):
     assert (study.blocks, study.added_blocks) == (6, 0)
 
 
+@pytest.mark.parametrize(("seeds", "way"), [(6, "--seeds 7"), (11, "--seeds 15"), (25, "--out")])
+def test_seeds_between_and_beyond_planned_looks_are_refused(scans, capsys, seeds, way):
+    study, state, folder = begin(Request("scans"))
+    begun(folder, study, state)
+    before = folder.study_path.read_text()
+    assert answer(["study", "scans", "--seeds", str(seeds), "--yes"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"--seeds {seeds}: ")
+    assert "after 5, 7, 10, 15 and 20 blocks" in said
+    assert way in said
+    assert "\n" not in said
+    assert folder.study_path.read_text() == before
+
+
+def test_looks_that_were_written_down_are_kept(scans, capsys):
+    assert answer(["study", "scans", "--dry-run"]) == 0
+    path = Path("scans-study/study.toml")
+    text = path.read_text()
+    path.write_text(text.replace("blocks = 5", "blocks = 4\nlooks = [4, 8]", 1))
+    assert Study.from_toml(path).planned == (4, 8)
+    assert answer(["study", "scans", "--dry-run", "--seeds", "8"]) == 0
+    assert Study.from_toml(path).blocks == 8
+    capsys.readouterr()
+    assert answer(["study", "scans", "--dry-run", "--seeds", "5"]) == 2
+    assert "give --seeds 8" in capsys.readouterr().err
+    for wrong, said in (("[2, 8]", "looks"), ("[8, 4]", "looks"), ("[3, 9]", "blocks = 4")):
+        path.write_text(text.replace("blocks = 5", f"blocks = 4\nlooks = {wrong}", 1))
+        assert answer(["study", "scans", "--dry-run"]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_blocks_and_columns_that_come_later_are_flagged(scans):
     study, state, folder = begin(Request("scans"))
     study.save(folder.study_path)

@@ -554,6 +554,79 @@ def test_two_blocks_are_too_few_for_an_answer(tmp_path):
     assert said.command.endswith("--seeds 5")
 
 
+def test_the_table_says_at_which_look_its_marks_were_made(tmp_path):
+    metrics = {"kid": {c: around(0.1 * i, 0.01, i, 6) for i, c in enumerate(COLUMNS, start=1)}}
+    table = study_table(study(tmp_path / "s", metrics), "en")
+    assert table.looks.startswith(
+        "Marks were made after 5 blocks, as planned. The next looks are after 7, 10, 15 and 20"
+    )
+    assert table.looks in table.footnotes
+    assert table.study.looks == (5, 7, 10, 15, 20)
+    # The sixth block waits for the look at seven.
+    assert {(p.look, p.blocks) for p in table.row("kid").pairs} == {(5, 5)}
+    assert json.loads(table.to_json())["rows"][-1]["pairs"][0]["look"] == 5
+    assert "mark made after5 blocks" in Page(draw_html(table)).text.replace("\n", "").replace(
+        "  ", ""
+    )
+    japanese = study_table(read_results(StudyFolder(tmp_path / "s")), "ja")
+    assert "計画どおり 5 ブロックの時点" in draw_terminal(japanese).replace("\n  ", "")
+
+
+def test_before_the_first_look_the_table_says_when_marks_begin(tmp_path):
+    metrics = {"kid": {c: around(0.1, 0.01, i, 4) for i, c in enumerate(COLUMNS)}}
+    table = study_table(study(tmp_path / "s", metrics), "en")
+    assert table.looks == "Marks begin after 5 blocks, as planned."
+    assert {(p.mark, p.look) for p in table.row("kid").pairs} == {("?", None)}
+
+
+def test_a_look_waits_for_runs_that_go_on_and_not_for_those_that_failed(tmp_path):
+    metrics = {"kid": {c: around(0.1 * i, 0.01, i) for i, c in enumerate(COLUMNS, start=1)}}
+    made = study(tmp_path / "s", metrics)
+    made.run("scratch", 5).update(status="failed")
+    looks = {(p.look, p.blocks) for p in study_table(made, "en").row("kid").pairs}
+    assert looks == {(5, 5), (5, 4)}
+    made.run("scratch", 4).update(status="interrupted")
+    pairs = study_table(made, "en").row("kid").pairs
+    assert {(p.look, "scratch" in (p.first, p.second)) for p in pairs} == {(5, False), (None, True)}
+
+
+def test_a_column_that_failed_in_all_blocks_leaves_the_others_their_marks(tmp_path):
+    metrics = {"kid": {c: around(0.1 * i, 0.01, i) for i, c in enumerate(COLUMNS, start=1)}}
+    alone = study_table(
+        study(tmp_path / "a", metrics, {k: COLUMNS[k] for k in ("transfer", "scratch")}), "en"
+    )
+    made = study(tmp_path / "s", metrics)
+    for column in ("self-supervised", "untouched"):
+        for block in range(1, 6):
+            made.run(column, block).update(status="failed")
+    table = study_table(made, "en")
+    row = table.row("kid")
+    assert [cell.note for cell in row.cells] == [None, "Run failed", None, "Run failed"]
+    assert [pair.model_dump() for pair in row.pairs] == [
+        pair.model_dump() for pair in alone.row("kid").pairs
+    ]
+
+
+def test_a_row_of_too_few_images_has_no_mark_and_says_so(tmp_path):
+    columns = {key: COLUMNS[key] for key in ("transfer", "scratch")}
+    made = study(tmp_path / "s", {"knn": {c: [0.6, 0.7, 0.9, 0.8, 0.7] for c in columns}}, columns)
+    for run in made.runs().values():
+        found = run.score("scores")
+        found["metrics"]["knn"]["n"] = 3
+        run.write_scores("scores", found)
+    for lang, said in (
+        ("en", "no mark: 3 images are too few for this row, which needs at least 23"),
+        ("ja", "画像 3 枚では判定しません（この行には 23 枚以上が必要）"),
+    ):
+        table = study_table(made, lang)
+        row = table.row("knn")
+        assert (row.mark, row.note, row.pairs[0].images) == (None, said, 3)
+        assert said.replace(" ", "") in draw_terminal(table).replace("\n", "").replace(" ", "")
+        [features] = [s for s in table.sentences if s.key == "features"]
+        assert (features.mark, features.command) == ("?", None)
+        assert "3" in features.detail
+
+
 # Drawings.
 
 

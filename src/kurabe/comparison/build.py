@@ -141,16 +141,17 @@ def _proof(results: StudyResults, lang: str) -> str:
 
 def _looks(results: StudyResults, lang: str) -> str:
     """After how many blocks marks were made, and when they will be again."""
-    taken = [v.look for of in results.verdicts.values() for v in of if v.look is not None]
-    last = max(taken, default=0)
+    procedure = results.procedure
+    last = max((look for look, _ in procedure.taken), default=0)
     following = [str(look) for look in results.looks if look > last]
-    if not taken:
+    if not last:
         return word("looks.first", lang, next=following[0])
-    said = word("looks", lang, at=last)
-    if not following:
-        return said
-    later = word("looks.next", lang, next=joined(following, lang))
-    return f"{said} {later}" if lang == "en" else said + later
+    said = [word("looks", lang, at=last)]
+    if following:
+        said.append(word("looks.next", lang, next=joined(following, lang)))
+    if procedure.strictness > 1:
+        said.append(word("looks.skewed", lang, by=number(procedure.strictness, 1)))
+    return (" " if lang == "en" else "").join(said)
 
 
 def column_of(method: Method, results: StudyResults) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from kurabe.comparison.differences import Blocks
 from kurabe.comparison.metrics import METRICS, headlines
 from kurabe.comparison.table import Estimate, Grid, Pair
-from kurabe.comparison.verdicts import Verdict, judge_rows
+from kurabe.comparison.verdicts import Procedure, Verdict, decide, verdicts_of
 from kurabe.errors import UserError
 from kurabe.methods import Choices
 from kurabe.recipe import DataSettings, Recipe
@@ -174,7 +174,12 @@ class StudyResults:
     @cached_property
     def verdicts(self) -> dict[str, list[Verdict]]:
         """Each measured metric's verdicts on all pairs of the study's columns."""
-        return judge_rows(
+        return verdicts_of(self.procedure, self.measured)
+
+    @cached_property
+    def procedure(self) -> Procedure:
+        """The tests of the whole table, look after look."""
+        return decide(
             self.measured,
             self.baseline,
             self._floor_errors(),

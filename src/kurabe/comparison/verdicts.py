@@ -93,15 +93,12 @@ def judge_rows(
     """The verdicts on all rows of a study, by metric, on every pair of columns with values.
 
     The columns are all of the study's: a pair's verdict does not depend on what is shown.
-
-    Args:
-        rows: the values of every metric that the study measured, by the metric's id.
-        floor_errors: the standard errors of real-against-real floors, where they are known.
-        images: by metric and column, over how many images a share was counted.
-        looks: those planned; without them the blocks that are there were.
-        reached: up to which block each column's runs have ended; else its last block with a value.
     """
-    procedure = decide(rows, baseline, floor_errors, images, looks, reached)
+    return verdicts_of(decide(rows, baseline, floor_errors, images, looks, reached), rows)
+
+
+def verdicts_of(procedure: "Procedure", rows: Mapping[str, Values]) -> dict[str, list[Verdict]]:
+    """What a procedure found, row by row and pair by pair; what is exact is compared as it is."""
     found = procedure.found
     now = evidence(found, math.inf, [math.inf] * len(found.columns))
     verdicts: dict[str, list[Verdict]] = {}
@@ -114,7 +111,7 @@ def judge_rows(
         else:
             row = found.metrics.index(metric)
             verdicts[key] = [
-                _exactly(metric, pair, values) or procedure.verdict(row, place, baseline, now)
+                _exactly(metric, pair, values) or procedure.verdict(row, place, now)
                 for place, pair in enumerate(found.pairs)
                 if values.get(pair[0]) and values.get(pair[1])
             ]
@@ -129,7 +126,16 @@ def decide(
     looks: Sequence[int] | None = None,
     reached: Mapping[str, int] | None = None,
 ) -> "Procedure":
-    """The families of a table after every look that was reached; arguments of `judge_rows`."""
+    """The families of a table after every planned look that was reached.
+
+    Args:
+        rows: the values of every metric that the study measured, by the metric's id.
+        baseline: pairs with it share most of the level.
+        floor_errors: the standard errors of real-against-real floors, where they are known.
+        images: by metric and column, over how many images a share was counted.
+        looks: those planned; without them the blocks that are there were.
+        reached: up to which block each column's runs have ended; else its last block with a value.
+    """
     last = _last_blocks(rows)
     reached = last if reached is None else reached
     looks = tuple(looks or planned_looks(max(last.values(), default=0)))
@@ -138,7 +144,7 @@ def decide(
     found = measured(tested, pairs, images or {}, floor_errors or {})
     heads = headlines(key for key, values in rows.items() if any(values.values()))
     few = _too_few(found, looks[-1])
-    procedure = Procedure(found, heads, weights_of(pairs, baseline), few, looks)
+    procedure = Procedure(found, heads, baseline, few, looks)
     at = [reached.get(column, 0) for column in found.columns]
     for look, share in zip(looks, shares(looks), strict=True):
         if sum(of >= look for of in at) > 1:
@@ -177,8 +183,9 @@ class Procedure:
     """The families of a table, look after look.
 
     Attributes:
-        heads: ids of the headline rows. weights: each pair's share of a level. few: rows and pairs
-            that get no mark.
+        heads: ids of the headline rows. few: rows and pairs that get no mark.
+        there: rows and pairs that both columns have values in. weights: the pairs' shares of their
+            row's level.
         taken: each look that was taken, and what was known at it.
         differs, equal: at which of them each row and pair was found; −1 where it was not.
         seen: the last of them at which a row and pair was tested and not found before; level and
@@ -188,13 +195,19 @@ class Procedure:
 
     found: Measured
     heads: Sequence[str]
-    weights: Floats
+    baseline: str
     few: NDArray[np.bool_]
     looks: tuple[int, ...]
     taken: list[tuple[int, Evidence]] = field(default_factory=list[tuple[int, Evidence]])
 
     def __post_init__(self) -> None:
         shape = len(self.found.metrics), len(self.found.pairs)
+        known = ~np.isnan(self.found.values).all(-1)
+        self.there = known[:, self.found.first] & known[:, self.found.second]
+        self.weights = np.zeros(shape)
+        for row, there in enumerate(self.there):
+            pairs = [self.found.pairs[place] for place in np.flatnonzero(there)]
+            self.weights[row, there] = weights_of(pairs, self.baseline)
         self.head = np.array([m.id in self.heads for m in self.found.metrics], dtype=bool)
         self.differs = np.full(shape, -1)
         self.equal = np.full(shape, -1)
@@ -229,39 +242,49 @@ class Procedure:
         self.level = np.where(usable & fresh, level, self.level)
         self.p = np.where(usable & fresh, adjusted, self.p)
         self.differs[usable & fresh & (adjusted < LEVEL)] = place
-        close = benjamini_hochberg(np.where(usable, of.equal_p, 1.0).ravel()).reshape(p.shape)
+        close = np.ones_like(p)
+        close[self.there] = benjamini_hochberg(np.where(usable, of.equal_p, 1.0)[self.there])
         self.equal[usable & (self.equal < 0) & (close < LEVEL * scale)] = place
 
     def _holm(self, family: NDArray[np.int64], p: Floats, level: float) -> tuple[Floats, Floats]:
         """Corrected p, brought to 5 %, and the own p that is found while the rest stays as it is.
 
-        What an earlier look found has handed its weight on.
+        Rows share the level alike, their pairs by weight. What an earlier look found has handed
+        its weight on.
         """
-        if not len(family) or not self.found.pairs:
-            return np.ones((len(family), p.shape[1])), np.zeros((len(family), p.shape[1]))
-        weights = np.tile(self.weights, (len(family), 1)) / len(family)
-        own = np.where(self.differs[family] >= 0, 0.0, p[family])
-        adjusted = weighted_holm(own.ravel(), weights.ravel()).reshape(own.shape) * LEVEL / level
+        there = self.there[family]
+        corrected, own_level = np.ones(there.shape), np.zeros(there.shape)
+        weights = self.weights[family][there] / max(1, len(family))
+        own = np.where(self.differs[family] >= 0, 0.0, p[family])[there]
+        adjusted = np.minimum(1.0, weighted_holm(own, weights) * LEVEL / level)
         waiting = adjusted >= LEVEL
-        left = weights[waiting].sum() + np.where(waiting, 0.0, weights)
-        return np.minimum(1.0, adjusted), level * weights / left
+        corrected[there] = adjusted
+        own_level[there] = (
+            level * weights / (weights[waiting].sum() + np.where(waiting, 0.0, weights))
+        )
+        return corrected, own_level
 
     def _behind(self, rest: NDArray[np.int64], p: Floats, may: Floats) -> tuple[Floats, Floats]:
         """The same for the rows behind open gates, by Benjamini and Hochberg; 1 and 0 elsewhere."""
-        pairs = np.flatnonzero(self.open)
-        at = np.ix_(rest, pairs)
-        own = np.where(self.differs[at] >= 0, 0.0, p[at]) / may[pairs]
-        corrected = benjamini_hochberg(own.ravel()).reshape(own.shape) * LEVEL / BEHIND_LEVEL
-        adjusted, level = np.ones((len(rest), p.shape[1])), np.zeros((len(rest), p.shape[1]))
-        adjusted[:, pairs] = np.minimum(1.0, corrected)
-        rank = min(own.size, int((corrected < LEVEL).sum()) + 1)
-        level[:, pairs] = BEHIND_LEVEL * rank / own.size * may[pairs]
-        return adjusted, level
+        there = self.there[rest] & self.open
+        corrected, own_level = np.ones(there.shape), np.zeros(there.shape)
+        share = np.broadcast_to(may, there.shape)[there]
+        own = np.where(self.differs[rest] >= 0, 0.0, p[rest])[there] / share
+        adjusted = np.minimum(1.0, benjamini_hochberg(own) * LEVEL / BEHIND_LEVEL)
+        rank = min(len(own), int((adjusted < LEVEL).sum()) + 1)
+        corrected[there] = adjusted
+        own_level[there] = BEHIND_LEVEL * rank / max(1, len(own)) * share
+        return corrected, own_level
 
-    def verdict(self, row: int, pair: int, baseline: str, now: Evidence) -> Verdict:
+    @property
+    def strictness(self) -> float:
+        """What levels were divided by at the last look; 1 before any."""
+        return self.taken[-1][1].strictness if self.taken else 1.0
+
+    def verdict(self, row: int, pair: int, now: Evidence) -> Verdict:
         """What stands in a row for a pair of columns."""
         names = self.found.pairs[pair]
-        family: Family = "primary" if baseline in names else "secondary"
+        family: Family = "primary" if self.baseline in names else "secondary"
         differs, equal = int(self.differs[row, pair]), int(self.equal[row, pair])
         place = differs if differs >= 0 else equal if equal >= 0 else int(self.seen[row, pair])
         if place < 0:

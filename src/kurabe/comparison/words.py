@@ -184,6 +184,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "判定は、計画どおり {at} ブロックの時点で行いました。",
         "Marks were made after {at} blocks, as planned.",
     ),
+    "looks.skewed": (
+        "値の分布が偏っているため、有意水準を {by} 分の 1 にしました。",
+        "Because values are skewed, levels were divided by {by}.",
+    ),
     "looks.first": (
         "判定は、計画どおり {next} ブロックがそろった時点で始まります。",
         "Marks begin after {next} blocks, as planned.",
