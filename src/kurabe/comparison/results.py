@@ -192,7 +192,8 @@ class StudyResults:
         """Up to which block a column's runs have ended: before the first that goes on."""
         runs = self.of(column)
         goes_on = [block for block, run in runs.items() if run.status not in ("finished", "failed")]
-        return min(max(runs, default=0), min(goes_on, default=math.inf) - 1)
+        ended = max(runs, default=0)
+        return min(ended, min(goes_on, default=ended + 1) - 1)
 
     def _images(self, metric: str) -> dict[str, int]:
         """Over how many images each column's values of a share were counted, the fewest of them."""

@@ -202,8 +202,9 @@ class Procedure:
 
     def __post_init__(self) -> None:
         shape = len(self.found.metrics), len(self.found.pairs)
-        known = ~np.isnan(self.found.values).all(-1)
-        self.there = known[:, self.found.first] & known[:, self.found.second]
+        known = np.isfinite(self.found.values).sum(-1) > 0
+        both: NDArray[np.bool_] = known[:, self.found.first] & known[:, self.found.second]
+        self.there = both
         self.weights = np.zeros(shape)
         for row, there in enumerate(self.there):
             pairs = [self.found.pairs[place] for place in np.flatnonzero(there)]
