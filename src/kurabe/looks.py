@@ -10,6 +10,7 @@ three degrees of freedom say little.
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 
 FEWEST_BLOCKS = 3
 USUAL = (5, 7, 10, 15, 20)
@@ -31,7 +32,8 @@ def spent(blocks: int) -> float:
     return 1.0
 
 
-def shares(looks: Sequence[int]) -> tuple[float, ...]:
+@lru_cache(maxsize=256)
+def shares(looks: tuple[int, ...]) -> tuple[float, ...]:
     """What each look may spend; together 1, since the last spends what is left."""
     until = [0.0, *(spent(look) for look in looks[:-1]), 1.0]
     return tuple(after - before for before, after in itertools.pairwise(until))

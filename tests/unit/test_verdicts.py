@@ -534,14 +534,32 @@ def test_strictness_follows_the_skewness_of_the_whole_table():
     # Fisher 1930: the variance of g₁ of n normal values is 6 (n − 2) / ((n + 1)(n + 3)).
     values = np.array([[[0.0, 1.0, 2.0, 3.0, 14.0]]])
     g1 = stats.skew(values[0, 0])
-    ratio = g1**2 / (6 * 3 / (6 * 8))
-    assert strictness(values) == pytest.approx(math.exp(SKEW_RATE * min(1, ratio - SKEW_FROM)))
+    share = (g1**2 - 6 * 3 / (6 * 8)) / 0.4
+    assert share > SKEW_FROM + 1
+    assert strictness(values) == pytest.approx(math.exp(SKEW_RATE))
+    milder = np.array([[[0.0, 1.0, 2.0, 3.0, 6.5]]])
+    share = (stats.skew(milder[0, 0]) ** 2 - 0.375) / 0.4
+    assert 0 < share - SKEW_FROM < 1
+    assert strictness(milder) == pytest.approx(math.exp(SKEW_RATE * (share - SKEW_FROM)))
     assert strictness(np.array([[[1.0, 2.0, 3.0, 4.0, 5.0]]])) == 1.0
     # Repeated values tell of steps, not of a shape; two are no shape either.
     assert (
         strictness(np.array([[[0.0, 0.0, 0.0, 1.0, 9.0]], [[1.0, 2.0, np.nan, np.nan, np.nan]]]))
         == 1.0
     )
+
+
+@pytest.mark.parametrize("n", [5, 7, 10, 15, 20])
+def test_a_lognormal_law_is_the_whole_way_and_a_mild_skew_little_of_it(n):
+    rng = np.random.default_rng(n)
+
+    def excess(values):
+        return (stats.skew(values, axis=1) ** 2).mean() - 6 * (n - 2) / ((n + 1) * (n + 3))
+
+    whole = max(0.4, 0.2 * n - 0.6)
+    assert 0.95 < excess(np.exp(rng.normal(size=(40_000, n)))) / whole < 1.3
+    # Gamma with a skewness of .9.
+    assert excess(rng.gamma(5, size=(40_000, n))) / whole < SKEW_FROM
 
 
 def test_strictness_is_seldom_more_than_one_where_values_are_normal():

@@ -11,7 +11,9 @@ values and p:
 - **Skewness.** A t test over a handful of blocks is wrong many times too often where the values are
   strongly skewed and columns spread differently, and no five values tell. A whole table does: the
   mean of g₁² over its rows and columns, g₁ = m₃ / m₂^1.5, is 6 (n − 2) / ((n + 1)(n + 3)) where
-  values are normal (Fisher 1930). Where it is larger, levels are divided by `strictness`.
+  values are normal (Fisher 1930), and about .2 n − .6 more where they are lognormal with σ = 1
+  (simulated: .41 at five values, 1.7 at ten, 3.9 at twenty). Levels are divided by `strictness`,
+  which follows how much of that way the table has gone.
 """
 
 import math
@@ -26,8 +28,9 @@ from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, moderated
 from kurabe.comparison.families import Floats, Pair
 from kurabe.comparison.metrics import Metric
 
-# Levels are divided by exp(SKEW_RATE · (ratio − SKEW_FROM)), at most by exp(SKEW_RATE).
-SKEW_FROM, SKEW_RATE = 1.3, 8.0
+# Levels are divided by exp(SKEW_RATE · (share − SKEW_FROM)), at most by exp(SKEW_RATE), where the
+# table has gone that share of the way from a normal to a lognormal law.
+SKEW_FROM, SKEW_RATE = 0.28, 8.5
 
 # A row's values by column.
 Values = Mapping[str, Blocks]
@@ -216,5 +219,6 @@ def strictness(values: Floats) -> float:
         return 1.0
     squared = third[told] ** 2 / second[told] ** 3
     of_normal = 6 * (n[told] - 2) / ((n[told] + 1) * (n[told] + 3))
-    ratio = float(squared.sum() / of_normal.sum())
-    return math.exp(SKEW_RATE * min(1.0, max(0.0, ratio - SKEW_FROM)))
+    of_lognormal = np.maximum(0.4, 0.2 * n[told] - 0.6)
+    share = float((squared - of_normal).sum() / of_lognormal.sum())
+    return math.exp(SKEW_RATE * min(1.0, max(0.0, share - SKEW_FROM)))
