@@ -10,10 +10,13 @@ Then what the planned looks add, and how often a pair at the margin's edge is ca
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 
+from kurabe.comparison import differences, evidence
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.proof import Share
 from kurabe.comparison.verdicts import decide
@@ -93,6 +96,19 @@ def false_equal(columns: int, blocks: int, tables: int) -> Share:
     return Share(wrong, tables)
 
 
+@contextmanager
+def changed(module: ModuleType, **values: float) -> Iterator[None]:
+    """Constants of a module that are others for a while."""
+    before = {key: getattr(module, key) for key in values}
+    for key, value in values.items():
+        setattr(module, key, value)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            setattr(module, key, value)
+
+
 def main(tables: int) -> None:
     print(f"{tables} tables a cell: any false ≠ (95 % upper bound), luck 0 and .5")
     for law in LAWS:
@@ -109,6 +125,13 @@ def main(tables: int) -> None:
         for spreads in ((1, 1), (1, 1, 1, 1), (10, 1, 1)):
             of = false(law, spreads, 20, 0.5, tables, whole=True)
             print(f"{law:9} {','.join(map(str, spreads)):12} {of.share:6.1%} ({of.upper():.1%})")
+    print("lognormal, five blocks, luck .5: without strictness; and all of a variance lent")
+    for spreads in SPREADS:
+        with changed(evidence, SKEW_RATE=0.0):
+            bare = false("lognormal", spreads, 5, 0.5, tables)
+        with changed(differences, LENT_UP=1.0, LENT_DOWN=1.0):
+            lent = false("lognormal", spreads, 5, 0.5, tables)
+        print(f"{','.join(map(str, spreads)):12} {bare.share:6.1%}  {lent.share:6.1%}", flush=True)
     print("any ≈ where all pairs lie at the margin's edge or beyond, four rows")
     for columns in (2, 3, 4, 6):
         of = false_equal(columns, 5, tables)

@@ -15,7 +15,7 @@ from functools import lru_cache
 FEWEST_BLOCKS = 3
 USUAL = (5, 7, 10, 15, 20)
 # The share of the error that is spent once so many blocks are there; straight in between.
-_SPENT = ((2, 0.0), (3, 0.04), (4, 0.3), (5, 0.85), (20, 1.0))
+_SPENT = ((2, 0.0), (3, 0.03), (4, 0.3), (5, 0.85), (20, 1.0))
 
 
 def planned_looks(blocks: int) -> tuple[int, ...]:
