@@ -36,7 +36,7 @@ def descriptors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     k = np.fft.fftfreq(side) * side
     f = np.hypot(k[:, None], k)
     low = (f > 0) & (f <= min(LOWEST, side // 2)) & (k[:, None] >= 0) & (k >= 0)
-    return _unit((magnitude * np.sqrt(f))[:, low]).astype(np.float32)
+    return _unit((magnitude * np.sqrt(f))[:, low])
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Alike:
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self._pixels = resized(pixels, SIDE) if pixels.shape[1] > SIDE else pixels
         self.side = self._pixels.shape[1]
-        self._turned = []
+        self._turned: list[_Turned] = []
         for angle in (0, ANGLE, -ANGLE):
             turned = _turned(self._pixels, angle)
             both = self._magnitudes(turned), self._magnitudes(turned[:, :, ::-1])
@@ -103,11 +103,11 @@ class Alike:
 
 def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     small = resized(pixels, side) if pixels.shape[1] > side else pixels
-    return small.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    return small.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
-def _unit(x: NDArray[np.inexact]) -> NDArray[np.inexact]:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-3)
+def _unit(x: NDArray[np.inexact]) -> NDArray[np.float32]:
+    return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-3)).astype(np.float32)
 
 
 def _turned(pixels: NDArray[np.uint8], angle: int) -> NDArray[np.uint8]:

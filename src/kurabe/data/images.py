@@ -83,7 +83,8 @@ class ImageSet:
         """Sixteen hex digits over each image's label as text; None where no image has one."""
         if self.labels is None:
             return None
-        names = [self.label_names[k] if k >= 0 else None for k in self.labels.tolist()]
+        places: list[int] = self.labels.tolist()
+        names = [self.label_names[k] if k >= 0 else None for k in places]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
     def by_content(self) -> "ImageSet":

@@ -134,9 +134,12 @@ def _walked(
 
 
 def _is_record(folder: Path) -> bool:
-    """Whether a folder is a run's or a study's."""
+    """Whether a folder is a run's or a study's; one that may not be entered is none."""
     pairs = ("run.json", "recipe.toml"), ("study.json", "study.toml")
-    return any(all((folder / name).is_file() for name in pair) for pair in pairs)
+    try:
+        return any(all((folder / name).is_file() for name in pair) for pair in pairs)
+    except OSError:
+        return False
 
 
 def _refuse_records(path: Path) -> None:

@@ -83,9 +83,7 @@ class Traces:
         near = np.zeros(len(signatures), dtype=bool)
         for start in range(0, len(signatures), ROWS):
             part = signatures[start : start + ROWS]
-            bits = sum(
-                np.bitwise_count(part[:, None, k] ^ self.signatures[None, :, k]) for k in (0, 1)
-            )
+            bits = np.bitwise_count(part[:, None] ^ self.signatures[None]).sum(axis=2)
             near[start : start + ROWS] = (bits <= DIFFERENT).any(axis=1)
         return near
 
