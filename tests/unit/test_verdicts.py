@@ -30,7 +30,7 @@ from kurabe.comparison.families import (
     weighted_holm,
     weights_of,
 )
-from kurabe.comparison.metrics import METRICS, headlines
+from kurabe.comparison.metrics import METRICS, headlines, runs_of
 from kurabe.comparison.verdicts import decide, fewest_images, judge_rows, row_mark
 from kurabe.looks import planned_looks, shares, wrong_looks
 
@@ -278,10 +278,26 @@ def test_a_block_that_one_column_lost_is_left_out_of_its_pairs_alone():
 
 
 def test_headline_rows_are_the_first_measured_of_each_line():
-    assert headlines(["recall", "held-out-loss", "kid"]) == ("kid",)
-    measured = ["held-out-loss", "own-view-recall", "knn", "seconds"]
-    assert headlines(measured) == ("held-out-loss", "knn")
-    assert headlines(["linear-probe", "own-view-recall"]) == ("linear-probe",)
+    def of(*keys):
+        return headlines({key: {("a", 1), ("b", 1)} for key in keys})
+
+    assert of("recall", "held-out-loss", "kid", "feature-distance") == ("feature-distance",)
+    assert of("recall", "held-out-loss", "kid") == ("kid",)
+    assert of("held-out-loss", "own-view-recall", "knn", "seconds") == ("held-out-loss", "knn")
+    assert of("linear-probe", "own-view-recall") == ("linear-probe",)
+
+
+def test_a_study_that_goes_on_after_a_new_headline_keeps_the_one_it_began_with():
+    # Blocks 1 to 3 are of before the later row was measured; 4 and 5 have both.
+    values = {c: {b: 0.1 * b**2 if c == "a" else 9 + 0.1 * b for b in range(1, 6)} for c in "ab"}
+    later = {c: {b: v for b, v in of.items() if b > 3} for c, of in values.items()}
+    mixed = {"feature-distance": later, "kid": values}
+    assert headlines(runs_of(mixed)) == ("kid",)
+    assert judge_rows(mixed, "a")["kid"][0].mark == "≠"
+    # And so does one to which a column of today was added.
+    added = {"feature-distance": {"c": values["a"]}, "kid": {**values, "c": values["a"]}}
+    assert headlines(runs_of(added)) == ("kid",)
+    assert headlines(runs_of({"feature-distance": values, "kid": values})) == ("feature-distance",)
 
 
 def test_a_row_behind_an_open_gate_is_corrected_over_all_such_rows():

@@ -6,7 +6,7 @@ an absolute width, a share of the smaller of the two means, or a ratio where val
 a log scale (times, sizes).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +62,8 @@ def _counted(key: str, ja: str, en: str, unit: float = 1.0, scale: Scale = "exac
 
 
 _ALL = [
+    Metric("feature-distance", "generation", "特徴距離", "Feature distance", "down",
+           0, 0.1, 2, encoder=True),
     Metric("kid", "generation", "KID", "KID", "down", 0, 0.1, 2, encoder=True),
     Metric("fd", "generation", "FD", "FD", "down", 0, 0.1, 2, decimals=None, encoder=True),
     Metric("precision", "generation", "適合率", "Precision", "up", 0.02, encoder=True, share=True),
@@ -112,11 +114,30 @@ METRICS: dict[str, Metric] = {metric.id: metric for metric in _ALL}
 
 # The rows that decide whether two columns differ at all, declared before any run: of each line the
 # first that a study measures. Which that is depends on the images and their labels alone.
-HEADLINES = (("kid", "held-out-loss"), ("linear-probe", "knn", "own-view-recall"))
+HEADLINES = (
+    ("feature-distance", "kid", "held-out-loss"),
+    ("linear-probe", "knn", "own-view-recall"),
+)
+# A row that came later leaves its place to the one before it in studies with runs of before then.
+_CAME_AFTER = {"feature-distance": "kid"}
 
 
-def headlines(measured: Iterable[str]) -> tuple[str, ...]:
-    """The headline rows of a study that measured these metrics: images first, then features."""
-    known = set(measured)
+def headlines(measured: Mapping[str, Collection[object]]) -> tuple[str, ...]:
+    """The headline rows of a study: images first, then features.
+
+    measured: by metric, whatever tells apart the runs that have a value of it.
+    """
+    known = {key for key, runs in measured.items() if runs}
+    for key, earlier in _CAME_AFTER.items():
+        if not set(measured.get(earlier, ())) <= set(measured.get(key, ())):
+            known.discard(key)
     found = (next((key for key in line if key in known), None) for line in HEADLINES)
     return tuple(key for key in found if key is not None)
+
+
+def runs_of(rows: Mapping[str, Mapping[str, Collection[int]]]) -> dict[str, set[tuple[str, int]]]:
+    """Which runs, by column and block, have a value of each metric."""
+    return {
+        key: {(column, block) for column, blocks in values.items() for block in blocks}
+        for key, values in rows.items()
+    }

@@ -61,7 +61,7 @@ def prove(pool: Sequence[Run], rows: tuple[str, ...], tables: int = 2000) -> Pro
 
     Tables have from two columns to as many as every block has runs.
     """
-    heads = headlines(rows)
+    heads = headlines(dict.fromkeys(rows, range(len(pool))))
     blocks = len({run["block"] for run in pool})
     plan = tuple(look for look in planned_looks(BLOCKS) if look <= blocks)
     widths = range(2, len(pool) // max(1, blocks) + 1)

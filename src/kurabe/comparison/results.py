@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kurabe.comparison.differences import Blocks
-from kurabe.comparison.metrics import METRICS, headlines
+from kurabe.comparison.metrics import METRICS, headlines, runs_of
 from kurabe.comparison.table import Estimate, Grid, Pair
 from kurabe.comparison.verdicts import Procedure, Verdict, decide, verdicts_of
 from kurabe.errors import UserError
@@ -169,7 +169,7 @@ class StudyResults:
     @cached_property
     def headlines(self) -> tuple[str, ...]:
         """The metrics whose rows decide whether two columns differ at all."""
-        return headlines(self.measured)
+        return headlines(runs_of(self.measured))
 
     @cached_property
     def verdicts(self) -> dict[str, list[Verdict]]:

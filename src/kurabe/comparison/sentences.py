@@ -5,7 +5,7 @@ best mean; it is ahead only of those from which a verdict separates it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kurabe.comparison.copies import copying
@@ -58,16 +58,22 @@ def sentences(
     once = set(sources.values())
     equal = [column.id for column in columns if column.budget_factor == 1 and column.id in once]
     for key, metrics in (("images", _IMAGES), ("features", _FEATURES)):
-        row = next((by_key[metric] for metric in metrics if metric in by_key), None)
+        row = _deciding(metrics, by_key, results)
         standing = row and _standing(row, columns, equal, lang)
         if standing:
             found.append(_ranking(key, standing, results, lang))
     if copies := copying(results, columns, shown, lang):
         found.append(copies)
-    image_row = next((by_key[metric] for metric in _IMAGES if metric in by_key), None)
+    image_row = _deciding(_IMAGES, by_key, results)
     if image_row and (larger := _larger_budgets(image_row, columns, lang)):
         found.append(larger)
     return tuple(found)
+
+
+def _deciding(line: Sequence[str], by_key: Mapping[str, Row], results: StudyResults) -> Row | None:
+    """The study's headline row among those of a line, else the first that the columns have."""
+    order = sorted(line, key=lambda metric: metric not in results.headlines)
+    return next((by_key[metric] for metric in order if metric in by_key), None)
 
 
 def _standing(

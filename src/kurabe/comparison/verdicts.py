@@ -34,7 +34,7 @@ from kurabe.comparison.families import (
     weighted_holm,
     weights_of,
 )
-from kurabe.comparison.metrics import METRICS, Metric, headlines
+from kurabe.comparison.metrics import METRICS, Metric, headlines, runs_of
 from kurabe.looks import planned_looks, shares
 
 Mark = Literal["≠", "≈", "?"]
@@ -142,7 +142,7 @@ def decide(
     pairs = _pairs(list(last), baseline)
     tested = {METRICS[key]: of for key, of in rows.items() if METRICS[key].scale in _TESTED}
     found = measured(tested, pairs, images or {}, floor_errors or {})
-    heads = headlines(key for key, values in rows.items() if any(values.values()))
+    heads = headlines(runs_of(rows))
     few = _too_few(found, looks[-1])
     procedure = Procedure(found, heads, baseline, few, looks)
     at = [reached.get(column, 0) for column in found.columns]

@@ -215,6 +215,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     "reference.floor": ("実画像どうしの下限値", "real against real"),
     "reference.copier": ("訓練画像をそのまま出した場合", "training images as samples"),
     "reference.base": ("手を加えないベース", "the untouched base"),
+    "reference.blank": ("背景色だけの画像", "blank pages"),
+    "reference.noise": ("乱数だけの画像", "nothing but noise"),
+    "reference.grain": (
+        "訓練画像に標準偏差 .1 のノイズを加えた場合",
+        "training images with noise of .1",
+    ),
     "reference.held-out": ("未使用の実画像", "real held-out images"),
     "reference.chance": ("偶然", "chance"),
     "reference.pixels": ("画素そのもの", "raw pixels"),

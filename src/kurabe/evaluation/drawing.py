@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kurabe.data import ImageSet, Split
-from kurabe.evaluation import generation
+from kurabe.evaluation import generation, placeholders
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.encoders import Encoder
 from kurabe.evaluation.features import Model, as_images, identity_of
@@ -33,6 +33,8 @@ from kurabe.training.held_out import held_out_loss
 
 # Held-out images that the memorisation bound is set on, from validation and test together.
 _HELD_OUT = 512
+# Images that stand for noise, and training images that get grain.
+_MARKED = 128
 # Seeds of two blocks never meet.
 _SEEDS_PER_BLOCK = 1 << 20
 
@@ -67,7 +69,7 @@ def generation_rows(
     encoder: Encoder,
     base_samples: np.ndarray | None,
 ) -> Rows:
-    """KID, FD, precision, recall, density, coverage, diversity, each with its reference rows."""
+    """Distances, precision, recall, density, coverage, diversity, each with its reference rows."""
     real = encoded(encoder, images, drawn(split.test, settings.real_images, "real test"))
     train = encoded(encoder, images, drawn(split.train, settings.real_images, "real train"))
     centres = generation.clusters(train) if len(train) > 1 else None
@@ -78,9 +80,13 @@ def generation_rows(
     fake = encoder.encode(samples)
     own = scores(fake)
     key = digest_of(
-        images.digest, encoder.identity, split_key(split), settings.real_images, len(samples)
-    )
+        # The word tells these rows from those of before the first one was there.
+        "feature-distance", images.digest, encoder.identity, split_key(split), settings.real_images,
+        len(samples),
+    )  # fmt: skip
     real_rows = cached_result("real", key, lambda: _real_rows(scores, train, real, len(samples)))
+    shown = images.pixels[drawn(split.train, _MARKED, "real train")]
+    marks = cached_result("marks", key, lambda: _marks(shown, real, encoder))
     references: dict[str, dict[str, Any]] = {
         "floor": real_rows["floor"],
         "copier": real_rows["copier"],
@@ -93,16 +99,38 @@ def generation_rows(
             continue
         rows[row] = {"value": value, "n": len(samples), "detail": {"real": len(real)}}
         rows[row]["references"] = {name: of[row] for name, of in references.items()}
-    rows["kid"]["detail"]["floor_se"] = real_rows["floor_se"]
+    for row, error in real_rows["floor_se"].items():
+        rows[row]["detail"]["floor_se"] = error
+    rows["feature-distance"]["references"] |= marks
     rows["fd"]["detail"]["name"] = own["fd_name"]
     return rows
 
 
+_KERNELS = {"feature-distance": generation.distance_kernel, "kid": generation.polynomial_kernel}
+
+
 def _real_rows(scores: Any, train: np.ndarray, real: np.ndarray, n: int) -> dict[str, Any]:
+    """Real against real, training images as samples, and what distances do there by chance."""
     copies = train[permutation(0, "copier", 0, len(train))[:n]]
     enough = min(len(train), len(real)) > 1
-    error = generation.kid_standard_error(train, real) if enough else None
-    return {"floor": scores(train), "copier": scores(copies), "floor_se": error}
+    errors = {
+        row: generation.mmd_standard_error(train, real, kernel) if enough else None
+        for row, kernel in _KERNELS.items()
+    }
+    return {"floor": scores(train), "copier": scores(copies), "floor_se": errors}
+
+
+def _marks(shown: np.ndarray, real: np.ndarray, encoder: Encoder) -> dict[str, float]:
+    """How far blank pages, noise, and training images with grain are from real ones."""
+    if min(len(shown), len(real)) < 2:
+        return {}
+    found = {
+        # All pages are one image, and two of them are as far as any number.
+        "blank": placeholders.blank(shown).repeat(2, 0),
+        "noise": placeholders.noise(_MARKED, shown.shape[1:]),
+        "grain": placeholders.grained(shown),
+    }
+    return {name: generation.feature_distance(encoder.encode(x), real) for name, x in found.items()}
 
 
 def _distances(
@@ -116,6 +144,7 @@ def _distances(
     )
     fd = generation.frechet_score(features, real, train, encoder)
     return {
+        "feature-distance": generation.feature_distance(features, real) if smaller > 1 else None,
         "kid": generation.kid(features, real) if smaller > 1 else None,
         "fd": fd.value,
         "fd_name": fd.name if fd.reason is None else f"{fd.name}: {fd.reason}",
