@@ -189,7 +189,7 @@ def pooled(x: np.ndarray, name: str) -> np.ndarray:
     return layer(x, name).mean(2)
 
 
-# Candidates: the squared maximum mean discrepancy (Gretton et al. 2012, eq. 3) of kernels on features.
+# Candidates: squared maximum mean discrepancies (Gretton et al. 2012, eq. 3) by kernel.
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -389,11 +389,10 @@ def judge(cache: Path, only: list[str]) -> dict[str, dict[str, dict[str, float]]
                 failed[key] += of.count(False)
                 if False in of and key != "C":
                     what = KINDS if key == "A" else PLACEHOLDERS
-                    where += [f"{name} {w}" for w, good in zip(what, of) if not good]
+                    where += [f"{name} {w}" for w, good in zip(what, of, strict=True) if not good]
         strength = np.mean([power(values) for values in found[candidate].values()])
-        print(
-            f"{candidate:22} sets {len(usable)} failed {sum(failed.values()):3} {failed} power {strength:.2f}"
-        )
+        count = f"sets {len(usable)} failed {sum(failed.values()):3} {failed}"
+        print(f"{candidate:22} {count} power {strength:.2f}")
         print("      ", "; ".join(where), flush=True)
     return found
 
