@@ -1,27 +1,31 @@
 """Turn a finished run into a shipped base: python tools/make_base.py RUN NAME.
 
 Writes src/kurabe/bases/NAME/: model.safetensors (half precision), base.json, samples.png and the
-model card README.md, with KID and its reference rows measured on the images of the run's own test
-part, from the weights as they are shipped. With NAME alone a shipped base is measured again, as
-when the usual solver has changed.
+model card README.md, with the feature distance, KID and their reference rows measured on images of
+the base's own set that it was not trained on, near-copies of those left out too, from the weights
+as they are shipped. With NAME alone a shipped base is measured again, as when the usual solver or
+the rows have changed.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL.Image import Resampling
 from safetensors.torch import save
 
 from kurabe import bases, data
 from kurabe.data.named import available
+from kurabe.errors import UserError
 from kurabe.evaluation.drawing import draw_samples, generation_rows, loss_rows
 from kurabe.evaluation.encoders import load_encoder
 from kurabe.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from kurabe.recipe import DataSettings, Evaluation, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.samples import sheet
+from kurabe.studies.images import traces_of
 from kurabe.training import load_model
 from kurabe.training.model import WEIGHTS
 
@@ -54,17 +58,29 @@ def make(run: str, name: str) -> None:
         "data_digest": info["data_digest"],
     }
     write_json_atomic(target / "base.json", base)
+    if traces := traces_of(run):
+        traces.write(target / data.TRACES)
+
+
+def parts_of(images: data.ImageSet, target: Path) -> data.Split:
+    """What a base was trained on, and what it never saw, nor any near-copy of it."""
+    traces = data.Traces.read(target / data.TRACES)
+    if traces is None:
+        raise UserError(f"{target / data.TRACES} is missing: nothing tells what {target} saw.")
+    known = np.isin(images.groups, images.groups[traces.hold(images)])
+    trained = np.isin(images.keys, traces.keys)
+    return data.Split(np.flatnonzero(trained), np.flatnonzero([]), np.flatnonzero(~known))
 
 
 def measure(name: str) -> None:
-    """Measure a base on its own test images, and write its card and its grid."""
+    """Measure a base on images it never saw, and write its card and its grid."""
     target = BASES / name
     base = json.loads((target / "base.json").read_text(encoding="utf-8"))
     settings = {key: value for key, value in base["data"].items() if key != "split_seed"}
     seed = base["data"]["split_seed"]
     where = DataSettings.model_validate(settings)
     images = data.load(where.source, size=where.size, channels=where.channels)
-    split = data.split(images, seed, test_seed=where.test_seed, fractions=where.fractions)
+    split = parts_of(images, target)
     torch.set_num_threads(1)
     model = load_model(target)
     encoder = load_encoder(SETTINGS.encoder, size=images.size, channels=images.channels)
@@ -80,25 +96,27 @@ def measure(name: str) -> None:
     grid = sheet(samples.pixels[:64], 16)
     enlarged = grid.resize((2 * grid.width, 2 * grid.height), Resampling.NEAREST)
     enlarged.save(target / "samples.png", optimize=True)
-    parts = {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
-    card = _card(name, base, parts, (target / "NOTICE.md").exists())
+    card = _card(name, base, split, (target / "NOTICE.md").exists())
     write_text_atomic(target / "README.md", card)
 
 
-def _card(name: str, base: dict, parts: dict[str, int], notice: bool) -> str:
+def _card(name: str, base: dict, split: data.Split, notice: bool) -> str:
     measured = base["measured"]
     known = available()[base["data"]["source"]]
-    kid, references = measured["kid"]["value"], measured["kid"]["references"]
+    distance, kid = measured["feature-distance"], measured["kid"]
+    whats = {
+        "floor": "real training images (floor, expectation 0 for one distribution)",
+        "copier": "training images as if they were samples (a copier)",
+        "grain": "training images with noise of .1",
+        "noise": "nothing but noise",
+        "blank": "blank pages",
+    }
+    figures = [(f"**{name}**, {distance['n']} samples", distance["value"], kid["value"])]
+    for key, what in whats.items():
+        figures.append((what, distance["references"][key], kid["references"].get(key)))
     rows = "\n".join(
-        f"| {what} | {1000 * value:.1f} |"
-        for what, value in (
-            (f"**{name}**, {measured['kid']['n']} samples", kid),
-            (
-                "real training images (floor, expectation 0 for one distribution)",
-                references["floor"],
-            ),
-            ("training images as if they were samples (a copier)", references["copier"]),
-        )
+        f"| {what} | {value:.3f} | {'' if other is None else f'{other:.3f}'} |"
+        for what, value, other in figures
     )
     colour = "grey" if base["channels"] == 1 else "colour"
     size = base["image_size"]
@@ -111,19 +129,20 @@ A small unconditional diffusion model that draws {size}×{size} {colour} images:
 
 - **Network**: patch transformer, {base["parameters"]:,} parameters in half precision:
   `{json.dumps(base["network"])}`.
-- **Data**: `{base["data"]["source"]}` — {known.about}. {parts["train"]} training,
-  {parts["validation"]} validation, {parts["test"]} test images. Licences: {known.licence}.
+- **Data**: `{base["data"]["source"]}` — {known.about}. Trained on
+  {len(split.train)} of its images, tested on {len(split.test)} that are no near-copies of those.
+  Licences: {known.licence}.
 - **Recipe**: `{base["recipe"]}`, trained at commit `{base["commit"][:12]}`:
   {base["images_seen"]:,} images seen in {base["seconds"] / 60:.0f} minutes on one thread
   of {base["hardware"]["processor"]}.{attribution}
 
-## Measured on its test images, from the weights as shipped
+## Measured on images it never saw, from the weights as shipped
 
-KID × 10³, {base["encoder"]} features, {SETTINGS.evaluations} network evaluations of
-{base["solver"]} (lower is better):
+{base["encoder"]} features, {SETTINGS.evaluations} network evaluations of {base["solver"]} (lower is
+better):
 
-| what | KID × 10³ |
-|---|---|
+| what | feature distance | KID |
+|---|---|---|
 {rows}
 
 Recall {measured["recall"]["value"]:.2f}, precision {measured["precision"]["value"]:.2f},

@@ -7,7 +7,7 @@ from kurabe.comparison.facts import LearningRate, fact_rows, how_rows, learning_
 from kurabe.comparison.measured import Shown, measured_rows, sample_row
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import number
-from kurabe.comparison.published import published
+from kurabe.comparison.published import chosen, published
 from kurabe.comparison.results import StudyResults, read_results
 from kurabe.comparison.sentences import sentences
 from kurabe.comparison.table import Column, Row, StudyNote, Table
@@ -129,14 +129,18 @@ def _tested(results: StudyResults, lang: str) -> tuple[str, ...]:
 
 
 def _proof(results: StudyResults, lang: str) -> str:
-    """What the rule of the marks promises, and what was found where the truth is known."""
+    """What the rule of the marks promises, what was found where the truth is known, and why the
+    first headline row is what it is.
+    """
     names = [METRICS[key].label(lang) for key in results.headlines]
     rule = word("rule" if names else "rule.none", lang, headlines=joined(names or [""], lang))
-    known = published()
-    if known is None:
-        return rule
-    said = known.sentence(lang)
-    return f"{rule} {said}" if lang == "en" else rule + said
+    said = [rule]
+    if known := published():
+        said.append(known.sentence(lang))
+    figures = chosen() if "feature-distance" in results.headlines else None
+    if figures and figures.encoder == results.encoder:
+        said.append(figures.sentence(lang))
+    return (" " if lang == "en" else "").join(said)
 
 
 def _looks(results: StudyResults, lang: str) -> str:

@@ -1,7 +1,8 @@
-"""What a reader may expect of the marks: the figures of the A/A study, shipped, and in words.
+"""What a reader may expect of the marks and of the headline distance: shipped figures, in words.
 
-`kurabe.comparison.proving` makes them from real runs; the sentences stand below every table of a
-study.
+`kurabe.comparison.proving` makes the first from real runs of one method, bench/headline.py the
+second from pictures that are known to be worse than others; the sentences stand below the tables
+of studies.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from kurabe.comparison.numbers import number
 from kurabe.comparison.proof import DealtShare
 from kurabe.comparison.words import word
 
-SHIPPED = Path(__file__).parent.parent / "results" / "a-a" / "proof.json"
+RESULTS = Path(__file__).parent.parent / "results"
+SHIPPED = RESULTS / "a-a" / "proof.json"
+HEADLINE = RESULTS / "headline" / "figures.json"
 
 
 class Result(BaseModel):
@@ -112,3 +115,58 @@ def published() -> Proof | None:
     if not SHIPPED.is_file():
         return None
     return Proof.model_validate_json(SHIPPED.read_bytes())
+
+
+Held = tuple[int, int]
+
+
+class Checks(BaseModel):
+    """How many checks of a distance hold, of how many.
+
+    severity: it rises with grain, blur, shifts, missing parts and blending. placeholders: white,
+    black, mean and noise images are worse than what is drawn after the first stretch of training.
+    course: it falls along a training run. floor: real against real is 0 but for chance.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    severity: Held
+    placeholders: Held
+    course: Held
+    floor: Held
+
+
+class Chosen(BaseModel):
+    """What the headline distance and KID do on the known data sets.
+
+    encoder: whose features these are. figures: by distance, data set and pictures the value itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str
+    sets: int
+    distance: Checks
+    kid: Checks
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def sentence(self, lang: str) -> str:
+        """Why the distance decides, in words."""
+        counts = {
+            f"{name}{suffix}": getattr(of, name)[0]
+            for suffix, of in (("", self.distance), ("_kid", self.kid))
+            for name in ("severity", "placeholders", "course")
+        }
+        totals = {
+            f"{name}_all": getattr(self.distance, name)[1]
+            for name in ("severity", "placeholders", "course")
+        }
+        return word("chosen", lang, sets=self.sets, **counts, **totals)
+
+
+@lru_cache(maxsize=1)
+def chosen() -> Chosen | None:
+    """The shipped figures of the headline distance; None where there are none."""
+    if not HEADLINE.is_file():
+        return None
+    return Chosen.model_validate_json(HEADLINE.read_bytes())

@@ -336,6 +336,20 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{marks} ({marks_upper}) of the ≠ are false. A gap of {gap} standard deviations is found "
         "in at least {found} at {blocks} blocks.",
     ),
+    "chosen": (
+        "特徴距離を主要行とする理由: 既知のデータ {sets} 組で確かめました。"
+        "粒状ノイズ・ぼけ・ずれ・欠け・混合が強いほど大きくなったのは {severity_all} 系列中 "
+        "{severity}（KID は {severity_kid}）、白・黒・平均・乱数の画像が、学習のごく初めを除く"
+        "どの時点の画像より悪かったのは {placeholders_all} 通り中 {placeholders}"
+        "（KID は {placeholders_kid}）、学習とともに下がったのは {course_all} 回中 {course}"
+        "（KID は {course_kid}）。",
+        "Why the feature distance decides, from {sets} known data sets: it rises with grain, blur, "
+        "shifts, missing parts and blending in {severity} of {severity_all} series (KID in "
+        "{severity_kid}), puts white, black, mean and noise images behind all that is drawn after "
+        "the first stretch of training in {placeholders} of {placeholders_all} cases (KID in "
+        "{placeholders_kid}), and falls along {course} of {course_all} courses of training (KID "
+        "along {course_kid}).",
+    ),
     "only": ("異なる行だけ表示", "Only differing rows"),
     "theme": ("表示", "Theme"),
     "theme.auto": ("自動", "auto"),
