@@ -22,16 +22,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import candidates
 
-from kurabe import data, training
-from kurabe.backbones import BACKBONES
+from kurabe import data, registry, training
 from kurabe.methods.choices import Choices, Denoising, Full
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Where
 from kurabe.records import RunFolder
 from kurabe.records.surroundings import surroundings
 
-BACKBONES["plain"] = candidates.PlainPatchTransformer
-BACKBONES["long-skips"] = candidates.LongSkipTransformer
-BACKBONES["two-level"] = candidates.TwoLevelTransformer
+for name, kind in {
+    "plain": candidates.PlainPatchTransformer,
+    "long-skips": candidates.LongSkipTransformer,
+    "two-level": candidates.TwoLevelTransformer,
+}.items():
+    registry.add(registry.Idea("backbones", name, f"candidates:{kind.__name__}"))
 
 HERE = Path(__file__).parent
 

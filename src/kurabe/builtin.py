@@ -1,0 +1,24 @@
+"""What Kurabe itself has of those groups whose rooms need torch: names, labels, where the code is.
+
+Nothing here is imported before it is used. Adaptations and terms declare themselves, in modules
+of their own.
+"""
+
+from kurabe.registry import Idea
+
+IDEAS = (
+    Idea("backbones", "patch", "kurabe.backbones.patch:PatchTransformer"),
+    Idea("encoders", "efficientnet-lite0", "kurabe.evaluation.encoders:efficientnet_lite0"),
+    Idea("encoders", "pixels", "kurabe.evaluation.encoders:of_pixels"),
+    Idea("encoders", "transformers", "kurabe.evaluation.encoders:of_transformers"),
+    Idea("solvers", "ddpm", "kurabe.diffusion.sampling:ddpm", label="DDPM"),
+    Idea("solvers", "ddim", "kurabe.diffusion.sampling:ddim", label="DDIM"),
+    Idea("solvers", "heun", "kurabe.diffusion.sampling:heun", label="Heun"),
+    Idea("solvers", "dpmpp-2m", "kurabe.diffusion.sampling:dpmpp_2m", label="DPM-Solver++(2M)"),
+    Idea(
+        "solvers",
+        "dpmpp-2m-sde",
+        "kurabe.diffusion.sampling:dpmpp_2m_sde",
+        label="SDE-DPM-Solver++(2M)",
+    ),
+)

@@ -1,0 +1,118 @@
+"""The registry: look-ups that end in an error, and packages that cannot be loaded."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kurabe import registry
+from kurabe.errors import UserError
+from kurabe.registry import GROUPS, Idea
+
+Install = Callable[..., None]
+EVERY = [idea for group in GROUPS for idea in registry.ideas(group).values()]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Put a package of one module on the path, as pip would lay it out."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def one(package: str, source: str) -> None:
+        module = package.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(source)
+        facts = tmp_path / f"{module}-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text(f"[kurabe]\nideas = {module}\n")
+        registry.refresh()
+
+    yield one
+    registry.refresh()
+    for name in [name for name in sys.modules if name.startswith("outside_")]:
+        del sys.modules[name]
+
+
+def declares(group: str, name: str) -> str:
+    return (
+        "from kurabe.registry import Idea\n"
+        f"IDEAS = (Idea({group!r}, {name!r}, 'math:sqrt'),)\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("idea", EVERY, ids=lambda idea: f"{idea.group}-{idea.name}")
+def test_every_idea_leads_to_code(idea: Idea):
+    assert registry.look_up(idea.group, idea.name) is idea
+    if idea.group != "cards":
+        assert callable(idea.load())
+
+
+def test_an_unknown_name_lists_the_near_ones_or_all():
+    with pytest.raises(UserError, match=r"^There is no solver 'hein'; did you mean heun\?$"):
+        registry.look_up("solvers", "hein")
+    with pytest.raises(UserError, match=r"^There is no backbone 'melt'; there is patch\.$"):
+        registry.look_up("backbones", "melt")
+
+
+def test_another_packages_idea_comes_through_the_same_door(install: Install):
+    install("outside-one", declares("solvers", "euler"))
+    assert registry.look_up("solvers", "euler").package == "outside-one"
+    assert registry.load("solvers", "euler")(4.0) == 2.0
+    assert registry.problems() == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("x = 1", "ValueError: outside_bad has no IDEAS"),
+        ("IDEAS = 3", "TypeError: "),
+        ("def f(:", "SyntaxError: "),
+        (declares("spoons", "x"), "ValueError: outside_bad names a group 'spoons'"),
+    ],
+)
+def test_a_package_that_cannot_be_loaded_is_one_sentence(install: Install, source: str, said: str):
+    """Everything else goes on, the ideas of other packages included."""
+    install("outside-bad", source)
+    install("outside-good", declares("solvers", "euler"))
+    [problem] = registry.problems()
+    assert problem.startswith(f"The package outside-bad could not be loaded ({said}")
+    assert "\n" not in problem
+    assert registry.load("solvers", "euler")(4.0) == 2.0
+    assert "heun" in registry.ideas("solvers")
+    with pytest.raises(UserError, match="outside-bad could not be loaded"):
+        registry.look_up("solvers", "mine")
+
+
+def test_a_name_that_kurabe_has_stays_kurabes(install: Install):
+    install("outside-twice", declares("solvers", "heun"))
+    assert registry.look_up("solvers", "heun").package == "kurabe"
+    assert registry.problems() == (
+        "The solver 'heun' is named twice, by kurabe and outside-twice: that of kurabe stays.",
+    )
+
+
+def test_a_name_that_two_packages_take_is_neithers(install: Install):
+    install("outside-a", declares("terms", "pull"))
+    install("outside-b", declares("terms", "pull"))
+    with pytest.raises(UserError, match=r"There is no term 'pull'.*outside-a and outside-b"):
+        registry.look_up("terms", "pull")
+
+
+def test_an_idea_whose_code_is_missing_is_one_sentence():
+    idea = Idea("terms", "gone", "kurabe.registry:nothing_of_the_kind", package="outside")
+    with pytest.raises(UserError, match=r"^The term 'gone' of outside cannot be loaded: .*\.$"):
+        idea.load()
+
+
+def test_what_is_added_in_a_process_is_found_once():
+    registry.add(Idea("solvers", "euler", "math:sqrt"))
+    try:
+        assert registry.load("solvers", "euler")(4.0) == 2.0
+        with pytest.raises(UserError, match="There is a solver 'euler' already"):
+            registry.add(Idea("solvers", "euler", "math:sqrt"))
+    finally:
+        registry.refresh()
