@@ -14,8 +14,9 @@ from collections.abc import Callable
 import torch
 
 from kurabe.adaptations import attach
+from kurabe.adaptations.full import Full
+from kurabe.adaptations.lora import LowRank
 from kurabe.backbones import PatchTransformer
-from kurabe.methods.choices import Full, LowRank
 
 BATCH, ROUNDS = 32, 25
 

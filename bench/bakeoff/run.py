@@ -23,7 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import candidates
 
 from kurabe import data, registry, training
-from kurabe.methods.choices import Choices, Denoising, Full
+from kurabe.adaptations.full import Full
+from kurabe.methods.choices import Choices
+from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Where
 from kurabe.records import RunFolder
 from kurabe.records.surroundings import surroundings

@@ -16,7 +16,12 @@ import pytest
 from safetensors.torch import load_file
 from train_once import shared
 
-from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked, Term
+from kurabe.adaptations.full import Full
+from kurabe.methods.choice import TermChoice
+from kurabe.methods.choices import Choices
+from kurabe.objectives.contrastive import Contrastive
+from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.masked import Masked
 from kurabe.recipe import Budget, DataSettings, Evaluation, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training.model import start_model
@@ -29,7 +34,7 @@ BUDGET = 640
 # 20 updates of AdamW, whose first steps have a size whatever the gradient's, 1e-6 was seen.
 TOLERANCE = 1e-5
 
-OBJECTIVES: dict[str, tuple[tuple[Term, ...], int | None]] = {
+OBJECTIVES: dict[str, tuple[tuple[TermChoice, ...], int | None]] = {
     # With accumulation: four micro-batches of one process, two of two.
     "plain": ((Denoising(),), 8),
     # Eight images are compared, four in each process.

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
+from kurabe.adaptations.full import Full
 from kurabe.data import ImageSet, Split
 from kurabe.errors import KurabeError
-from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
+from kurabe.methods.choices import Choices
+from kurabe.objectives.contrastive import Contrastive
+from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.masked import Masked
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training import __main__ as command

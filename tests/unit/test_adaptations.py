@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from kurabe.adaptations import Adaptation, attach
+from kurabe.adaptations.full import Full
+from kurabe.adaptations.lora import LowRank
+from kurabe.adaptations.untouched import Untouched
 from kurabe.backbones import PatchTransformer
-from kurabe.methods.choices import Full, LowRank, Untouched
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from kurabe.adaptations.full import Full
+from kurabe.adaptations.full import AllWeights, Full
 from kurabe.data import ImageSet, split
 from kurabe.evaluation.encoders import load_encoder
 from kurabe.evaluation.features import Pictures, Place, extract, noise_share, pool
@@ -36,7 +36,7 @@ def small_model(seed: int = 0) -> Model:
     for parameter in denoiser.parameters():
         if not parameter.detach().any():
             torch.nn.init.normal_(parameter, std=0.05)
-    return Model(denoiser, Full(denoiser.backbone), NETWORK)
+    return Model(denoiser, AllWeights(denoiser.backbone, Full()), NETWORK)
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +210,8 @@ def test_the_same_weights_read_otherwise_have_another_identity():
     from dataclasses import replace
 
     from kurabe.evaluation.features import identity_of
-    from kurabe.methods import Choices, Denoising, Full
+    from kurabe.methods import Choices
+    from kurabe.objectives.denoising import Denoising
     from kurabe.recipe import Budget, DataSettings, Network, Recipe
     from kurabe.training.model import start_model
 

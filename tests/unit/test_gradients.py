@@ -8,12 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kurabe.adaptations.full import Full
 from kurabe.backbones import PatchTransformer
 from kurabe.data import ImageSet, Split
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
-from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
-from kurabe.objectives import Objective, Pass, Stream
-from kurabe.objectives.denoising import DenoisingTerm
+from kurabe.methods.choices import Choices
+from kurabe.objectives.contrastive import Contrastive
+from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.denoising.term import DenoisingTerm
+from kurabe.objectives.masked import Masked
+from kurabe.objectives.objective import Objective
+from kurabe.objectives.term import Pass, Stream
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training.batches import Source
@@ -29,7 +34,7 @@ class Scaled(DenoisingTerm):
     """The denoising loss times a number, so that its gradient is known from the other's."""
 
     def __init__(self, factor: float) -> None:
-        super().__init__(Denoising())
+        super().__init__(Denoising(), denoiser())
         self.factor = factor
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
@@ -40,7 +45,7 @@ class OfNothing(DenoisingTerm):
     """A loss of the network's size alone: what it reaches is a single tensor, by 2 θ."""
 
     def __init__(self, weight: nn.Parameter) -> None:
-        super().__init__(Denoising())
+        super().__init__(Denoising(), denoiser())
         self.reads = [weight]
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
@@ -71,7 +76,7 @@ def test_cosines_of_known_vectors() -> None:
 @pytest.mark.parametrize(("factor", "expected"), [(1.0, 1.0), (3.0, 1.0), (-0.5, -1.0)])
 def test_a_term_agrees_with_itself_and_opposes_its_negative(factor: float, expected: float) -> None:
     objective = Objective(
-        denoiser(), {"denoising": DenoisingTerm(Denoising()), "other": Scaled(factor)}
+        denoiser(), {"denoising": DenoisingTerm(Denoising(), denoiser()), "other": Scaled(factor)}
     )
     found, _ = cosines(objective, (-4.0, 4.0))
     assert found == {"other": [pytest.approx(expected, abs=1e-5)]}
@@ -80,7 +85,7 @@ def test_a_term_agrees_with_itself_and_opposes_its_negative(factor: float, expec
 def test_bands_hold_the_images_noised_in_them() -> None:
     """With the same loss twice, h = g_1 + g_2: the cosines follow from g_1 and g_2 alone."""
     objective = Objective(
-        denoiser(), {"denoising": DenoisingTerm(Denoising()), "other": Scaled(1.0)}
+        denoiser(), {"denoising": DenoisingTerm(Denoising(), denoiser()), "other": Scaled(1.0)}
     )
     first, count = 5, 12
     found, batch = cosines(objective, EDGES, count, first)
@@ -108,7 +113,7 @@ def test_only_the_weights_that_the_other_term_reaches_count() -> None:
     network = denoiser()
     weight = next(p for p in network.backbone.parameters() if p.dim() == 2)
     objective = Objective(
-        network, {"denoising": DenoisingTerm(Denoising()), "other": OfNothing(weight)}
+        network, {"denoising": DenoisingTerm(Denoising(), denoiser()), "other": OfNothing(weight)}
     )
     found, batch = cosines(objective, (-4.0, 4.0))
     t = network.schedule.time_of_log_snr(
@@ -123,7 +128,7 @@ def test_only_the_weights_that_the_other_term_reaches_count() -> None:
 
 def test_a_band_without_images_has_no_cosine() -> None:
     objective = Objective(
-        denoiser(), {"denoising": DenoisingTerm(Denoising()), "other": Scaled(1.0)}
+        denoiser(), {"denoising": DenoisingTerm(Denoising(), denoiser()), "other": Scaled(1.0)}
     )
     found, _ = cosines(objective, EDGES, count=1)
     assert found["other"] == [pytest.approx(1.0, abs=1e-5), None]

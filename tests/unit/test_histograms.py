@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kurabe.objectives.histograms import FLAT, ORIENTATIONS, oriented_gradients
+from kurabe.objectives.masked.histograms import FLAT, ORIENTATIONS, oriented_gradients
 
 
 def random_images() -> torch.Tensor:

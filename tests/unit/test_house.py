@@ -87,13 +87,11 @@ def test_what_needs_no_torch_is_checked_strictly():
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
-def test_readmes_count_the_catalogue_right(readme: str):
+def test_readmes_do_not_count_what_grows(readme: str):
+    """A card is all that a method adds; a number of methods in prose would have to be mended."""
     text = (ROOT / readme).read_text("utf-8")
-    running = sum(method.runs for method in catalogue().values())
-    assert re.search(rf"\b{len(catalogue())} (methods|の手法)", text)
-    assert re.search(rf"\b{len(catalogue()) - running} (of the|は解説)", text)
-    assert running == 10
-    assert re.search("ten of them run|うち十は", text)
+    assert not re.search(r"\d+ (of the \d+ )?methods|\d+ の手法", text)
+    assert "`kurabe methods`" in text
 
 
 def test_both_readmes_name_the_same_commands_and_the_command_line_has_them():

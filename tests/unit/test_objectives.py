@@ -9,14 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kurabe.adaptations.full import Full
 from kurabe.backbones import PatchTransformer
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
 from kurabe.errors import UserError
-from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, Masked
-from kurabe.objectives import Batch, Objective, Stream, make_objective
-from kurabe.objectives.contrastive import nt_xent
-from kurabe.objectives.histograms import oriented_gradients
-from kurabe.objectives.masked import normalised_patches, patch_histograms
+from kurabe.methods.choices import Choices
+from kurabe.objectives.contrastive import Contrastive
+from kurabe.objectives.contrastive.term import nt_xent
+from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.masked import Masked
+from kurabe.objectives.masked.histograms import oriented_gradients
+from kurabe.objectives.masked.term import normalised_patches, patch_histograms
+from kurabe.objectives.objective import Objective, make_objective
+from kurabe.objectives.term import Batch, Stream
 from kurabe.training.batches import Source
 
 

@@ -15,10 +15,16 @@ from scipy.special import digamma
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from kurabe.adaptations.full import Full
+from kurabe.adaptations.lora import LowRank
 from kurabe.data import ImageSet, split
 from kurabe.errors import UserError
-from kurabe.methods.choices import Choices, Contrastive, Denoising, Full, LowRank, Masked, Term
-from kurabe.objectives import make_objective
+from kurabe.methods.choice import TermChoice
+from kurabe.methods.choices import Choices
+from kurabe.objectives.contrastive import Contrastive
+from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.masked import Masked
+from kurabe.objectives.objective import make_objective
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Where
 from kurabe.records import RunFolder
 from kurabe.training import Model, load_model, train
@@ -47,7 +53,9 @@ def digits() -> ImageSet:
     return ImageSet("digits", pixels, tuple(map(str, places)), places, labels, tuple("0123456789"))
 
 
-def recipe(*terms: Term, images: int = 96, base: Path | None = None, **optimiser: object) -> Recipe:
+def recipe(
+    *terms: TermChoice, images: int = 96, base: Path | None = None, **optimiser: object
+) -> Recipe:
     settings = {"batch": 32, "held_out_share": 1.0, "lr": 1e-2, **optimiser}
     adaptation = Full() if base is None else LowRank(rank=2)
     start = "random" if base is None else "base"
@@ -238,7 +246,7 @@ def gradients(folder: Path, settings: Recipe) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("terms", [(Denoising(),), SELF_SUPERVISED, (Denoising(), Masked())])
 def test_an_update_does_not_depend_on_its_micro_batches(
-    tmp_path: Path, terms: tuple[Term, ...]
+    tmp_path: Path, terms: tuple[TermChoice, ...]
 ) -> None:
     """Means of means over equal parts: the gradients differ by float32 rounding alone."""
     whole, parts = (

@@ -1,20 +1,24 @@
-"""What may change: everything, low-rank updates, nothing."""
+"""What may change: each idea is a module or folder here, which the registry finds.
 
-from torch import nn
+Settings derive from `kurabe.methods.choice.AdaptationChoice`; what they set is made by calling
+the idea with a network and these settings. Importing a module here needs no torch.
+"""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kurabe import registry
 from kurabe.adaptations.base import Adaptation
-from kurabe.adaptations.full import Full, Untouched
-from kurabe.methods import choices
+from kurabe.methods.choice import AdaptationChoice
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
-def attach(network: nn.Module, choice: choices.Adaptation) -> Adaptation:
+def attach(network: nn.Module, choice: AdaptationChoice) -> Adaptation:
     """Adapt a network in place as a method chooses; what does not train is frozen."""
-    if isinstance(choice, choices.LowRank):
-        # PEFT takes seconds to import, and most runs do without it.
-        from kurabe.adaptations.lora import LoRA
-
-        return LoRA(network, choice)
-    return Full(network) if isinstance(choice, choices.Full) else Untouched(network)
+    return registry.load("adaptations", choice.kind)(network, choice)
 
 
 __all__ = ["Adaptation", "attach"]

@@ -1,8 +1,12 @@
 """What may change: an adaptation attaches to a network and decides which parameters train."""
 
-from contextlib import AbstractContextManager
+from __future__ import annotations
 
-from torch import Tensor, nn
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Adaptation:

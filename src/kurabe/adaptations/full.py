@@ -1,17 +1,34 @@
 """Full fine-tuning (or training from scratch): every weight trains."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from kurabe.adaptations.base import Adaptation
+from kurabe.methods.card import Text
+from kurabe.methods.choice import AdaptationChoice
+from kurabe.registry import Idea
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-class Full(Adaptation):
+class Full(AdaptationChoice):
+    """Every weight trains."""
+
+    says = Text(ja="すべての重み", en="All weights")
+    counts = Text(ja="すべて（100 %）", en="All (100 %)")
+    from_random = True
+
+    kind: Literal["full"] = "full"
+
+
+class AllWeights(Adaptation):
     """Every weight trains; the start is kept beside it, for `off`."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, choice: Full) -> None:
         super().__init__(network)
         network.requires_grad_(True)
         self._start = {name: tensor.detach().clone() for name, tensor in self.state().items()}
@@ -32,19 +49,4 @@ class Full(Adaptation):
         self._start = {}
 
 
-class Untouched(Adaptation):
-    """Nothing trains and nothing is stored: the network is used as it is."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
-        network.requires_grad_(False)
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        yield
-
-    def merge(self) -> None:
-        pass
+IDEAS = (Idea("adaptations", "full", f"{__name__}:AllWeights", Full),)

@@ -1,119 +1,48 @@
-"""Low-rank updates: W + (alpha / rank) · B A with W frozen, in PEFT's own layers and names.
+"""LoRA's settings; the layers that they set are in `kurabe.adaptations.low_rank`."""
 
-Hu et al. (2022), "LoRA: Low-rank adaptation of large language models", eq. 3. B starts at zero,
-so the adapted network is the base until the first update, bit for bit.
+from typing import Any, Literal
 
-PEFT computes W x + s B (A x), two more products in each direction over every token; on small
-networks that eats what the missing gradients of W save. `MergedLinear` forms W + s B A once a
-pass, which no token pays for, and its backward pass is written out:
+from kurabe.methods.card import Formula, Text
+from kurabe.methods.choice import AdaptationChoice, Count, Positive
+from kurabe.registry import Idea
 
-    dx = dy (W + s B A)      dBᵀ = s (A xᵀ) dy      dA = s (Bᵀ dyᵀ) x
-"""
-
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
-
-import torch
-import torch.nn.functional as F
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import Linear as PeftLinear
-from torch import Tensor, nn
-
-from kurabe.adaptations.base import Adaptation
-from kurabe.methods.choices import LowRank
-
-_ADAPTER = "default"
+TARGETS = {
+    "all-linear": Text(ja="全線形層", en="all linear layers"),
+    "attention": Text(ja="アテンションの線形層", en="attention's linear layers"),
+}
 
 
-class LoRA(Adaptation):
-    """LoRA on linear layers of the network's blocks."""
+class LowRank(AdaptationChoice):
+    """W + (alpha / rank) · B A with W frozen (Hu et al. 2022, eq. 3).
 
-    def __init__(self, network: nn.Module, choice: LowRank) -> None:
-        super().__init__(network)
-        network.requires_grad_(False)
-        config = LoraConfig(
-            r=choice.rank,
-            # PEFT divides it by the rank, which any number will do for.
-            lora_alpha=cast(int, choice.alpha),
-            target_modules=_targets(network, choice),
-            bias="none",
-        )
-        config._register_custom_module({nn.Linear: MergedLinear})
-        inject_adapter_in_model(config, network, _ADAPTER)
+    targets "all-linear" puts one on each linear layer of each block, "attention" on the
+    attention's linear layers alone.
+    """
 
-    @property
-    def layers(self) -> list[LoraLayer]:
-        """The wrapped linear layers."""
-        return [m for m in self.network.modules() if isinstance(m, LoraLayer)]
-
-    def state(self) -> dict[str, Tensor]:
-        return {n: p for n, p in self.network.named_parameters() if ".lora_" in n}
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        for layer in self.layers:
-            layer.enable_adapters(False)
-        try:
-            yield
-        finally:
-            for layer in self.layers:
-                layer.enable_adapters(True)
-
-    def merge(self) -> None:
-        for name, layer in list(self.network.named_modules()):
-            if isinstance(layer, LoraLayer):
-                layer.merge()
-                parent, _, child = name.rpartition(".")
-                setattr(self.network.get_submodule(parent), child, layer.get_base_layer())
-
-
-class MergedLinear(PeftLinear):
-    """PEFT's LoRA layer, computed with the sum of both weights."""
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        base = self.get_base_layer()
-        if self.disable_adapters or self.merged:
-            return base(x)
-        a, b = self.lora_A[_ADAPTER].weight, self.lora_B[_ADAPTER].weight
-        return _LowRankProduct.apply(x, base.weight, base.bias, a, b, self.scaling[_ADAPTER])
-
-
-class _LowRankProduct(torch.autograd.Function):
-    """x (..., in), W (out, in), bias (out,), A (r, in), B (out, r) → x (W + s B A)ᵀ + bias."""
-
-    @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda")
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, b: Tensor, scale: float
-    ) -> Tensor:
-        merged = torch.addmm(weight, b, a, alpha=scale)
-        ctx.save_for_backward(x, merged, a, b)
-        ctx.scale = scale
-        return F.linear(x, merged, bias)
-
-    @staticmethod
-    @torch.amp.custom_bwd(device_type="cuda")
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        # Under autocast the products' results, and so dy, are narrower than the weights.
-        x, merged, a, b = (saved.to(dy.dtype) for saved in ctx.saved_tensors)
-        dx = dy @ merged if ctx.needs_input_grad[0] else None
-        rows, gradient = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-        # With r rows rather than r columns a thin product takes a third to a tenth of the time.
-        db = ctx.scale * ((a @ rows.T) @ gradient).T
-        da = ctx.scale * ((b.T @ gradient.T) @ rows)
-        return dx, None, None, da, db, None
-
-
-def _targets(network: nn.Module, choice: LowRank) -> list[str]:
-    """Full names of the linear layers inside blocks that the choice means."""
-    wanted = (
-        r"blocks\.\d+\." if choice.targets == "all-linear" else r"blocks\.\d+\.(qkv|attention_)"
+    says = Text(
+        ja="LoRA（ランク {rank}、α {alpha:g}、{targets}）",
+        en="LoRA, rank {rank}, α {alpha:g}, {targets}",
     )
-    return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and re.match(wanted, name)
-    ]
+    counts = Text(
+        ja="線形層ごとに {rank} × (入力 + 出力) 個、ほかは固定（{targets}）",
+        en="{rank} × (inputs + outputs) of each linear layer, the rest is frozen ({targets})",
+    )
+
+    kind: Literal["lora"] = "lora"
+    rank: Count = 8
+    alpha: Positive = 8
+    targets: Literal["all-linear", "attention"] = "all-linear"
+
+    def words(self, lang: str) -> dict[str, Any]:
+        return {**dict(self), "targets": TARGETS[self.targets].of(lang)}
+
+    def formula(self) -> Formula:
+        return Formula(
+            tex=r"W + \frac{α}{r} B A",
+            ja="重みの更新（W は固定、B と A を学習）",
+            en="Update (W frozen; B and A train)",
+            spoken="W + (α / r) B A, with W frozen",
+        )
+
+
+IDEAS = (Idea("adaptations", "lora", "kurabe.adaptations.low_rank:LoRA", LowRank),)

@@ -9,31 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kurabe import registry
 from kurabe.comparison.table import Cell, Link, Row
 from kurabe.comparison.words import word
 from kurabe.errors import UserError
-from kurabe.methods import (
-    Card,
-    Choices,
-    Contrastive,
-    Denoising,
-    Full,
-    LowRank,
-    Method,
-    Term,
-    Text,
-    catalogue,
-    choices_of,
-)
+from kurabe.methods import Card, Choices, Method, Text, catalogue, choices_of
 from kurabe.methods.card import Summary
-
-SOLVERS = {
-    "ddpm": "DDPM",
-    "ddim": "DDIM",
-    "heun": "Heun",
-    "dpmpp-2m": "DPM-Solver++(2M)",
-    "dpmpp-2m-sde": "SDE-DPM-Solver++(2M)",
-}
 
 NOTHING = "—"
 
@@ -86,10 +67,10 @@ def how_rows(
     described: dict[str, Callable[[Choices], tuple[str, Any]]] = {
         "start": lambda c: (word(f"start.{c.start}", lang), c.start),
         "space": lambda c: (word(f"space.{c.space}", lang), c.space),
-        "adaptation": lambda c: (_adaptation(c, lang), c.adaptation),
+        "adaptation": lambda c: (c.adaptation.sentence(lang), c.adaptation),
         "objective": lambda c: (_objective(c, lang), frozenset(c.objective)),
         "sampling": lambda c: (
-            word("sampling.text", lang, solver=SOLVERS[c.sampling.solver]),
+            word("sampling.text", lang, solver=_solver(c)),
             c.sampling,
         ),
         "trainable": lambda c: (_trainable(c, lang), (c.adaptation, _head(c))),
@@ -202,53 +183,23 @@ def _choices(method: Method) -> Choices | None:
         return None
 
 
-def _adaptation(choices: Choices, lang: str) -> str:
-    adaptation = choices.adaptation
-    if isinstance(adaptation, LowRank):
-        targets = word(f"targets.{adaptation.targets}", lang)
-        return word(
-            "adaptation.lora", lang, rank=adaptation.rank, alpha=adaptation.alpha, targets=targets
-        )
-    return word("adaptation.full" if isinstance(adaptation, Full) else "adaptation.none", lang)
-
-
 def _trainable(choices: Choices, lang: str) -> str:
     """How many parameters train, as far as it does not depend on the network."""
-    adaptation = choices.adaptation
-    if isinstance(adaptation, LowRank):
-        targets = word(f"targets.{adaptation.targets}", lang)
-        text = word("trainable.lora", lang, rank=adaptation.rank, targets=targets)
-    else:
-        text = word(f"trainable.{adaptation.kind}", lang)
-    width = _head(choices)
+    text, width = choices.adaptation.trainable(lang), _head(choices)
     return text if width is None else word("trainable.head", lang, text=text, width=width)
 
 
 def _head(choices: Choices) -> int | None:
     """The width of the projection that trains beside the network and is thrown away."""
-    return next((t.projection for t in choices.objective if isinstance(t, Contrastive)), None)
+    widths = (term.thrown_away for term in choices.objective)
+    return next((width for width in widths if width is not None), None)
+
+
+def _solver(choices: Choices) -> str:
+    solver = registry.look_up("solvers", choices.sampling.solver)
+    return solver.label or solver.name
 
 
 def _objective(choices: Choices, lang: str) -> str:
-    if not choices.objective:
-        return word("objective.none", lang)
-    return " + ".join(_term(term, lang) for term in choices.objective)
-
-
-def _term(term: Term, lang: str) -> str:
-    if isinstance(term, Denoising):
-        text = word("term.denoising", lang, weighting=term.weighting)
-        return text if term.weight == 1 else f"{term.weight:g} × {text}"
-    if isinstance(term, Contrastive):
-        return word(
-            "term.contrastive",
-            lang,
-            weight=term.weight,
-            temperature=term.temperature,
-            comparison_batch=term.comparison_batch,
-            share=term.share,
-            views=term.views,
-        )
-    key = "term.gradients" if term.target == "gradients" else "term.masked"
-    over = word("over.all", lang) if term.over == "all" else ""
-    return word(key, lang, weight=term.weight, keep=term.keep, over=over)
+    said = [term.sentence(lang) for term in choices.objective]
+    return " + ".join(said) or word("objective.none", lang)

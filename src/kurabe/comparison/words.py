@@ -41,44 +41,14 @@ _WORDS: dict[str, tuple[str, str]] = {
     "space": ("拡散を行う空間", "Space"),
     "space.pixels": ("画素", "Pixels"),
     "adaptation": ("適応方法（更新するパラメータ）", "Adaptation (what trains)"),
-    "adaptation.full": ("すべての重み", "All weights"),
-    "adaptation.none": ("なし（そのまま使う）", "Nothing; used as it is"),
-    "adaptation.lora": (
-        "LoRA（ランク {rank}、α {alpha:g}、{targets}）",
-        "LoRA, rank {rank}, α {alpha:g}, {targets}",
-    ),
-    "targets.all-linear": ("全線形層", "all linear layers"),
-    "targets.attention": ("アテンションの線形層", "attention's linear layers"),
     "objective": ("目的関数", "Objective"),
     "objective.none": ("なし", "None"),
-    "term.denoising": ("雑音除去（重み付け {weighting}）", "denoising ({weighting}-weighted)"),
-    "term.contrastive": (
-        "{weight:g} × 対照損失（τ {temperature:g}、{comparison_batch} 枚ずつ、"
-        "通す画像の {share:.0%} が視点 {views}）",
-        "{weight:g} × contrastive (τ {temperature:g}, {comparison_batch} images at a time, "
-        "{share:.0%} of what passes is views: {views})",
-    ),
-    "term.masked": (
-        "{weight:g} × マスク予測（見えるトークン {keep:.0%}{over}）",
-        "{weight:g} × masked prediction ({keep:.0%} of tokens visible{over})",
-    ),
-    "term.gradients": (
-        "{weight:g} × 勾配方向ヒストグラムの予測（見えるトークン {keep:.0%}{over}）",
-        "{weight:g} × prediction of gradient histograms ({keep:.0%} of tokens visible{over})",
-    ),
-    "over.all": ("、全トークンを予測", ", all predicted"),
     "sampling": ("サンプリング方法", "Sampling"),
     "sampling.text": (
         "{solver}（関数評価の回数は全手法で共通）",
         "{solver} (as many function evaluations for every method)",
     ),
     "trainable": ("学習対象パラメータ数", "Trainable parameters"),
-    "trainable.full": ("すべて（100 %）", "All (100 %)"),
-    "trainable.none": ("0（更新なし）", "0 (nothing trains)"),
-    "trainable.lora": (
-        "線形層ごとに {rank} × (入力 + 出力) 個、ほかは固定（{targets}）",
-        "{rank} × (inputs + outputs) of each linear layer, the rest is frozen ({targets})",
-    ),
     "trainable.head": (
         "{text}と、学習後に捨てる射影ヘッド（幅 {width}）",
         "{text}, and a projection head {width} wide that is thrown away",

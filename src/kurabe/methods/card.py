@@ -59,9 +59,13 @@ class Summary(_Value):
 
 
 class Formula(Text):
-    """An equation in TeX's notation, and what its symbols are in both languages."""
+    """An equation in TeX's notation, and what it or its symbols are in both languages.
+
+    spoken: the same in plain text, for a reader's ear; TeX's notation where there is none.
+    """
 
     tex: Line
+    spoken: Line | None = None
 
 
 class Aliases(_Value):

@@ -9,8 +9,19 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from kurabe import registry
 from kurabe.diffusion import NetworkDenoiser
+from kurabe.methods.choices import Choices
 from kurabe.objectives.term import Batch, Pass, Stream, Term
+
+
+def make_objective(choices: Choices, denoiser: NetworkDenoiser) -> "Objective":
+    """The objective that a method's choices describe, around this denoiser."""
+    terms = {
+        choice.term: registry.load("terms", choice.term)(choice, denoiser)
+        for choice in choices.objective
+    }
+    return Objective(denoiser, terms)
 
 
 class Objective(nn.Module):

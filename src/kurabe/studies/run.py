@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from kurabe.adaptations.full import Full
 from kurabe.data import TRACES, ImageSet, Split, Traces
 from kurabe.errors import UserError
 from kurabe.evaluation import SourceDomain, draw_samples, evaluate
 from kurabe.evaluation.drawing import Samples
 from kurabe.evaluation.memorisation import default_shift, shifted_distances
-from kurabe.methods import Choices, Denoising, Full
+from kurabe.methods import Choices
+from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kurabe.data.views import VIEWS, view
-from kurabe.objectives import Batch, Stream
+from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import generator, normal, permutation, uniform
 
 # The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kurabe.objectives import Batch, Objective
+from kurabe.objectives.objective import Objective
+from kurabe.objectives.term import Batch
 from kurabe.training.held_out import band_log_snrs
 from kurabe.training.run import Run
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from kurabe import bases, registry
 from kurabe.adaptations import Adaptation, attach
+from kurabe.adaptations.untouched import Untouched
 from kurabe.backbones import Backbone
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser, sample
 from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
-from kurabe.methods.choices import Untouched
 from kurabe.randomness import generator
 from kurabe.recipe import Network, Recipe, first_problem
 from kurabe.records import RunFolder

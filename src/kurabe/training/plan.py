@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from kurabe.errors import UserError
-from kurabe.objectives import Objective, Stream
+from kurabe.objectives.objective import Objective
+from kurabe.objectives.term import Stream
 from kurabe.recipe import Recipe
 
 LINES = 200

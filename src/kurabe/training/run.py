@@ -15,7 +15,8 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor
 
 from kurabe.data import ImageSet, Split
-from kurabe.objectives import Batch, Objective, Stream, make_objective
+from kurabe.objectives.objective import Objective, make_objective
+from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import permutation
 from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder

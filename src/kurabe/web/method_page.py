@@ -1,6 +1,9 @@
 """/{lang}/methods/{id}: a card, the method's equation and recipe, its results, its neighbours."""
 
+from dataclasses import dataclass
+
 import tomli_w
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -9,11 +12,12 @@ from kurabe.comparison import compare
 from kurabe.comparison.drawings.page import sections_of
 from kurabe.comparison.table import Table
 from kurabe.methods import Method, catalogue, choices_of
+from kurabe.methods.card import Formula
 from kurabe.web.address import language_of, methods_of
-from kurabe.web.equations import Equation, equation_of, equations_of
 from kurabe.web.grids import grid_pictures
 from kurabe.web.library import Library
 from kurabe.web.site import Site
+from kurabe.web.tex import mathml
 
 # Of so many studies the results stand on the page; all of them are linked.
 _SHOWN = 2
@@ -48,12 +52,34 @@ def pages(site: Site) -> list[BaseRoute]:
     return [Route("/{lang:lang}/methods/{id}", show)]
 
 
+@dataclass(frozen=True)
+class Equation:
+    """A formula as MathML and in plain text for a reader's ear; what it is, or its symbols are.
+
+    shares_notation: whether it is written in the notation that all objectives share.
+    """
+
+    mathml: Markup
+    spoken: str
+    label: str
+    shares_notation: bool
+
+
 def _equations(method: Method, lang: str) -> tuple[Equation, ...]:
-    """Those that its choices make; of a method that trains nothing here, its card's."""
-    found = equations_of(choices_of(method)) if method.runs else ()
-    if not found and (formula := method.card.equation):
-        return (equation_of(formula, lang),)
-    return found
+    """The objective's terms, then the update that an adaptation makes.
+
+    Of a method that trains nothing here, its card's.
+    """
+    found: list[Formula] = []
+    if method.runs:
+        choices = choices_of(method)
+        found += [term.formula() for term in choices.objective]
+        found += [update] if (update := choices.adaptation.formula()) else []
+    own = method.card.equation
+    shown = found or ([own] if own else [])
+    return tuple(
+        Equation(mathml(of.tex), of.spoken or of.tex, of.of(lang), bool(found)) for of in shown
+    )
 
 
 def _recipe(method: Method) -> str | None:

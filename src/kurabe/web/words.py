@@ -96,19 +96,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "facts-from": ("出典", "Facts from"),
     "readings": ("読み", "Reading"),
     "equation": ("式", "Equation"),
-    "equation.denoising": ("雑音除去", "Denoising"),
-    "equation.contrastive": ("対照損失（s はコサイン類似度）", "Contrast (s: cosine similarity)"),
-    "equation.masked": (
-        "マスク予測（m は隠したトークン、g はネットワークの出力、x_t はパッチごとに正規化）",
-        "Masked prediction (m: hidden tokens, g: the network's output, x_t normalised by patch)",
-    ),
-    "equation.gradients": (
-        "マスク予測（m は隠したトークン、g はネットワークの出力、"
-        "h はパッチごとの勾配方向ヒストグラム）",
-        "Masked prediction (m: hidden tokens, g: the network's output, h: a histogram of oriented "
-        "gradients for each patch)",
-    ),
-    "equation.lora": ("重みの更新（W は固定、B と A を学習）", "Update (W frozen; B and A train)"),
     "equation.nothing": (
         "学習しません。重みをそのまま使います。",
         "Nothing is minimised; the weights are used as they are.",

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from kurabe.backbones.base import pool
 from kurabe.diffusion import NetworkDenoiser
 from kurabe.errors import UserError
-from kurabe.methods.choices import Contrastive
+from kurabe.objectives.contrastive import Contrastive
 from kurabe.objectives.term import Pass, Stream, Term
 
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from kurabe.backbones.base import Backbone
 from kurabe.diffusion import NetworkDenoiser
-from kurabe.methods.choices import Masked
-from kurabe.objectives.histograms import ORIENTATIONS, oriented_gradients
+from kurabe.objectives.masked import Masked
+from kurabe.objectives.masked.histograms import ORIENTATIONS, oriented_gradients
 from kurabe.objectives.term import Pass, Stream, Term
 
 

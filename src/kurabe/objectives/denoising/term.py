@@ -9,14 +9,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from kurabe.methods.choices import Denoising
+from kurabe.diffusion import NetworkDenoiser
+from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.term import Pass, Stream, Term
 
 
 class DenoisingTerm(Term):
     """Denoising of the stream "images", all noise levels alike."""
 
-    def __init__(self, choice: Denoising) -> None:
+    def __init__(self, choice: Denoising, denoiser: NetworkDenoiser) -> None:
         super().__init__()
         self.weight, self.weighting = choice.weight, choice.weighting
 

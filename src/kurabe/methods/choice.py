@@ -1,0 +1,122 @@
+"""What an idea's settings are: frozen values without torch that say themselves in words and in TeX.
+
+An adaptation's settings derive from `AdaptationChoice`, a term's from `TermChoice`. They stand
+beside the code that they set and are found through the registry; `kurabe.methods.choices` holds
+the frame that they fill.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+
+from kurabe import registry
+from kurabe.errors import UserError
+from kurabe.methods.card import Formula, Text
+
+Weighting = Literal["x0", "eps", "v", "flow", "min-snr", "p2"]
+Views = Literal[
+    "crop-flip", "crop-flip-jitter", "crop", "shift-flip", "shift-flip-jitter", "shift", "none"
+]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+
+
+def times(weight: float, always: bool = False) -> str:
+    """A factor in front of a formula in TeX; nothing for 1, unless `always`."""
+    return "" if weight == 1 and not always else f"{weight:g}·"
+
+
+class Choice(BaseModel):
+    """A frozen value; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AdaptationChoice(Choice):
+    """What may change. `kind` is its name in the registry, among the adaptations.
+
+    says, counts: what changes, and how many parameters train as far as that does not depend on
+        the network; settings stand in braces and are filled in.
+    trains: whether anything does. from_random: whether it may start from random weights.
+    """
+
+    says: ClassVar[Text]
+    counts: ClassVar[Text]
+    trains: ClassVar[bool] = True
+    from_random: ClassVar[bool] = False
+
+    kind: str
+
+    def sentence(self, lang: str) -> str:
+        """What changes, in `lang`, "ja" or "en"."""
+        return self.says.of(lang).format(**self.words(lang))
+
+    def trainable(self, lang: str) -> str:
+        """How many parameters train."""
+        return self.counts.of(lang).format(**self.words(lang))
+
+    def words(self, lang: str) -> dict[str, Any]:
+        """What stands in the places of the sentences: the settings themselves."""
+        return dict(self)
+
+    def formula(self) -> Formula | None:
+        """The change as an equation; None where there is none to show."""
+        return None
+
+
+class TermChoice(Choice):
+    """What is minimised: a summand of an objective. `term` is its name in the registry.
+
+    says: the sentence, with settings in braces. thrown_away: the width of a head that trains
+    beside the network and is thrown away, where the table is to say so. hides_tokens: whether the
+    network sees a part of an image's tokens; views_all: whether all that passes is views.
+    """
+
+    says: ClassVar[Text]
+    hides_tokens: ClassVar[bool] = False
+
+    term: str
+    weight: Positive = 1.0
+
+    def sentence(self, lang: str) -> str:
+        """What is minimised, in `lang`, "ja" or "en"."""
+        return self.says.of(lang).format(**dict(self))
+
+    def formula(self) -> Formula:
+        """The summand as an equation, in the notation of `kurabe.methods.choices`."""
+        raise NotImplementedError
+
+    @property
+    def thrown_away(self) -> int | None:
+        return None
+
+    @property
+    def views_all(self) -> bool:
+        return False
+
+
+def _settings(group: str, key: str) -> Callable[[Any], Any]:
+    """Settings written as a table become the value that the registry has for their name."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        settings = cast(dict[str, Any], value)
+        if not isinstance(settings.get(key), str):
+            raise ValueError(f"'{key}' names none; there are {', '.join(registry.ideas(group))}")
+        try:
+            idea = registry.look_up(group, settings[key])
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        assert idea.settings is not None and issubclass(idea.settings, Choice)
+        return idea.settings.model_validate(settings)
+
+    return check
+
+
+Adaptation = SerializeAsAny[
+    Annotated[AdaptationChoice, BeforeValidator(_settings("adaptations", "kind"))]
+]
+Term = SerializeAsAny[Annotated[TermChoice, BeforeValidator(_settings("terms", "term"))]]
