@@ -1,6 +1,8 @@
 """What a base or a run was trained on is found again, in other sizes and colours."""
 
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,3 +79,23 @@ def test_what_the_base_has_seen_is_not_tested_and_a_base_that_saw_all_is_refused
     Traces.of(images).write(base / data.TRACES)
     with pytest.raises(UserError, match=rf"was trained on {len(plain.test)} of the .* --base"):
         split_images(images, theirs, 0)
+
+
+def test_a_base_is_measured_on_what_it_never_saw(tmp_path):
+    """Fault: its test part followed the split of today, of which it had seen 99 %."""
+    pixels = np.random.default_rng(5).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    groups = np.arange(40)
+    groups[30] = groups[2]
+    images = ImageSet("noise", pixels, tuple(map(str, range(40))), groups)
+    Traces.of(images.subset(np.arange(20))).write(tmp_path / data.TRACES)
+    tool = importlib.util.spec_from_file_location(
+        "make_base", Path(__file__).parents[2] / "tools" / "make_base.py"
+    )
+    make_base = importlib.util.module_from_spec(tool)
+    tool.loader.exec_module(make_base)
+    split = make_base.parts_of(images, tmp_path)
+    np.testing.assert_array_equal(split.train, np.arange(20))
+    # What is one object with something seen is not tested on either.
+    assert list(split.test) == [i for i in range(20, 40) if i != 30]
+    with pytest.raises(UserError, match=r"trained-on\.npz"):
+        make_base.parts_of(images, tmp_path / "elsewhere")
