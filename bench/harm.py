@@ -46,7 +46,7 @@ def pictures(name: str, courses: Path) -> Pictures:
     made |= {
         "white": np.full(shape, 255, np.uint8),
         "black": np.zeros(shape, np.uint8),
-        "mean": np.broadcast_to(to_bytes(pixels[parts.train].mean(0) / 255), shape),
+        "mean": to_bytes(np.tile(pixels[parts.train].mean(0) / 255, (COPIES, 1, 1, 1))),
         "noise": rng.integers(0, 256, shape, dtype=np.uint8),
     }
     for seed in SEEDS:

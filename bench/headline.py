@@ -188,6 +188,27 @@ def chance(kernel: Kernel, x: np.ndarray, y: np.ndarray, draws: int = 100) -> fl
     return float(np.std(values))
 
 
+def seen_by_samples(stored: Stored, part: Part, kernel: Kernel, draws: int = 200) -> float:
+    """The step from the eighth to the tenth checkpoint over what drawing images anew changes.
+
+    The latter is the standard deviation over random halves of the tenth's images: a half drawn
+    without replacement varies about the whole as the whole does about its expectation.
+    """
+    vectors = stored.vectors(*part)
+    real, rng = vectors["real"], np.random.default_rng(3)
+
+    def value(x: np.ndarray) -> float:
+        return within(kernel, x) - 2 * float(kernel(x, real).mean(dtype=np.float64))
+
+    found = []
+    for seed in SEEDS:
+        before, after = (vectors[f"course-{seed}-{point}"] for point in (7, 9))
+        n = len(after)
+        halves = [value(after[rng.permutation(n)[: n // 2]]) for _ in range(draws)]
+        found.append((value(before) - value(after)) / np.std(halves))
+    return float(np.mean(found))
+
+
 # The criteria.
 
 
@@ -281,7 +302,8 @@ def tables(cache: Path) -> None:
 
     for candidate in (CHOSEN, "KID"):
         print(f"\n**{candidate}**\n")
-        heads = ("set", "floor", *KINDS, *PLACEHOLDERS, "course", "rank")
+        heads = ("set", "floor", *KINDS, *PLACEHOLDERS, "course", "rank", "8 to 10")
+        [part], kernel = CANDIDATES[candidate]
         print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
         for name, values in figures(cache, candidate).items():
             runs = courses_of(values)
@@ -291,6 +313,7 @@ def tables(cache: Path) -> None:
             cells += [" ".join(short(values[f"{k}-{n}"]) for n in range(1, 5)) for k in KINDS]
             cells += [short(values[key]) for key in PLACEHOLDERS]
             cells += [" ".join(map(short, mean)), short(max(ranks))]
+            cells += [f"{seen_by_samples(Stored(name, cache), part, kernel):.1f}"]
             print("| " + " | ".join(cells) + " |")
 
 
