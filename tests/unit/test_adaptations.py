@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from kurabe.adaptations import Adaptation, attach
@@ -9,6 +10,7 @@ from kurabe.adaptations.full import Full
 from kurabe.adaptations.lora import LowRank
 from kurabe.adaptations.untouched import Untouched
 from kurabe.backbones import PatchTransformer
+from kurabe.errors import UserError
 
 
 @pytest.fixture
@@ -89,6 +91,28 @@ def test_a_state_of_another_network_is_refused(network: PatchTransformer) -> Non
     state = dict(attach(other, LowRank(rank=4)).state())
     with pytest.raises(ValueError, match="do not fit"):
         adaptation.load(state)
+
+
+def test_a_pattern_finds_layers_by_name(network: PatchTransformer) -> None:
+    attach(network, LowRank(rank=4, targets=r"^blocks\.1\.mlp_"))
+    adapted = {
+        name.split(".lora_")[0] for name in dict(network.named_parameters()) if "lora" in name
+    }
+    assert adapted == {"blocks.1.mlp_in", "blocks.1.mlp_out"}
+
+
+@pytest.mark.parametrize("pattern", ["attn", r"^block\.", "to_q|to_k"])
+def test_a_pattern_that_matches_no_layer_is_an_error(
+    network: PatchTransformer, pattern: str
+) -> None:
+    with pytest.raises(UserError, match="matches no linear layer of this network; it has embed"):
+        attach(network, LowRank(targets=pattern))
+
+
+@pytest.mark.parametrize("pattern", ["(", "", "*"])
+def test_what_is_no_pattern_is_refused_before_anything_runs(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="targets"):
+        LowRank(targets=pattern)
 
 
 def test_untouched_trains_nothing(network: PatchTransformer) -> None:

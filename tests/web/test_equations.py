@@ -4,7 +4,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from kurabe.adaptations.lora import LowRank
 from kurabe.methods import catalogue
+from kurabe.objectives.contrastive import Contrastive
+from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.masked import Masked
 from kurabe.web.tex import mathml
 
 BLOCK = '<math display="block"><mrow>{}</mrow></math>'
@@ -43,6 +47,41 @@ def test_markup_in_a_formula_stays_text():
     [root] = ElementTree.fromstring(mathml("<script>"))
     assert "".join(root.itertext()) == "<script>"
     assert {element.tag for element in root.iter()} == {"mrow", "mo", "mi"}
+
+
+# What the formulas of the first terms looked like when each was written in MathML by hand.
+BY_HAND = {
+    "denoising": "𝔼t,ε[w(λt)‖D(xt,t)−x0‖2]",
+    "contrastive": "−0.3·log\u2061esij/0.2∑k≠iesik/0.2",
+    "noised": "0.1·𝔼tm‖m⊙(g((1−m)⊙xt,t)−xt)‖2",
+    "gradients": "0.1·𝔼tm‖m⊙(g((1−m)⊙xt,t)−h(x0))‖2",
+    "all": "0.1·𝔼tm‖g((1−m)⊙xt,t)−h(x0)‖2",
+    "lora": "W+αrBA",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        ("denoising", Denoising()),
+        ("contrastive", Contrastive()),
+        ("noised", Masked()),
+        ("gradients", Masked(target="gradients")),
+        ("all", Masked(target="gradients", over="all")),
+        ("lora", LowRank()),
+    ],
+)
+def test_formulas_in_tex_are_those_that_stood_in_mathml(name, choice):
+    root = ElementTree.fromstring(mathml(choice.formula().tex))
+    assert "".join(root.itertext()) == BY_HAND[name]
+
+
+def test_a_weight_stands_before_its_term_unless_it_is_one():
+    assert mathml(Denoising(weight=2).formula().tex).startswith(
+        '<math display="block"><mrow><mn>2</mn><mo>·</mo>'
+    )
+    small = "".join(ElementTree.fromstring(mathml(Masked(weight=1e-5).formula().tex)).itertext())
+    assert small.startswith("1e-05·𝔼")
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,3 +48,31 @@ class Adaptation:
     def merge(self) -> None:
         """Write the change into the network's own weights; there is no way back."""
         raise NotImplementedError
+
+
+class InPlace(Adaptation):
+    """Some of the network's own weights change where they are; their start is kept beside them.
+
+    names: the parameters that train; all others are frozen.
+    """
+
+    def __init__(self, network: nn.Module, names: set[str]) -> None:
+        super().__init__(network)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name in names)
+        self._start = {name: tensor.detach().clone() for name, tensor in self.state().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        adapted = {name: tensor.detach().clone() for name, tensor in self.state().items()}
+        self.load(self._start)
+        try:
+            yield
+        finally:
+            self.load(adapted)
+
+    def merge(self) -> None:
+        self._start = {}

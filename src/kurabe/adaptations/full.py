@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from kurabe.adaptations.base import Adaptation
+from kurabe.adaptations.base import InPlace
 from kurabe.methods.card import Text
 from kurabe.methods.choice import AdaptationChoice
 from kurabe.registry import Idea
@@ -25,28 +23,14 @@ class Full(AdaptationChoice):
     kind: Literal["full"] = "full"
 
 
-class AllWeights(Adaptation):
-    """Every weight trains; the start is kept beside it, for `off`."""
+class AllWeights(InPlace):
+    """Every weight trains, and what a network keeps beside its weights is stored with them."""
 
     def __init__(self, network: nn.Module, choice: Full) -> None:
-        super().__init__(network)
-        network.requires_grad_(True)
-        self._start = {name: tensor.detach().clone() for name, tensor in self.state().items()}
+        super().__init__(network, {name for name, _ in network.named_parameters()})
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict(keep_vars=True))
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        adapted = {name: tensor.detach().clone() for name, tensor in self.state().items()}
-        self.load(self._start)
-        try:
-            yield
-        finally:
-            self.load(adapted)
-
-    def merge(self) -> None:
-        self._start = {}
 
 
 IDEAS = (Idea("adaptations", "full", f"{__name__}:AllWeights", Full),)

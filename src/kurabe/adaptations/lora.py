@@ -1,6 +1,9 @@
 """LoRA's settings; the layers that they set are in `kurabe.adaptations.low_rank`."""
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
 
 from kurabe.methods.card import Formula, Text
 from kurabe.methods.choice import AdaptationChoice, Count, Positive
@@ -12,11 +15,23 @@ TARGETS = {
 }
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"neither a role nor a regular expression ({error})") from None
+    return pattern
+
+
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_compiles)]
+
+
 class LowRank(AdaptationChoice):
     """W + (alpha / rank) · B A with W frozen (Hu et al. 2022, eq. 3).
 
     targets "all-linear" puts one on each linear layer of each block, "attention" on the
-    attention's linear layers alone.
+    attention's linear layers alone; anything else is a regular expression, searched for in the
+    names of the network's linear layers.
     """
 
     says = Text(
@@ -31,10 +46,11 @@ class LowRank(AdaptationChoice):
     kind: Literal["lora"] = "lora"
     rank: Count = 8
     alpha: Positive = 8
-    targets: Literal["all-linear", "attention"] = "all-linear"
+    targets: Pattern = "all-linear"
 
     def words(self, lang: str) -> dict[str, Any]:
-        return {**dict(self), "targets": TARGETS[self.targets].of(lang)}
+        said = TARGETS.get(self.targets)
+        return {**dict(self), "targets": said.of(lang) if said else f"/{self.targets}/"}
 
     def formula(self) -> Formula:
         return Formula(

@@ -11,7 +11,7 @@ pass, which no token pays for, and its backward pass is written out:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -24,24 +24,35 @@ from torch import Tensor, nn
 
 from kurabe.adaptations.base import Adaptation
 from kurabe.adaptations.lora import LowRank
+from kurabe.errors import UserError
 
 _ADAPTER = "default"
 
 
 class LoRA(Adaptation):
-    """LoRA on linear layers of the network's blocks."""
+    """Low-rank updates of the linear layers that the settings mean.
 
-    def __init__(self, network: nn.Module, choice: LowRank) -> None:
+    layer: what takes a linear layer's place. options: more of PEFT's configuration.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        choice: LowRank,
+        layer: "type[MergedLinear] | None" = None,
+        **options: Any,
+    ) -> None:
         super().__init__(network)
         network.requires_grad_(False)
         config = LoraConfig(
             r=choice.rank,
             # PEFT divides it by the rank, which any number will do for.
             lora_alpha=cast(int, choice.alpha),
-            target_modules=_targets(network, choice),
+            target_modules=targets(network, choice.targets),
             bias="none",
+            **options,
         )
-        config._register_custom_module({nn.Linear: MergedLinear})
+        config._register_custom_module({nn.Linear: layer or MergedLinear})
         inject_adapter_in_model(config, network, _ADAPTER)
 
     @property
@@ -77,8 +88,13 @@ class MergedLinear(PeftLinear):
         base = self.get_base_layer()
         if self.disable_adapters or self.merged:
             return base(x)
-        a, b = self.lora_A[_ADAPTER].weight, self.lora_B[_ADAPTER].weight
-        return _LowRankProduct.apply(x, base.weight, base.bias, a, b, self.scaling[_ADAPTER])
+        # A ModuleDict is a mapping of linear layers; torch's annotations do not say so.
+        a, b = (cast(Tensor, layers[_ADAPTER].weight) for layers in (self.lora_A, self.lora_B))
+        return self.product(x, base, a, b, self.scaling[_ADAPTER])
+
+    def product(self, x: Tensor, base: nn.Module, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        """x (..., in), A (r, in), B (out, r) → (..., out)."""
+        return _LowRankProduct.apply(x, base.weight, base.bias, a, b, scale)
 
 
 class _LowRankProduct(torch.autograd.Function):
@@ -107,13 +123,21 @@ class _LowRankProduct(torch.autograd.Function):
         return dx, None, None, da, db, None
 
 
-def _targets(network: nn.Module, choice: LowRank) -> list[str]:
-    """Full names of the linear layers inside blocks that the choice means."""
-    wanted = (
-        r"blocks\.\d+\." if choice.targets == "all-linear" else r"blocks\.\d+\.(qkv|attention_)"
-    )
-    return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and re.match(wanted, name)
-    ]
+def targets(network: nn.Module, meant: str) -> list[str]:
+    """Full names of the linear layers that are meant: by a role, or a pattern that they match.
+
+    The roles are the backbone's; a pattern is searched for in names such as "blocks.0.qkv".
+    UserError where there is no such layer, so that nothing is left untouched in silence.
+    """
+    roles: Mapping[str, str] = getattr(network, "roles", {})
+    pattern = re.compile(roles.get(meant, meant))
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    found = [name for name in linear if pattern.search(name)]
+    if not found:
+        some = ", ".join(linear[:3]) or "none"
+        raise UserError(
+            f"targets = '{meant}' matches no linear layer of this network; it has {some}"
+            f"{' and others' if len(linear) > 3 else ''}, and knows as roles "
+            f"{', '.join(roles) or 'none'}."
+        )
+    return found

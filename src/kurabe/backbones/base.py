@@ -4,8 +4,8 @@ A backbone knows nothing of schedules: `kurabe.diffusion.NetworkDenoiser` gives 
 meaning. One that works on tokens can run its first blocks on a subset of them.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class Backbone(nn.Module):
     feature_layers: names of the layers that `forward` can return, from input to output.
     feature_dim: width D of the features of every layer.
     num_classes: 0 where the network takes no condition; the null class has that index.
+    roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
+        (those inside blocks), "attention". An adaptation's targets may name one.
     """
 
     in_channels: int
@@ -43,6 +45,7 @@ class Backbone(nn.Module):
     feature_layers: tuple[str, ...]
     feature_dim: int
     num_classes: int = 0
+    roles: ClassVar[Mapping[str, str]] = {}
 
     def forward(
         self,

@@ -16,7 +16,7 @@ Zheng et al. 2024, has a separate decoder; MAE, He et al. 2022, the same idea fo
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,11 @@ class PatchTransformer(Backbone):
     "block-depth", each the residual stream behind that block. `prediction` of a new network is
     zero, as the last layer starts at zero.
     """
+
+    roles: ClassVar = {
+        "all-linear": r"^blocks\.\d+\.",
+        "attention": r"^blocks\.\d+\.(qkv|attention_)",
+    }
 
     def __init__(
         self,

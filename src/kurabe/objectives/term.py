@@ -6,11 +6,15 @@ reads. The objective joins the needs of all terms, the loop meets them once, the
 each stream once, and a term computes one loss per image from the passes. A term never fetches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_with_gradients
 from torch import Tensor, nn
 
+from kurabe.backbones.base import Backbone
 from kurabe.diffusion import NetworkDenoiser
 
 Losses = Mapping[str, Tensor]
@@ -118,3 +122,46 @@ class Term(nn.Module):
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         """One loss per image of its main stream, (B,)."""
         raise NotImplementedError
+
+
+class StreamTerm(Term):
+    """A term without parameters of its own: a function of one stream's pass, always on.
+
+    losses: pass → one loss per image of the stream, (B,).
+    """
+
+    def __init__(self, weight: float, stream: Stream, losses: Callable[[Pass], Tensor]) -> None:
+        super().__init__()
+        self.weight, self.stream, self.losses = weight, stream, losses
+
+    def streams(self, progress: float) -> tuple[Stream, ...]:
+        return (self.stream,)
+
+    def forward(self, passes: Mapping[str, Pass]) -> Tensor:
+        return self.losses(passes[self.stream.name])
+
+
+def layer_at(backbone: Backbone, depth: float) -> str:
+    """The feature layer at that share of the depth, in (0, 1]: 0.5 is the middle one."""
+    names = backbone.feature_layers
+    return names[max(1, round(depth * len(names))) - 1]
+
+
+def gathered(own: Tensor) -> Tensor:
+    """Rows (B, D) of all processes in the order of their ranks, (processes · B, D).
+
+    The backward pass sums, for each process's rows, the gradients from the losses of all.
+    """
+    if not _several():
+        return own
+    # torch.distributed's all_gather of plain tensors would cut the graph.
+    return torch.cat(dist_with_gradients.all_gather(own))
+
+
+def own_part(losses: Tensor) -> Tensor:
+    """Of values for the rows of all processes, those for this one's."""
+    return losses.chunk(dist.get_world_size())[dist.get_rank()] if _several() else losses
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -34,7 +34,8 @@ _LIMITS = {_SYMBOLS[name] for name in ("sum", "min")}
 _ACCENTS = {"hat": "^", "bar": "¯"}
 _ALPHABETS = {"mathbb": {"E": "𝔼"}, "mathcal": {"E": "ℰ", "F": "ℱ", "Z": "𝒵"}}
 _FENCES = "()[]|"
-_TOKEN = re.compile(r"\\[A-Za-z]+|\d+(?:\.\d+)?|\S")
+# A number may be written as Python writes small ones, 1e-05.
+_TOKEN = re.compile(r"\\[A-Za-z]+|\d+(?:\.\d+)?(?:e[-+]\d+)?|\S")
 
 
 @lru_cache(maxsize=256)

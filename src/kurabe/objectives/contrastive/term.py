@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-import torch.distributed as dist
-import torch.distributed.nn.functional as dist_with_gradients
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,7 +24,7 @@ from kurabe.backbones.base import pool
 from kurabe.diffusion import NetworkDenoiser
 from kurabe.errors import UserError
 from kurabe.objectives.contrastive import Contrastive
-from kurabe.objectives.term import Pass, Stream, Term
+from kurabe.objectives.term import Pass, Stream, Term, gathered, layer_at, own_part
 
 
 class ContrastiveTerm(Term):
@@ -40,8 +38,7 @@ class ContrastiveTerm(Term):
         backbone = denoiser.backbone
         self.weight, self.temperature = choice.weight, choice.temperature
         self.comparison_batch = choice.comparison_batch
-        names = backbone.feature_layers
-        self.layer = names[max(1, round(choice.depth * len(names))) - 1]
+        self.layer = layer_at(backbone, choice.depth)
         self.stream = _stream(choice, denoiser, self.layer)
         self.grid, self.token_grid = choice.grid, backbone.token_grid
         if self.grid > min(self.token_grid):
@@ -84,26 +81,6 @@ def _stream(choice: Contrastive, denoiser: NetworkDenoiser, layer: str) -> Strea
     low_noise = torch.tensor(choice.min_log_snr, dtype=torch.float64)
     latest = float(denoiser.schedule.time_of_log_snr(low_noise))
     return replace(views, name="views", share=choice.share, latest=latest)
-
-
-def gathered(own: Tensor) -> Tensor:
-    """Rows (B, D) of all processes in the order of their ranks, (processes · B, D).
-
-    The backward pass sums, for each process's rows, the gradients from the losses of all.
-    """
-    if not _several():
-        return own
-    # torch.distributed's all_gather of plain tensors would cut the graph.
-    return torch.cat(dist_with_gradients.all_gather(own))
-
-
-def own_part(losses: Tensor) -> Tensor:
-    """Of values for the rows of all processes, those for this one's."""
-    return losses.chunk(dist.get_world_size())[dist.get_rank()] if _several() else losses
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def nt_xent(projected: Tensor, comparison_batch: int, temperature: float) -> Tensor:
