@@ -6,6 +6,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from kurabe.adaptations import Adaptation, attach
+from kurabe.adaptations.bitfit import BitFit
+from kurabe.adaptations.dora import DoRA
 from kurabe.adaptations.full import Full
 from kurabe.adaptations.lora import LowRank
 from kurabe.adaptations.untouched import Untouched
@@ -154,3 +156,52 @@ def test_gradients_under_autocast_are_those_of_float32_to_bfloat16_s_digits(
     for exact, narrow in zip(*seen, strict=True):
         assert narrow.dtype == torch.float32
         assert (narrow - exact).norm() < 0.05 * exact.norm()
+
+
+def test_dora_is_peft_s_own_dora(network: PatchTransformer) -> None:
+    """PEFT computes base, update and magnitude apart; outputs and gradients agree to 1e-5."""
+    from peft.tuners.lora.layer import Linear as PeftLinear
+
+    adaptation = attach(network, DoRA(rank=4, alpha=8))
+    change(adaptation)
+    layer = network.blocks[1].mlp_in
+    assert "default" in layer.lora_variant
+    x = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(7), requires_grad=True)
+    seen = []
+    for forward in (type(layer).forward, PeftLinear.forward):
+        out = forward(layer, x)
+        wanted = (
+            x,
+            layer.lora_A["default"].weight,
+            layer.lora_B["default"].weight,
+            layer.lora_magnitude_vector["default"].weight,
+        )
+        seen.append((out, *torch.autograd.grad(out.square().sum(), wanted)))
+    for ours, theirs in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_dora_s_magnitudes_are_the_lengths_of_rows(network: PatchTransformer) -> None:
+    """Whatever A and B become, the merged rows are as long as m says."""
+    adaptation = attach(network, DoRA(rank=4, alpha=8))
+    change(adaptation)
+    layer = network.blocks[0].qkv
+    magnitudes = layer.lora_magnitude_vector["default"].weight.detach().abs().clone()
+    adaptation.merge()
+    lengths = network.blocks[0].qkv.weight.norm(dim=1)
+    torch.testing.assert_close(lengths, magnitudes, rtol=1e-5, atol=1e-6)
+
+
+def test_bitfit_trains_every_bias_and_nothing_else(network: PatchTransformer) -> None:
+    """Counted layer by layer: embed, time, per block modulation to mlp_out, heads, refinement."""
+    w, values = 32, 12 * 2**2
+    per_block = 6 * w + 3 * w + w + 4 * w + w
+    expected = w + 2 * w + 2 * per_block + 2 * w + values + 32 + 3
+    adaptation = attach(network, BitFit())
+    assert sum(p.numel() for p in adaptation.parameters) == expected
+    assert all(p.dim() == 1 for p in adaptation.parameters)
+
+
+def test_bitfit_of_a_network_without_biases_is_an_error() -> None:
+    with pytest.raises(UserError, match="this network has none"):
+        attach(torch.nn.Linear(3, 3, bias=False), BitFit())

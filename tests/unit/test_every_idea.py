@@ -159,7 +159,9 @@ def test_a_term_gives_a_finite_loss_for_each_image_and_a_gradient_to_the_network
     assert found.isfinite().all()
     parameters = list(own.denoiser.parameters())
     gradients = torch.autograd.grad(found.mean(), parameters, allow_unused=True)
-    assert any(g is not None and g.abs().max() > 0 for g in gradients)
+    known = [gradient for gradient in gradients if gradient is not None]
+    assert all(gradient.isfinite().all() for gradient in known)
+    assert any(gradient.abs().max() > 0 for gradient in known)
 
 
 @EACH_TERM

@@ -17,6 +17,7 @@ from kurabe.methods.choices import Choices
 from kurabe.objectives.contrastive import Contrastive
 from kurabe.objectives.contrastive.term import nt_xent
 from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.dispersive import Dispersive, dispersion
 from kurabe.objectives.masked import Masked
 from kurabe.objectives.masked.histograms import oriented_gradients
 from kurabe.objectives.masked.term import normalised_patches, patch_histograms
@@ -287,3 +288,46 @@ def test_batch_holds_x0_in_minus_one_to_one() -> None:
     batch: Batch = Source(pixels, 0, 1, "cpu").batch(Stream("images"), 0, 1)
     expected = torch.tensor([[[[-1.0, 1.0], [-0.6, 0.6]]]])
     torch.testing.assert_close(batch.images, expected)
+
+
+def official_dispersion(z: Tensor, temperature: float) -> Tensor:
+    """As Wang & He's own code has it, with the temperature that is 1 there: pairs from pdist."""
+    apart = F.pdist(z).square() / (z.shape[1] * temperature)
+    return torch.exp(-torch.cat([apart, apart, apart.new_zeros(len(z))])).mean().log()
+
+
+def test_dispersion_is_the_papers_in_each_comparison_batch() -> None:
+    z = torch.randn(3, 8, 20, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    ours = dispersion(z, 0.5)
+    theirs = torch.stack([official_dispersion(group, 0.5) for group in z])
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.sum(), z)[0], torch.autograd.grad(theirs.sum(), z)[0]
+    )
+
+
+def test_dispersion_lies_between_its_floor_and_nothing() -> None:
+    """All alike: 0. Far apart: the diagonal alone is left, −log B."""
+    assert dispersion(torch.ones(1, 6, 4), 0.5).item() == pytest.approx(0, abs=1e-6)
+    far = 1000 * torch.eye(6).unsqueeze(0)
+    assert dispersion(far, 0.5).item() == pytest.approx(-math.log(6))
+
+
+def test_the_dispersive_term_pushes_features_apart_where_it_says() -> None:
+    """One comparison batch's loss is all its images'; it is that of the layer's flat features."""
+    objective_ = objective(Denoising(), Dispersive(comparison_batch=4, depth=0.5))
+    [stream] = objective_.streams(0.0)
+    assert (stream.layers, stream.together) == (("block-2",), 4)
+    batch = source().batch(stream, 0, 8)
+    found = objective_({"images": batch}, 0.0)["dispersive"]
+    features = objective_._pass(batch, stream).features["block-2"].flatten(1)
+    for half in (slice(4), slice(4, 8)):
+        expected = official_dispersion(features[half], 0.5)
+        torch.testing.assert_close(found[half], expected.expand(4))
+
+
+def test_the_dispersive_term_refuses_dropped_tokens() -> None:
+    objective_ = objective(Denoising(), Dispersive(comparison_batch=4), Masked())
+    [stream] = objective_.streams(0.0)
+    with pytest.raises(UserError, match="take the masked one out"):
+        objective_({"images": source().batch(stream, 0, 4)}, 0.0)
