@@ -437,7 +437,7 @@ def test_copying_is_warned_of(tmp_path, share, spread, mark):
     assert "transfer" in said.text
 
 
-def counted(tmp_path, transfer, scratch, nearest=None, samples=128):
+def counted(tmp_path, transfer, scratch, nearest=None, samples=128, real=90):
     """The sentence where each block has so many near-copies among the samples."""
     made = {c: COLUMNS[c] for c in ("transfer", "scratch", "untouched")}
     metrics = {
@@ -451,7 +451,7 @@ def counted(tmp_path, transfer, scratch, nearest=None, samples=128):
     for run in folder.runs().values():
         scores = run.score("scores")
         for entry in scores["metrics"].values():
-            entry |= {"n": samples, "detail": {"held_out": 90}}
+            entry |= {"n": samples, "detail": {"held_out": real}}
         run.write_scores("scores", scores)
     return {
         lang: next(s for s in study_table(folder, lang).sentences if s.key == "copies")
@@ -460,18 +460,25 @@ def counted(tmp_path, transfer, scratch, nearest=None, samples=128):
 
 
 def test_three_copies_in_every_block_are_not_called_none(tmp_path):
-    """3 of 128 are 2.3 %, less than two points above real images' 1 %: inside the margin."""
+    """3 of 128 are 2.3 %, less than two points above real images' 1 %; but of so few images that
+    the share is known to four points at best, however alike the blocks."""
     said = counted(tmp_path, [3] * 5, [0] * 5)
-    assert said["en"].mark == "≈"
+    assert said["en"].mark == "?"
     assert said["en"].text == (
-        "a few samples of transfer learning with diffusion models are near-copies of training "
-        "images"
+        "cannot tell whether transfer learning with diffusion models copies training images"
     )
     assert said["en"].detail == (
         "near-copies a block: 3 of 128 (transfer learning with diffusion models) and 0 of 128 "
         "(DDPM (from scratch)); real held-out images: 1 of 90"
     )
-    assert "128 枚中 3 枚" in said["ja"].detail and "わずかにある" in said["ja"].text
+    assert "128 枚中 3 枚" in said["ja"].detail
+    many = counted(tmp_path / "many", [30] * 5, [0] * 5, samples=1280, real=1200)
+    assert many["en"].mark == "≈"
+    assert many["en"].text == (
+        "a few samples of transfer learning with diffusion models are near-copies of training "
+        "images"
+    )
+    assert "わずかにある" in many["ja"].text
     none = counted(tmp_path / "none", [0] * 5, [0] * 5)
     assert none["en"].text == "no copy of a training image was seen"
 

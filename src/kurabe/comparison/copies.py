@@ -1,16 +1,24 @@
 """The sentence about copies: whether a method draws its training images again, and what was seen.
 
-Two measures stand behind it. Near-copies: samples that lie as near to a training image as only one
-in a hundred unseen real ones does; a column's share is compared with that of real held-out images
-by paired t over blocks. And the share of samples whose nearest image is a training one, which is
-one half by chance, and for the untouched base what its own taste makes of it.
+Two measures stand behind it. Near-copies: samples that lie as near to a training image as only
+three in a hundred unseen real ones do; a column's share is compared with that of real held-out
+images by paired t over blocks, whose differences vary by no less than shares of so many images do.
+And the share of samples whose nearest image is a training one, which is one half by chance, and for
+the untouched base what its own taste makes of it.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, paired
+from kurabe.comparison.differences import (
+    FEWEST_BLOCKS,
+    Blocks,
+    Difference,
+    mean_and_variance,
+    paired,
+)
 from kurabe.comparison.families import LEVEL
 from kurabe.comparison.measured import Shown
 from kurabe.comparison.metrics import METRICS
@@ -47,7 +55,7 @@ def copying(
     seen = {key: counts for key, of in sources.items() if (counts := _counts(results, of))}
     if not seen:
         return None
-    marks = {key: _mark(results, sources[key], metric.margin) for key in seen}
+    marks = {key: _mark(of, metric.margin) for key, of in seen.items()}
     some = {m: [key for key, of in marks.items() if of == m] for m in ("≠", "?")}
     mark: Mark = "≠" if some["≠"] else "?" if some["?"] else "≈"
     found = [key for key, of in seen.items() if any(one.copies for one in of.values())]
@@ -90,24 +98,28 @@ def _counts(results: StudyResults, source: str) -> dict[int, _Counted]:
     return found
 
 
-def _mark(results: StudyResults, source: str, margin: float) -> Mark:
-    shares = results.values("near-copies").get(source, {})
-    difference = paired(_referred(results, source, "near-copies", "held-out"), shares)
-    if difference is None or difference.blocks < FEWEST_BLOCKS:
+def _mark(counts: Mapping[int, _Counted], margin: float) -> Mark:
+    """From the gaps between the shares of near-copies among samples and among real images."""
+    gaps = [of.copies / of.samples - of.real_copies / of.real for of in counts.values()]
+    if len(gaps) < FEWEST_BLOCKS:
         return "?"
+    mean, variance = mean_and_variance(gaps)
+    error = math.sqrt(max(variance, _binomial(counts.values())) / len(gaps))
+    difference = Difference(mean, error, len(gaps) - 1, len(gaps))
     if difference.p < LEVEL and difference.mean > margin:
         return "≠"
     return "?" if difference.interval(0.90)[1] > margin else "≈"
 
 
-def _referred(results: StudyResults, source: str, metric: str, name: str) -> Blocks:
-    """A reference's value by block."""
-    found: dict[int, float] = {}
-    for block, run in results.of(source).items():
-        references: dict[str, Any] = run.metrics.get(metric, {}).get("references") or {}
-        if references.get(name) is not None:
-            found[block] = float(references[name])
-    return found
+def _binomial(counts: Iterable[_Counted]) -> float:
+    """The variance of a block's gap if both shares were one: counts never vary by less."""
+    every = list(counts)
+    copies = sum(of.copies + of.real_copies for of in every)
+    images = sum(of.samples + of.real for of in every)
+    # One more copy than was seen, so that none seen is not none possible.
+    share = min(0.5, (copies + 1) / (images + 1))
+    each = sum(1 / of.samples + 1 / of.real for of in every) / len(every)
+    return share * (1 - share) * each
 
 
 def _leans(own: Blocks, base: Blocks) -> bool:

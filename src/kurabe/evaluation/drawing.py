@@ -19,12 +19,12 @@ from kurabe.evaluation.encoders import Encoder
 from kurabe.evaluation.features import Model, as_images, identity_of
 from kurabe.evaluation.material import drawn
 from kurabe.evaluation.memorisation import (
-    default_shift,
     false_alarms,
     nearest,
     nearest_to_training,
-    shifted_distances,
+    structure_distances,
     threshold,
+    twins,
 )
 from kurabe.evaluation.references import Rows, split_key
 from kurabe.randomness import permutation
@@ -158,20 +158,19 @@ def _distances(
 
 def memorisation_rows(samples: np.ndarray, images: ImageSet, split: Split) -> Rows:
     """Near-copies and the nearest-image test; no values where all training images are one group."""
-    shift = default_shift(images.size)
     held = drawn(np.concatenate([split.validation, split.test]), _HELD_OUT, "held out")
     train, real = images.pixels[split.train], images.pixels[held]
     groups = images.groups[split.train]
 
     def calibrate() -> dict[str, Any]:
-        found = nearest(shifted_distances(real, train, shift), groups)
+        found = nearest(structure_distances(real, train), groups)
         return {"ratios": None if found is None else found.ratio.tolist()}
 
-    key = digest_of(images.digest, split_key(split), shift, _HELD_OUT)
+    key = digest_of(images.digest, split_key(split), "structure", _HELD_OUT)
     ratios = cached_result("held-out-ratios", key, calibrate)["ratios"]
-    to_train = shifted_distances(samples, train, shift)
+    to_train = structure_distances(samples, train)
     found = nearest(to_train, groups)
-    test = nearest_to_training(to_train, shifted_distances(samples, real, shift))
+    test = nearest_to_training(to_train, structure_distances(samples, real))
     rows: Rows = {
         "nearest-to-training": {
             "value": test.share,
@@ -195,7 +194,7 @@ def memorisation_rows(samples: np.ndarray, images: ImageSet, split: Split) -> Ro
         "detail": {
             "threshold": bound,
             "held_out": len(known),
-            "shift": shift,
+            "twins": twins(known),
             "pairs": [
                 {
                     "sample": int(i),

@@ -17,7 +17,7 @@ from kurabe.data import TRACES, ImageSet, Split, Traces
 from kurabe.errors import UserError
 from kurabe.evaluation import SourceDomain, draw_samples, evaluate
 from kurabe.evaluation.drawing import Samples
-from kurabe.evaluation.memorisation import default_shift, shifted_distances
+from kurabe.evaluation.memorisation import structure_distances
 from kurabe.methods import Choices
 from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import DataSettings, Recipe
@@ -160,7 +160,7 @@ def _write_grids(folder: RunFolder, samples: Samples, images: ImageSet, split: S
     """The grid that stays with the record, and beside it the nearest training image of each."""
     pixels, seeds = samples.pixels[:SHOWN], samples.seeds[:SHOWN]
     training = images.pixels[split.train]
-    distances = shifted_distances(pixels, training, default_shift(images.size))
+    distances = structure_distances(pixels, training)
     seen = folder.info.get("images_seen") or 0
     folder.write_samples(pixels, seeds, seen)
     folder.write_samples(training[distances.argmin(1).numpy()], seeds, seen, "nearest")
