@@ -5,8 +5,8 @@ they are, as the doubled angle 2θ (Bigün & Granlund 1987, "Optimal orientation
 symmetry") with √|∇|² as its length, summed over the colours. It knows no sign of an edge and no
 colour; an image scaled to length 1 knows no contrast either. Means over 2 × 2 cells are compared
 within a window, under every shift by up to SHIFT pixels each way, mirrored, and turned by ANGLES;
-the least distance counts. So a copy that slid, was mirrored, turned, darkened, recoloured or carries
-some noise is near.
+the least distance counts. So a copy that slid, was mirrored, turned, darkened, recoloured or
+carries some noise is near.
 
 For an image x let d₁ be the distance to its nearest training image and d₂ to the nearest one of
 another group; a copy has a small d₁/d₂. A fixed bound such as 1/3 (Yoon et al. 2023, "Diffusion
