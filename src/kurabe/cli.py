@@ -341,7 +341,16 @@ def _stand_in(error: UnicodeError) -> tuple[str, int]:
 
 
 def answer(arguments: list[str]) -> int:
-    """Run one command line; the exit code."""
+    """Run one command line; the exit code. What other packages failed to add is said at the end."""
+    from kurabe import registry
+
+    code = _answer(arguments)
+    for problem in registry.told():
+        _say(problem, code=0)
+    return code
+
+
+def _answer(arguments: list[str]) -> int:
     from kurabe.errors import KurabeError, refusal, sentence
 
     try:

@@ -8,11 +8,20 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias, cast
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
+from kurabe import registry
 from kurabe.errors import UserError, refusal
 from kurabe.methods.choices import Choices
 
@@ -72,6 +81,38 @@ class Network(Settings):
     refine: Annotated[int, Field(ge=0, le=10**9)] = 32
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
+
+
+class OutsideNetwork(Settings):
+    """The shape of another package's backbone: what it may set derives from this.
+
+    All but these three are given to the backbone by name, behind the images' size and channels.
+    """
+
+    kind: str
+    schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
+    prediction: Literal["eps", "x0", "v", "flow"] = "v"
+
+
+def _of_kind(value: Any) -> Any:
+    """A table of settings becomes the network that its kind names: one of this project, or of a
+    package whose backbone says itself what may be set."""
+    if isinstance(value, BaseModel):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("a network is a table of settings")
+    given = cast(dict[str, Any], value)
+    idea = registry.ideas("backbones").get(str(given.get("kind")))
+    if idea is None or idea.settings is None:
+        return Network.model_validate(given)
+    assert issubclass(idea.settings, OutsideNetwork)
+    return idea.settings.model_validate(given)
+
+
+AnyNetwork: TypeAlias = Annotated[
+    Network | SerializeAsAny[OutsideNetwork], BeforeValidator(_of_kind)
+]
+"""A network of this project, or another package's with its own settings."""
 
 
 class Optimiser(Settings):
@@ -153,7 +194,7 @@ class Recipe(Settings):
     data: DataSettings
     budget: Budget
     base: str | None = None
-    network: Network = Network()
+    network: AnyNetwork = Network()
     optimiser: Optimiser = Optimiser()
     evaluation: Evaluation = Evaluation()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

@@ -16,11 +16,11 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 from kurabe.errors import UserError
 
@@ -49,6 +49,7 @@ ROOMS = (
     "builtin",
 )
 OWN = "kurabe"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,18 @@ def load(group: str, name: str) -> Any:
 
 def problems() -> tuple[str, ...]:
     """One sentence for each package or idea that was left out."""
-    return _registry().problems
+    return tuple(_registry().problems)
+
+
+def left_out(problem: str) -> None:
+    """Add a sentence to `problems`, once: what an idea gave could not be used."""
+    if problem not in _registry().problems:
+        _registry().problems.append(problem)
+
+
+def told() -> tuple[str, ...]:
+    """The problems that came up so far; () where nothing was looked up yet."""
+    return problems() if _registry.cache_info().currsize else ()
 
 
 def add(idea: Idea) -> None:
@@ -119,6 +131,14 @@ def add(idea: Idea) -> None:
     known[idea.name] = idea
 
 
+def kept(name: str, make: Callable[[], T]) -> T:
+    """What `make` gives, made once and kept under that name until `refresh`."""
+    made = _registry().made
+    if name not in made:
+        made[name] = make()
+    return made[name]
+
+
 def refresh() -> None:
     """Forget what was found or added, so that the next look-up finds it anew."""
     _registry.cache_clear()
@@ -127,7 +147,8 @@ def refresh() -> None:
 @dataclass(frozen=True)
 class _Registry:
     ideas: dict[str, dict[str, Idea]]
-    problems: tuple[str, ...]
+    problems: list[str]
+    made: dict[str, Any]
 
 
 @cache
@@ -147,7 +168,7 @@ def _registry() -> _Registry:
         names = " and ".join(idea.package for idea in ([taken] if taken else []) + rivals)
         stays = "that of kurabe stays" if taken else "neither is used; uninstall one of them"
         told.append(f"The {GROUPS[group]} '{name}' is named twice, by {names}: {stays}.")
-    return _Registry(found, tuple(told))
+    return _Registry(found, told, {})
 
 
 def _built_in() -> Iterator[str]:

@@ -13,6 +13,7 @@ from kurabe.errors import UserError
 from kurabe.looks import planned_looks, wrong_looks
 from kurabe.methods import Choices, choices_of, find
 from kurabe.recipe import (
+    AnyNetwork,
     Budget,
     DataSettings,
     Evaluation,
@@ -84,7 +85,7 @@ class StudySettings(Settings):
     added_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
     looks: tuple[int, ...] | None = None
     first_seed: Annotated[int, Field(ge=0, lt=TRIAL_SEEDS // 2)] = 0
-    network: Network = Network()
+    network: AnyNetwork = Network()
     optimiser: Optimiser = Optimiser()
     evaluation: Evaluation = Evaluation()
     trials: Trials = Trials()

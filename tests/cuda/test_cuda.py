@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from kurabe import registry
 from kurabe.data import ImageSet, split
-from kurabe.diffusion import SCHEDULES, SOLVERS, sample
+from kurabe.diffusion import SCHEDULES, sample
 from kurabe.evaluation.encoders import load_encoder
 from kurabe.methods import Method, catalogue, choices_of
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Where
@@ -138,7 +139,7 @@ def test_two_updates_and_two_after_a_break_are_four(
 
 
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
-@pytest.mark.parametrize("solver", sorted(SOLVERS))
+@pytest.mark.parametrize("solver", sorted(registry.ideas("solvers")))
 def test_a_solver_draws_on_cuda_as_on_the_cpu(solver: str, schedule: str) -> None:
     """The same starting noise and the same noise on the way give the same images to 1e-3."""
     drawn = []

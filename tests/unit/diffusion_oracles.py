@@ -5,8 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kurabe import registry
 from kurabe.diffusion import GaussianDenoiser, NetworkDenoiser, Prediction, Schedule
 from kurabe.diffusion.denoiser import combine
+
+SOLVERS = {name: registry.load("solvers", name) for name in registry.ideas("solvers")}
 
 
 def gaussian(schedule: Schedule, variances: list[float], mean: float = 0.3) -> GaussianDenoiser:

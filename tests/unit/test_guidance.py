@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from diffusion_oracles import at, gaussian, pointwise
+from diffusion_oracles import SOLVERS, at, gaussian, pointwise
 from torch.distributions import Normal
 
 from kurabe.diffusion import (
     SCHEDULES,
-    SOLVERS,
     ClassifierFree,
     Denoiser,
     DomainGuidance,

@@ -5,10 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from kurabe import registry
+from kurabe import cli, registry
 from kurabe.errors import UserError
+from kurabe.methods import Choices, catalogue
+from kurabe.recipe import Network
 from kurabe.registry import GROUPS, Idea
+from kurabe.training.model import make_denoiser
+
+CARDS = Path(registry.__file__).parent / "methods" / "cards"
 
 Install = Callable[..., None]
 EVERY = [idea for group in GROUPS for idea in registry.ideas(group).values()]
@@ -43,7 +49,7 @@ def declares(group: str, name: str) -> str:
 
 @pytest.mark.parametrize("idea", EVERY, ids=lambda idea: f"{idea.group}-{idea.name}")
 def test_every_idea_leads_to_code(idea: Idea):
-    assert registry.look_up(idea.group, idea.name) is idea
+    assert registry.look_up(idea.group, idea.name) == idea
     if idea.group != "cards":
         assert callable(idea.load())
 
@@ -116,3 +122,56 @@ def test_what_is_added_in_a_process_is_found_once():
             registry.add(Idea("solvers", "euler", "math:sqrt"))
     finally:
         registry.refresh()
+
+
+def test_reading_commands_go_on_and_say_what_was_left_out(
+    install: Install, capsys: pytest.CaptureFixture[str]
+):
+    install("outside-bad", "raise RuntimeError('its own\\nfault')")
+    assert cli.answer(["methods", "--lang", "en"]) == 0
+    said = capsys.readouterr()
+    assert "lora" in said.out
+    assert said.err == (
+        "The package outside-bad could not be loaded (RuntimeError: its own fault); "
+        "what it adds is left out.\n"
+    )
+
+
+def card(folder: Path, name: str, text: str) -> str:
+    (folder / "cards").mkdir(exist_ok=True)
+    (folder / "cards" / f"{name}.toml").write_text(text)
+    place = f"{folder.name}:cards"
+    return f"from kurabe.registry import Idea\nIDEAS = (Idea('cards', '{name}', '{place}'),)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CARDS.joinpath("lora.toml").read_text("utf-8"), "there is a method 'lora' already"),
+        ("[card]\nid = 'x'", "mine.toml: card.name: Field required"),
+        ("[card", "mine.toml: "),
+    ],
+    ids=["taken", "incomplete", "no TOML"],
+)
+def test_a_card_that_does_not_fit_is_left_out_and_told(
+    install: Install, tmp_path: Path, text: str, said: str
+):
+    (tmp_path / "outside_cards").mkdir()
+    (tmp_path / "outside_cards" / "__init__.py").touch()
+    source = card(tmp_path / "outside_cards", "mine", text)
+    install("outside-pack", source)
+    assert "lora" in catalogue()
+    [problem] = registry.problems()
+    assert problem.startswith("Cards of the package outside-pack are left out (")
+    assert said in problem
+
+
+def test_what_a_method_names_and_nobody_has_is_told_with_the_near_names():
+    settings = {"start": "base", "adaptation": {"kind": "bitfitt"}}
+    with pytest.raises(ValidationError, match=r"no adaptation 'bitfitt'; did you mean bitfit\?"):
+        Choices.model_validate({**settings, "objective": [{"term": "denoising"}]})
+
+
+def test_a_backbone_nobody_has_and_settings_that_it_has_not_are_told():
+    with pytest.raises(UserError, match=r"There is no backbone 'unett'; there is|there are"):
+        make_denoiser(Network(kind="unett"), 8, 1)

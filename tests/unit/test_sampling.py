@@ -12,13 +12,12 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
 )
-from diffusion_oracles import at, exact_path, gaussian, pointwise
+from diffusion_oracles import SOLVERS, at, exact_path, gaussian, pointwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kurabe.diffusion import PREDICTIONS, SCHEDULES, SOLVERS, sample, time_grid
+from kurabe.diffusion import PREDICTIONS, SCHEDULES, sample, time_grid
 from kurabe.diffusion.sampling import (
-    RANDOM,
     ddim,
     ddpm,
     dpmpp_2m,
@@ -28,11 +27,12 @@ from kurabe.diffusion.sampling import (
     starting_noise,
     step_noise,
     steps_for,
+    takes_noise,
 )
 from kurabe.errors import UserError
 
 EVERY = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-DETERMINISTIC = [name for name in SOLVERS if name not in RANDOM]
+DETERMINISTIC = [name for name in SOLVERS if not takes_noise(name)]
 SPACINGS = ("uniform-t", "uniform-log-snr", "karras")
 BETAS = {"beta_start": 1e-4, "beta_end": 0.02}
 THEIR_NAMES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
@@ -260,7 +260,7 @@ def test_samples_are_finite_in_float32_for_any_number_of_steps(schedule, name, p
             for steps in (1, 2, 3, 25):
                 times = time_grid(schedule, steps, spacing)
                 x = starting_noise([1, 2], (3,))
-                extra = {"noise": step_noise([1, 2], (3,))} if name in RANDOM else {}
+                extra = {"noise": step_noise([1, 2], (3,))} if takes_noise(name) else {}
                 assert SOLVERS[name](denoiser, x, times, **extra).abs().max() < 10
 
 
@@ -311,7 +311,7 @@ def test_nothing_waits_for_the_device(name):
     """On the meta device there are no numbers, so a sampler that reads one back would raise."""
     denoiser = pointwise(SCHEDULES["cosine"], "v").to("meta")
     x = torch.empty(4, 3, 32, 32, device="meta")
-    extra = {"noise": lambda step: torch.empty_like(x)} if name in RANDOM else {}
+    extra = {"noise": lambda step: torch.empty_like(x)} if takes_noise(name) else {}
     out = SOLVERS[name](denoiser, x, time_grid(denoiser.schedule, 5), **extra)
     assert out.shape == x.shape
 

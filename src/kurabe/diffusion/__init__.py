@@ -12,14 +12,13 @@ from kurabe.diffusion.denoiser import (
     Prediction,
 )
 from kurabe.diffusion.guidance import ClassifierFree, DomainGuidance
-from kurabe.diffusion.sampling import SOLVERS, sample, time_grid
+from kurabe.diffusion.sampling import sample, time_grid
 from kurabe.diffusion.schedule import SCHEDULES, Schedule
 from kurabe.diffusion.weighting import WEIGHTINGS
 
 __all__ = [
     "PREDICTIONS",
     "SCHEDULES",
-    "SOLVERS",
     "WEIGHTINGS",
     "ClassifierFree",
     "Denoiser",

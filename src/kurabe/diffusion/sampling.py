@@ -18,13 +18,14 @@ numbers: nothing on the device waits for them. Nothing mixes the samples of a ba
 
 import math
 from collections.abc import Callable, Sequence
+from inspect import signature
 from itertools import chain, pairwise
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-from kurabe import randomness
+from kurabe import randomness, registry
 from kurabe.diffusion.denoiser import Denoiser
 from kurabe.diffusion.schedule import Schedule
 from kurabe.errors import UserError
@@ -246,21 +247,13 @@ def dpmpp_2m_sde(
     return _two_steps(denoiser, x, times, take, condition, callback)
 
 
-SOLVERS: dict[str, Callable[..., Tensor]] = {
-    "ddpm": ddpm,
-    "ddim": ddim,
-    "heun": heun,
-    "dpmpp-2m": dpmpp_2m,
-    "dpmpp-2m-sde": dpmpp_2m_sde,
-}
-# These put noise back at every step and take it as an argument.
-RANDOM = frozenset({"ddpm", "dpmpp-2m-sde"})
+def takes_noise(solver: str) -> bool:
+    """Whether the solver puts noise back at every step, and so takes `noise` as an argument."""
+    return "noise" in signature(_solver(solver)).parameters
 
 
 def _solver(name: str) -> Callable[..., Tensor]:
-    if name not in SOLVERS:
-        raise UserError(f"unknown solver '{name}'; one of {', '.join(SOLVERS)}")
-    return SOLVERS[name]
+    return registry.load("solvers", name)
 
 
 def evaluations(solver: str, steps: int) -> int:
@@ -326,7 +319,7 @@ def sample(
     for start in range(0, len(seeds), batch):
         part = slice(start, start + batch)
         x = starting_noise(seeds[part], shape, **place)
-        extra = {"noise": step_noise(seeds[part], shape, **place)} if solver in RANDOM else {}
+        extra = {"noise": step_noise(seeds[part], shape, **place)} if takes_noise(solver) else {}
         asked = None if condition is None else condition[part]
         x = run(denoiser, x, times, condition=asked, **extra)
         images.append(x.clamp(-1, 1))

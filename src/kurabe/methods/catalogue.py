@@ -1,7 +1,8 @@
 """The catalogue: every card, the choices of those methods that run, and forgiving look-up.
 
 A method is one TOML file in cards/: a table [card], and where it runs here a table [choices];
-a family has `default`, the narrower method that it runs, in place of choices of its own.
+a family has `default`, the narrower method that it runs, in place of choices of its own. Other
+packages have folders of such files, which the registry names.
 """
 
 import difflib
@@ -9,11 +10,11 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
 from importlib import resources
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from kurabe import registry
 from kurabe.errors import UserError
 from kurabe.methods.card import Card, Slug
 from kurabe.methods.choices import Choices
@@ -60,13 +61,42 @@ class Method(BaseModel):
         return self.choices is not None or self.default is not None
 
 
-@cache
 def catalogue() -> dict[str, Method]:
-    """All methods by id, in alphabetical order of ids; treat it as read-only."""
-    folder = resources.files("kurabe.methods") / "cards"
-    files = (file for file in folder.iterdir() if file.name.endswith(".toml"))
-    methods = [Method.model_validate(tomllib.loads(file.read_text("utf-8"))) for file in files]
-    return {method.id: method for method in sorted(methods, key=lambda method: method.id)}
+    """All methods by id, in alphabetical order of ids; treat it as read-only.
+
+    A card of another package that cannot be read, or whose id is taken, is left out and told
+    among the registry's problems.
+    """
+    return registry.kept("catalogue", _read)
+
+
+def _read() -> dict[str, Method]:
+    known = {method.id: method for _, method in _methods("kurabe.methods:cards")}
+    for idea in registry.ideas("cards").values():
+        try:
+            for name, method in _methods(idea.made_by):
+                if method.id in known:
+                    raise ValueError(f"{name}: there is a method '{method.id}' already")
+                known[method.id] = method
+        except (ImportError, OSError, ValueError) as error:
+            said = " ".join(str(error).split())
+            registry.left_out(f"Cards of the package {idea.package} are left out ({said}).")
+    return dict(sorted(known.items()))
+
+
+def _methods(folder: str) -> Iterator[tuple[str, Method]]:
+    """The methods of the TOML files in "package:folder", with the files' names."""
+    package, _, below = folder.partition(":")
+    for file in (resources.files(package) / below).iterdir():
+        if file.name.endswith(".toml"):
+            try:
+                yield file.name, Method.model_validate(tomllib.loads(file.read_text("utf-8")))
+            except ValidationError as error:
+                problem = error.errors()[0]
+                field = ".".join(str(part) for part in problem["loc"])
+                raise ValueError(f"{file.name}: {field}: {problem['msg']}") from None
+            except tomllib.TOMLDecodeError as error:
+                raise ValueError(f"{file.name}: {error}") from None
 
 
 def choices_of(method: Method) -> Choices:

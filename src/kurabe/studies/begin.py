@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kurabe import bases, data
+from kurabe import bases, data, registry
 from kurabe.errors import UserError
 from kurabe.files import check_place
 from kurabe.methods import choices_of, find
@@ -335,8 +335,11 @@ def network_of(base: bases.Base | None) -> dict[str, Any]:
     """The base's network, so that training from scratch has the same; else the default."""
     if base is None:
         return {}
-    known = Network.model_fields
-    return {key: value for key, value in base.info["network"].items() if key in known}
+    network = base.info["network"]
+    idea = registry.ideas("backbones").get(str(network.get("kind")))
+    says_itself = idea is not None and idea.settings is not None
+    known = network if says_itself else Network.model_fields
+    return {key: value for key, value in network.items() if key in known}
 
 
 def _base(request: Request, channels: int) -> bases.Base | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -22,11 +22,12 @@ from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
 from kurabe.randomness import generator
-from kurabe.recipe import Network, Recipe, first_problem
+from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
 from kurabe.training.devices import usable
 
 WEIGHTS = "model.safetensors"
+NETWORK: TypeAdapter[AnyNetwork] = TypeAdapter(AnyNetwork)
 
 
 @dataclass(repr=False)
@@ -38,7 +39,7 @@ class Model:
 
     denoiser: NetworkDenoiser
     adaptation: Adaptation
-    network: Network
+    network: AnyNetwork
     evaluations: int = 20
     solver: str = "dpmpp-2m-sde"
     spacing: Spacing = "karras"
@@ -118,7 +119,7 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
-def make_denoiser(network: Network, image_size: int, channels: int) -> NetworkDenoiser:
+def make_denoiser(network: AnyNetwork, image_size: int, channels: int) -> NetworkDenoiser:
     """A network of random weights (torch's generator) and what its output means."""
     shape = network.model_dump(exclude={"kind", "schedule", "prediction"})
     kind: type[Backbone] = registry.load("backbones", network.kind)
@@ -204,7 +205,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _load_base(recipe: Recipe, image_size: int, channels: int) -> tuple[NetworkDenoiser, Network]:
+def _load_base(
+    recipe: Recipe, image_size: int, channels: int
+) -> tuple[NetworkDenoiser, AnyNetwork]:
     if recipe.base is None:
         raise UserError(f"{recipe.method} starts from a base: name one with --base.")
     model = load_model(recipe.base)
@@ -227,7 +230,7 @@ def base_offer(base: str, size: int, channels: int) -> str:
 
 def _base_model(base: bases.Base, device: str) -> Model:
     try:
-        network = Network.model_validate(base.info["network"])
+        network = NETWORK.validate_python(base.info["network"])
     except (KeyError, ValidationError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else "no network"
         raise UserError(f"{base.path / 'base.json'}: {reason}") from None
