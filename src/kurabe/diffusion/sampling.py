@@ -30,7 +30,7 @@ from kurabe.diffusion.denoiser import Denoiser
 from kurabe.diffusion.schedule import Schedule
 from kurabe.errors import UserError
 
-Spacing: TypeAlias = Literal["uniform-t", "uniform-log-snr", "karras"]
+Spacing: TypeAlias = Literal["uniform-t", "uniform-log-snr", "karras", "own"]
 Callback: TypeAlias = Callable[[int, float, Tensor, Tensor], None]
 """Called once a step, after its first evaluation, with (step, t, x_t, x̂₀)."""
 StepNoise: TypeAlias = Callable[[int], Tensor]
@@ -51,12 +51,15 @@ def time_grid(
     uniform-t        even steps in t
     uniform-log-snr  even steps in log-SNR (Lu et al. 2022) inside `log_snr`, then one to 0
     karras           even steps in (σ/α)^(1/7) (Karras et al. 2022, equation 5), likewise
+    own              the times that the schedule's maker samples at, which need not be 1 to 0
 
-    The last two spread over the part of `log_snr` that the schedule reaches; their first time is
+    The middle two spread over the part of `log_snr` that the schedule reaches; their first time is
     moved to 1, where the starting noise belongs. Raises UserError for fewer than one step.
     """
     if steps < 1:
         raise UserError(f"sampling takes at least 1 step, not {steps}")
+    if kind == "own":
+        return schedule.own_times(steps)
     if kind == "uniform-t":
         return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     start = max(log_snr[0], schedule.log_snr(torch.ones((), dtype=torch.float64)).item())
