@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from kurabe import registry
+from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import UserError, refusal
 from kurabe.methods.choices import Choices
 
@@ -102,6 +103,8 @@ def _of_kind(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError("a network is a table of settings")
     given = cast(dict[str, Any], value)
+    if given.get("kind") == "diffusers":
+        return DiffusersNetwork.model_validate(given)
     idea = registry.ideas("backbones").get(str(given.get("kind")))
     if idea is None or idea.settings is None:
         return Network.model_validate(given)
@@ -110,9 +113,9 @@ def _of_kind(value: Any) -> Any:
 
 
 AnyNetwork: TypeAlias = Annotated[
-    Network | SerializeAsAny[OutsideNetwork], BeforeValidator(_of_kind)
+    Network | DiffusersNetwork | SerializeAsAny[OutsideNetwork], BeforeValidator(_of_kind)
 ]
-"""A network of this project, or another package's with its own settings."""
+"""A network of this project, one of the diffusers library, or another package's with its own settings."""
 
 
 class Optimiser(Settings):
@@ -207,6 +210,10 @@ class Recipe(Settings):
         its images and labels lie: which they are stands in run.json, by content."""
         left_out = {"seed": True, "where": True, "data": {"source", "labels"}}
         settings = self.model_dump(mode="json", exclude=left_out)
+        for part in ("autoencoder", "prompt"):
+            # Where the parts of a base lie is no part of what they are.
+            if isinstance(settings["network"].get(part), dict):
+                del settings["network"][part]["folder"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_toml(self) -> str:

@@ -126,13 +126,6 @@ def test_a_limit_takes_whole_groups_the_same_every_time():
         images.limited(2, seed=0)
 
 
-def test_floats_run_from_minus_one_to_one():
-    pixels = np.array([0, 51, 255, 102], np.uint8).reshape(1, 2, 2, 1)
-    images = ImageSet("four", pixels, ("a",), np.zeros(1, np.int64))
-    assert images.as_float().shape == (1, 1, 2, 2)
-    np.testing.assert_allclose(images.as_float().ravel(), [-1, -0.6, 1, -0.2], atol=1e-6)
-
-
 def test_exact_duplicates_point_to_the_first():
     pixels = some(range(5)).pixels[[0, 1, 0, 2, 1, 0]]
     assert exact_duplicates(pixels).tolist() == [0, 1, 0, 3, 1, 0]

@@ -43,7 +43,7 @@ def test_the_file_holds_the_mean_of_tokens_over_fresh_noise(model, tmp_path):
 
     # Variance preserving: log SNR = log α²/σ² with α² + σ² = 1.
     alpha = (1 / (1 + np.exp(-2.0))) ** 0.5
-    x0 = torch.from_numpy(images.as_float())
+    x0 = model.space.encode(images.pixels)
     t = model.denoiser.schedule.time_of_log_snr(torch.tensor(2.0, dtype=torch.float64)).float()
     drawn = []
     for draw in range(DRAWS):

@@ -14,6 +14,7 @@ from kurabe.evaluation.features import Pictures, Place, extract, noise_share, po
 from kurabe.evaluation.material import gather
 from kurabe.evaluation.representation import Fixed, ModelSource, choose, represent
 from kurabe.recipe import Evaluation, Network
+from kurabe.spaces import Pixels
 from kurabe.training import Model
 from kurabe.training.model import make_denoiser
 
@@ -36,7 +37,7 @@ def small_model(seed: int = 0) -> Model:
     for parameter in denoiser.parameters():
         if not parameter.detach().any():
             torch.nn.init.normal_(parameter, std=0.05)
-    return Model(denoiser, AllWeights(denoiser.backbone, Full()), NETWORK)
+    return Model(denoiser, AllWeights(denoiser.backbone, Full()), NETWORK, Pixels(8, 1))
 
 
 @pytest.fixture(autouse=True)

@@ -40,9 +40,7 @@ def test_a_chain_is_its_scheduler_s(name, tmp_path):
     steps = len(theirs.alphas_cumprod)
     times = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     alpha, sigma = schedule(times)
-    torch.testing.assert_close(
-        alpha.square(), theirs.alphas_cumprod.double(), rtol=5e-5, atol=1e-7
-    )
+    torch.testing.assert_close(alpha.square(), theirs.alphas_cumprod.double(), rtol=5e-5, atol=1e-7)
     torch.testing.assert_close(alpha.square() + sigma.square(), torch.ones_like(alpha))
 
 

@@ -29,10 +29,12 @@ class Backbone(nn.Module):
     Attributes
     ----------
     in_channels, image_size: the images it works on, (in_channels, image_size, image_size).
-    token_grid: rows and columns of tokens (or cells) that its features lie on.
-    patch: side in pixels of the square that one token stands for.
+    token_grid: rows and columns of tokens (or cells) that its features lie on; the finest of
+        them where layers differ, as `grid_of` says.
+    patch: side in pixels of the square that one token stands for; 0 where none can be left out.
     feature_layers: names of the layers that `forward` can return, from input to output.
-    feature_dim: width D of the features of every layer.
+    feature_dim: width D of the features; that of the finest layer where layers differ, as
+        `dim_of` says.
     num_classes: 0 where the network takes no condition; the null class has that index.
     roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
         (those inside blocks), "attention". An adaptation's targets may name one.
@@ -63,6 +65,14 @@ class Backbone(nn.Module):
     ) -> dict[str, Tensor]:
         """The features that `forward` gives; a backbone that can stops behind the last of them."""
         return self(x_t, t, condition=condition, layers=layers).features
+
+    def dim_of(self, layer: str) -> int:
+        """The width D of that layer's features."""
+        return self.feature_dim
+
+    def grid_of(self, layer: str) -> tuple[int, int]:
+        """Rows and columns that the tokens of that layer lie on."""
+        return self.token_grid
 
     def patchify(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) → patches (B, N, C·p·p), row by row."""

@@ -1,7 +1,8 @@
 """Bases: pretrained denoisers that a run may start from, found by name. No torch here.
 
-A base's folder holds `model.safetensors`, `base.json` (network, image size, channels, what it
-was trained on) and `README.md`, its model card.
+A base of this project is a folder with `model.safetensors`, `base.json` (network, image size,
+channels, what it was trained on) and `README.md`, its model card. A folder that diffusers wrote
+(with `model_index.json`), or an id of the Hugging Face hub, is a base too: `kurabe.bases.folder`.
 """
 
 import json
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kurabe.bases import folder as foreign
 from kurabe.errors import UserError
 
 _SHIPPED = Path(__file__).parent
@@ -16,7 +18,10 @@ _SHIPPED = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Base:
-    """A pretrained denoiser: where it lies and which images it draws."""
+    """A pretrained denoiser: where it lies and which images it draws.
+
+    info: "network", a recipe's network; where it is known "parameters" and "data".
+    """
 
     name: str
     path: Path
@@ -24,20 +29,51 @@ class Base:
     channels: int
     info: dict[str, Any]
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether diffusers wrote its weights."""
+        return self.info["network"].get("kind") == "diffusers"
+
 
 def available() -> tuple[str, ...]:
     """Names of the shipped bases, sorted."""
     return tuple(sorted(p.parent.name for p in _SHIPPED.glob("*/base.json")))
 
 
+def is_one(text: str) -> bool:
+    """Whether the text names a shipped base, a base's folder, or one of the hub that lies here."""
+    if text in available():
+        return True
+    marks = ("base.json", foreign.INDEX)
+    return any((Path(text) / mark).is_file() for mark in marks) or foreign.is_fetched(text)
+
+
 def find(name: str) -> Base:
-    """The shipped base of that name, or the base in that folder; UserError if there is none."""
+    """The shipped base of that name, the base in that folder, or that of the hub.
+
+    UserError where there is none, and for what does not fit in a folder that diffusers wrote.
+    """
     folder = _SHIPPED / name if name in available() else Path(name)
+    if (folder / foreign.INDEX).is_file():
+        return _foreign(name, folder)
+    if foreign.is_hub_id(name):
+        return _foreign(name, foreign.of_hub(name))
     try:
         info = json.loads((folder / "base.json").read_bytes())
         return Base(folder.name, folder, info["image_size"], info["channels"], info)
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
         known = ", ".join(available()) or "none shipped"
         raise UserError(
-            f"'{name}' is neither a shipped base ({known}) nor a base's folder."
+            f"'{name}' is neither a shipped base ({known}) nor a base's folder, with base.json or "
+            f"diffusers' {foreign.INDEX}."
         ) from None
+
+
+def _foreign(name: str, folder: Path) -> Base:
+    network, size, channels = foreign.read_folder(folder)
+    known = {
+        "network": network.model_dump(mode="json", exclude_none=True),
+        "parameters": foreign.parameters(folder),
+    }
+    shown = name if foreign.is_hub_id(name) else folder.resolve().name
+    return Base(shown, folder, size, channels, known)

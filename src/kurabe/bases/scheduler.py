@@ -20,7 +20,7 @@ _CHAINS = (
     "UniPCMultistepScheduler", "LCMScheduler",
 )  # fmt: skip
 _FLOWS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
-_CURVES = {
+_CURVES: dict[str, Literal["linear", "scaled-linear", "squared-cosine", "sigmoid"]] = {
     "linear": "linear",
     "scaled_linear": "scaled-linear",
     "squaredcos_cap_v2": "squared-cosine",
@@ -93,7 +93,7 @@ def _chain(config: dict[str, Any], name: str) -> Scheduler:
     clips = config.get("clip_sample", name in ("DDPMScheduler", "DDIMScheduler"))
     return Scheduler(
         steps=len(trained) if trained is not None else config.get("num_train_timesteps", 1000),
-        curve="given" if trained is not None else _CURVES[curve],  # type: ignore[arg-type]
+        curve="given" if trained is not None else _CURVES[curve],
         first=config.get("beta_start", 1e-4),
         last=config.get("beta_end", 0.02),
         given=tuple(trained or ()),

@@ -1,7 +1,7 @@
 """The one form in which images travel: uint8 pixels with ids, groups and, where known, labels.
 
-Pixels are (N, H, W, C) from 0 to 255, C = 1 (grey) or 3 (RGB); a network sees them as float32
-(N, C, H, W) from −1 to 1, x = 2p/255 − 1. A group names what must stay on one side of a split:
+Pixels are (N, H, W, C) from 0 to 255, C = 1 (grey) or 3 (RGB); what a network sees of them is the
+affair of `kurabe.spaces`. A group names what must stay on one side of a split:
 drawings of one emoji, near-duplicates.
 """
 
@@ -116,11 +116,6 @@ class ImageSet:
     def reported(self, report: Report | None) -> "ImageSet":
         """The same images with a report."""
         return replace(self, report=report)
-
-    def as_float(self) -> NDArray[np.float32]:
-        """The images as a network sees them: float32 (N, C, H, W) from −1 to 1."""
-        channels_first = np.ascontiguousarray(self.pixels.transpose(0, 3, 1, 2))
-        return channels_first.astype(np.float32) * np.float32(2 / 255) - np.float32(1)
 
 
 def concatenate(name: str, parts: Sequence[ImageSet]) -> ImageSet:

@@ -11,7 +11,7 @@ from kurabe.diffusion.denoiser import (
     NetworkDenoiser,
     Prediction,
 )
-from kurabe.diffusion.guidance import ClassifierFree, DomainGuidance
+from kurabe.diffusion.guidance import ClassifierFree, Clipped, DomainGuidance
 from kurabe.diffusion.sampling import sample, time_grid
 from kurabe.diffusion.schedule import SCHEDULES, Schedule
 from kurabe.diffusion.weighting import WEIGHTINGS
@@ -21,6 +21,7 @@ __all__ = [
     "SCHEDULES",
     "WEIGHTINGS",
     "ClassifierFree",
+    "Clipped",
     "Denoiser",
     "DomainGuidance",
     "GaussianDenoiser",

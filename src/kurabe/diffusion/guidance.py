@@ -37,6 +37,19 @@ class ClassifierFree(Denoiser):
         return torch.lerp(without, self.denoiser(x_t, t, condition), self.weight)
 
 
+class Clipped(Denoiser):
+    """A denoiser whose x̂₀ is held within ± bound, as some bases expect at each step of sampling."""
+
+    def __init__(self, denoiser: Denoiser, bound: float) -> None:
+        super().__init__()
+        self.denoiser, self.bound = denoiser, bound
+        self.schedule, self.passes = denoiser.schedule, denoiser.passes
+
+    @override
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.denoiser(x_t, t, condition).clamp(-self.bound, self.bound)
+
+
 class DomainGuidance(Denoiser):
     """Domain guidance (Zhong et al. 2025): the base model stands in for the unconditional branch.
 

@@ -306,7 +306,7 @@ def sample(
     spacing: Spacing = "uniform-t",
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Draw one image of `shape` for each seed; return (len(seeds), *shape), clamped to [−1, 1].
+    """Draw one image of `shape` for each seed; return (len(seeds), *shape).
 
     How the seeds are cut into batches changes no bit of an image's noise and of the solver's
     arithmetic; a network's matrix products may round differently for another batch size.
@@ -325,7 +325,7 @@ def sample(
         extra = {"noise": step_noise(seeds[part], shape, **place)} if takes_noise(solver) else {}
         asked = None if condition is None else condition[part]
         x = run(denoiser, x, times, condition=asked, **extra)
-        images.append(x.clamp(-1, 1))
+        images.append(x)
         if progress:
             progress(min(start + batch, len(seeds)))
     return torch.cat(images)

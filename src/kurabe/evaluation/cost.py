@@ -25,9 +25,9 @@ _RECORDED = {
 
 
 @torch.no_grad()
-def evaluation_flops(model: Model, channels: int, size: int) -> int:
+def evaluation_flops(model: Model) -> int:
     """FLOPs of one denoiser call for one image."""
-    x_t = torch.zeros(1, channels, size, size, device=model.device)
+    x_t = torch.zeros(1, *model.space.shape, device=model.device)
     with counter() as counted:
         model.denoiser(x_t, torch.full((1,), 0.5, device=model.device))
     return counted.get_total_flops()
@@ -40,7 +40,6 @@ def cost_rows(
     rows: Rows = {row: {"value": info[key]} for row, key in _RECORDED.items() if key in info}
     if info.get("seconds") and info.get("images_seen"):
         rows["images-per-second"] = {"value": info["images_seen"] / info["seconds"]}
-    size, channels = samples.pixels.shape[1], samples.pixels.shape[3]
     total = sum(p.numel() for p in model.denoiser.parameters())
     stored = sum(w.numel() * w.element_size() for w in model.adaptation.state().values())
     rows["trainable-parameters"] = {"value": model.trainable_count}
@@ -52,7 +51,7 @@ def cost_rows(
         "detail": {
             "evaluations": settings.evaluations,
             "solver": model.solver,
-            "flops": settings.evaluations * evaluation_flops(model, channels, size),
+            "flops": settings.evaluations * evaluation_flops(model),
         },
     }
     return rows

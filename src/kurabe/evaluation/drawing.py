@@ -16,7 +16,7 @@ from kurabe.data import ImageSet, Split
 from kurabe.evaluation import generation, placeholders
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.encoders import Encoder
-from kurabe.evaluation.features import Model, as_images, identity_of
+from kurabe.evaluation.features import Model, identity_of
 from kurabe.evaluation.material import drawn
 from kurabe.evaluation.memorisation import (
     false_alarms,
@@ -249,7 +249,7 @@ def denoising_loss(
 
 
 def _bands(model: Model, images: ImageSet, index: np.ndarray, settings: Evaluation) -> list[float]:
-    x0 = as_images(images.pixels[index])
+    x0 = model.space.encode(images.pixels[index])
     errors = held_out_loss(model.denoiser, x0, index.tolist(), settings.loss_bands, settings.batch)
     return errors.double().mean(0).tolist()
 

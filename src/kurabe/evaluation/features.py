@@ -21,6 +21,7 @@ from kurabe.backbones.base import pool
 from kurabe.diffusion import Denoiser
 from kurabe.evaluation.distances import blocks
 from kurabe.randomness import normal
+from kurabe.spaces import Space
 
 # Views of one image have noise of their own; there are never this many draws.
 _DRAWS = 1 << 16
@@ -60,8 +61,12 @@ class Model(Protocol):
         ...
 
     @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns that the tokens lie on."""
+    def space(self) -> Space:
+        """What it sees of an image."""
+        ...
+
+    def grid_of(self, layer: str) -> tuple[int, int]:
+        """Rows and columns that the tokens of a layer lie on."""
         ...
 
     @property
@@ -148,8 +153,9 @@ def time_of(model: Model, log_snr: float) -> float:
 
 
 def usable_grids(model: Model, grids: Sequence[int]) -> tuple[int, ...]:
-    """The grids that are not finer than the model's tokens."""
-    return tuple(g for g in grids if g <= min(model.token_grid))
+    """The grids that are not finer than the model's tokens, in any layer."""
+    coarsest = min(min(model.grid_of(layer)) for layer in model.feature_layers)
+    return tuple(g for g in grids if g <= coarsest)
 
 
 @torch.inference_mode()
@@ -166,7 +172,7 @@ def extract(
     t_value = time_of(model, log_snr)
     cells: Cells = {}
     for rows in blocks(len(pictures), batch):
-        x0 = as_images(pictures.pixels[rows]).to(model.device)
+        x0 = model.space.encode(pictures.pixels[rows], model.device)
         t = torch.full((len(x0),), t_value, device=x0.device)
         pooled: dict[tuple[str, int], Tensor | float] = {}
         for draw in range(draws):
@@ -177,7 +183,7 @@ def extract(
             x_t = model.denoiser.noisy(x0, torch.from_numpy(noise).to(x0), t)
             for layer, tokens in model.features(x_t, t, layers).items():
                 for grid in grids:
-                    vectors = pool(tokens, model.token_grid, grid).float() / draws
+                    vectors = pool(tokens, model.grid_of(layer), grid).float() / draws
                     pooled[layer, grid] = pooled.get((layer, grid), 0.0) + vectors
         for key, vectors in pooled.items():
             assert isinstance(vectors, Tensor)
@@ -209,9 +215,3 @@ def noise_share(
     within = float(stack.var(0, ddof=1).sum(1).mean())
     total = float(stack.var(1, ddof=1).sum(1).mean())
     return within / total if total > 0 else None
-
-
-def as_images(pixels: np.ndarray) -> Tensor:
-    """uint8 (N, H, W, C) → float32 (N, C, H, W) in [−1, 1]."""
-    x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-    return x.float() * (2 / 255) - 1

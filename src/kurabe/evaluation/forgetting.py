@@ -12,7 +12,7 @@ import numpy as np
 from kurabe.data import ImageSet
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.encoders import Encoder
-from kurabe.evaluation.features import Model, as_images
+from kurabe.evaluation.features import Model
 from kurabe.evaluation.generation import kid
 from kurabe.evaluation.material import drawn
 from kurabe.evaluation.references import Rows
@@ -39,7 +39,7 @@ def forgetting_rows(
 ) -> Rows:
     """Loss and KID on the source domain, after and before."""
     tested = drawn(source.held_out, settings.loss_images, "source loss")
-    x0 = as_images(source.images.pixels[tested])
+    x0 = model.space.encode(source.images.pixels[tested])
 
     def loss(of: Model) -> float:
         errors = held_out_loss(

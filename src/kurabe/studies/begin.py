@@ -336,6 +336,8 @@ def network_of(base: bases.Base | None) -> dict[str, Any]:
     if base is None:
         return {}
     network = base.info["network"]
+    if base.is_foreign:
+        return network
     idea = registry.ideas("backbones").get(str(network.get("kind")))
     says_itself = idea is not None and idea.settings is not None
     known = network if says_itself else Network.model_fields

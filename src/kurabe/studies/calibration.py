@@ -30,9 +30,12 @@ def step_graph(study: Study, column: Column) -> str:
     recipe = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
     network = recipe.network.model_dump()
     if recipe.base is not None:
-        network |= network_of(find_base(recipe.base))
+        of_base = network_of(find_base(recipe.base))
+        same = of_base.get("kind") == network["kind"]
+        network = network | of_base if same else of_base
     # These say what an output means, not how it is computed.
-    shape = {k: v for k, v in network.items() if k not in ("schedule", "prediction")}
+    meaning = ("schedule", "prediction", "scheduler")
+    shape = {k: v for k, v in network.items() if k not in meaning}
     choices, settings = recipe.choices, recipe.optimiser
     told = (
         shape,

@@ -63,7 +63,7 @@ def embed_images(model: Model, images: ImageSet, wanted: Wanted, folder: RunFold
         raise UserError(f"--log-snr {log_snr:g}: give a number, 5 (little noise) to -5 (much).")
     grid = wanted.grid or found_grid
     if grid not in usable_grids(model, (grid,)):
-        raise UserError(f"--grid {grid}: the network has {min(model.token_grid)} tokens a side.")
+        raise UserError(f"--grid {grid}: the network has {_coarsest(model)} tokens a side.")
     pictures = Pictures(images.pixels, np.arange(len(images)))
     cells = extract(model, pictures, log_snr, (layer,), (grid,), wanted.draws)
     vectors = cells[layer, grid]
@@ -102,5 +102,9 @@ def _found(model: Model, folder: RunFolder) -> tuple[str, float, int]:
         return found["layer"], found["log_snr"], found["grid"]
     depth, log_snr, grid = Evaluation().place
     layers = model.feature_layers
-    finest = min(model.token_grid)
-    return layers[round(depth * (len(layers) - 1))], log_snr, min(grid, finest)
+    return layers[round(depth * (len(layers) - 1))], log_snr, min(grid, _coarsest(model))
+
+
+def _coarsest(model: Model) -> int:
+    """Tokens a side of the layer that has the fewest."""
+    return min(min(model.grid_of(layer)) for layer in model.feature_layers)

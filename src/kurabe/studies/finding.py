@@ -49,5 +49,5 @@ def find_run(text: str, below: Path) -> RunFolder:
 
 
 def source_of(text: str, below: Path) -> str:
-    """A base's name as it is; else the folder of the run that `text` names."""
-    return text if text in bases.available() else str(find_run(text, below).path)
+    """A base's name or folder as it is; else the folder of the run that `text` names."""
+    return text if bases.is_one(text) else str(find_run(text, below).path)

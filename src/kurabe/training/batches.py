@@ -15,6 +15,7 @@ from torch import Tensor
 from kurabe.data.views import VIEWS, view
 from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import generator, normal, permutation, uniform
+from kurabe.spaces import Pixels, Space, encoded_once
 
 # The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.
 _GOLDEN = (5**0.5 - 1) / 2
@@ -23,27 +24,40 @@ _GOLDEN = (5**0.5 - 1) / 2
 class Source:
     """Training images and the seed of a run, from which batches of any stream are drawn.
 
-    pixels: uint8 (N, H, W, C). tokens: how many tokens the network has.
+    pixels: uint8 (N, H, W, C). tokens: how many tokens the network has. space: what the network
+    sees of an image; the pixels themselves where none is given.
     """
 
     def __init__(
-        self, pixels: NDArray[np.uint8], seed: int, tokens: int, device: torch.device | str
+        self,
+        pixels: NDArray[np.uint8],
+        seed: int,
+        tokens: int,
+        device: torch.device | str,
+        space: Space | None = None,
     ) -> None:
         self.pixels, self.seed, self.tokens, self.device = pixels, seed, tokens, device
+        self.space = Pixels(pixels.shape[1], pixels.shape[3]) if space is None else space
+        self._encoded = encoded_once(self.space, pixels) if self.space.cached else None
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def batch(self, stream: Stream, first: int, count: int) -> Batch:
         """The batch of `count` images from position `first`; each image as stream.views views."""
         positions = range(first, first + count)
-        images = [self._views(stream, position) for position in positions]
-        drawn = np.concatenate(images).transpose(0, 3, 1, 2)
-        noise = self._noise(stream, positions, drawn.shape[1:])
+        noise = self._noise(stream, positions, self.space.shape)
         return Batch(
-            images=self._to_device(drawn).float().mul_(2 / 255).sub_(1),
+            images=self._images(stream, positions),
             noise=self._to_device(noise),
             t=self._to_device(self._times(stream, positions)),
             keep=self._kept(stream, positions),
         )
+
+    def _images(self, stream: Stream, positions: range) -> Tensor:
+        if self._encoded is not None and stream.policy == "none":
+            places = [self._index(stream.name, position) for position in positions]
+            return self._to_device(self._encoded[places].repeat(stream.views, 0)).float()
+        drawn = np.concatenate([self._views(stream, position) for position in positions])
+        return self.space.encode(drawn, self.device)
 
     def indices(self, stream: Stream, first: int, count: int) -> list[int]:
         """Which training images stand at these positions."""

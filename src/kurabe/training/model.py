@@ -17,14 +17,17 @@ from kurabe import bases, registry
 from kurabe.adaptations import Adaptation, attach
 from kurabe.adaptations.untouched import Untouched
 from kurabe.backbones import Backbone
-from kurabe.diffusion import SCHEDULES, NetworkDenoiser, sample
+from kurabe.bases.foreign import DiffusersNetwork
+from kurabe.diffusion import SCHEDULES, Clipped, Denoiser, NetworkDenoiser, sample
 from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
 from kurabe.randomness import generator
 from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
+from kurabe.spaces import Space
 from kurabe.training.devices import usable
+from kurabe.training.foreign import load_foreign, make_foreign, space_of
 
 WEIGHTS = "model.safetensors"
 NETWORK: TypeAdapter[AnyNetwork] = TypeAdapter(AnyNetwork)
@@ -32,7 +35,7 @@ NETWORK: TypeAdapter[AnyNetwork] = TypeAdapter(AnyNetwork)
 
 @dataclass(repr=False)
 class Model:
-    """A denoiser, what adapted it, and the images it draws.
+    """A denoiser, what adapted it, and the space in which it draws images.
 
     dtype: what the network's products are computed in while sampling; features are float32.
     """
@@ -40,6 +43,7 @@ class Model:
     denoiser: NetworkDenoiser
     adaptation: Adaptation
     network: AnyNetwork
+    space: Space
     evaluations: int = 20
     solver: str = "dpmpp-2m-sde"
     spacing: Spacing = "karras"
@@ -51,11 +55,11 @@ class Model:
 
     @property
     def image_size(self) -> int:
-        return self.denoiser.backbone.image_size
+        return self.space.image_size
 
     @property
     def channels(self) -> int:
-        return self.denoiser.backbone.in_channels
+        return self.space.channels
 
     @property
     def feature_layers(self) -> tuple[str, ...]:
@@ -64,6 +68,10 @@ class Model:
     @property
     def token_grid(self) -> tuple[int, int]:
         return self.denoiser.backbone.token_grid
+
+    def grid_of(self, layer: str) -> tuple[int, int]:
+        """Rows and columns that the tokens of a layer lie on."""
+        return self.denoiser.backbone.grid_of(layer)
 
     @property
     def device(self) -> torch.device:
@@ -89,14 +97,20 @@ class Model:
     ) -> NDArray[np.uint8]:
         """One image for each seed, uint8 (N, H, W, C)."""
         solver = solver or self.solver
-        shape = (self.channels, self.image_size, self.image_size)
         steps = steps_for(solver, evaluations or self.evaluations)
         self.denoiser.eval()
         # The solver's own arithmetic stays float32; the network computes as it was trained.
         narrow = torch.autocast(self.device.type, torch.bfloat16, self.dtype == "bfloat16")
         with narrow:
-            drawn = sample(self.denoiser, seeds, shape, solver, steps, batch, spacing=self.spacing)
-        return to_pixels(drawn)
+            drawn = sample(
+                self._drawing(), seeds, self.space.shape, solver, steps, batch, spacing=self.spacing
+            )
+        return self.space.decode(drawn)
+
+    def _drawing(self) -> Denoiser:
+        """The denoiser as it is asked while an image is drawn."""
+        clip = self.network.scheduler.clip if isinstance(self.network, DiffusersNetwork) else None
+        return self.denoiser if clip is None else Clipped(self.denoiser, clip)
 
     @torch.inference_mode()
     def features(self, x_t: Tensor, t: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -113,14 +127,13 @@ class Model:
         return digest.hexdigest()[:16]
 
 
-def to_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Images (N, C, H, W) in [−1, 1] → uint8 (N, H, W, C), rounded to the nearest value."""
-    scaled = (images.float() + 1).mul(127.5).round().clamp(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
-
-
 def make_denoiser(network: AnyNetwork, image_size: int, channels: int) -> NetworkDenoiser:
-    """A network of random weights (torch's generator) and what its output means."""
+    """A network of random weights (torch's generator) and what its output means.
+
+    image_size, channels: of the images. UserError where the network does not fit them.
+    """
+    if isinstance(network, DiffusersNetwork):
+        return make_foreign(network, image_size, channels)
     shape = network.model_dump(exclude={"kind", "schedule", "prediction"})
     kind: type[Backbone] = registry.load("backbones", network.kind)
     try:
@@ -146,7 +159,8 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
     denoiser.to(usable(recipe.where.device))
     evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
     drawing = (evaluations, how.solver, how.spacing, recipe.where.dtype)
-    return Model(denoiser, adaptation, network, *drawing)
+    space = space_of(network, image_size, channels)
+    return Model(denoiser, adaptation, network, space, *drawing)
 
 
 @contextmanager
@@ -235,9 +249,25 @@ def _base_model(base: bases.Base, device: str) -> Model:
         reason = first_problem(error) if isinstance(error, ValidationError) else "no network"
         raise UserError(f"{base.path / 'base.json'}: {reason}") from None
     denoiser = make_denoiser(network, base.image_size, base.channels)
+    if isinstance(network, DiffusersNetwork):
+        load_foreign(denoiser, base.path)
+        return _as_it_is(denoiser, network, base, device)
     tensors = {n: w.float() for n, w in read_tensors(base.path / WEIGHTS).items()}
     own = dict(denoiser.backbone.state_dict())
     if own.keys() != tensors.keys():
         raise UserError(f"{base.path / WEIGHTS} does not hold the network that base.json names.")
     denoiser.backbone.load_state_dict(tensors)
-    return Model(denoiser.to(usable(device)), attach(denoiser.backbone, Untouched()), network)
+    return _as_it_is(denoiser, network, base, device)
+
+
+def _as_it_is(
+    denoiser: NetworkDenoiser, network: AnyNetwork, base: bases.Base, device: str
+) -> Model:
+    space = space_of(network, base.image_size, base.channels)
+    model = Model(
+        denoiser.to(usable(device)), attach(denoiser.backbone, Untouched()), network, space
+    )
+    if isinstance(network, DiffusersNetwork):
+        # As its maker draws: by a rule without chance, at the times of its own scheduler.
+        model.solver, model.spacing = "ddim", "own"
+    return model

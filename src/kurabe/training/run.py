@@ -122,14 +122,15 @@ def prepare(
     optimiser = make_optimiser(objective, settings)
     grid = model.token_grid
     pixels = images.pixels[split.train]
-    source = Source(pixels, recipe.seed, grid[0] * grid[1], accelerator.device)
+    source = Source(pixels, recipe.seed, grid[0] * grid[1], accelerator.device, model.space)
     plan = make_plan(recipe, objective, accelerator.num_processes)
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
     training = Training(objective, optimiser, ema)
     # Drawn, not the first by name: where folders are classes, those would be of a few alone.
     order = permutation(0, "held out", 0, len(split.validation))
     held = np.sort(split.validation[order[: recipe.evaluation.loss_images]])
-    held_out = HeldOut(images.subset(held).as_float(), held, recipe.evaluation.loss_bands)
+    x0 = model.space.encode(images.pixels[held]).numpy()
+    held_out = HeldOut(x0, held, recipe.evaluation.loss_bands)
     return Run(
         recipe,
         folder,

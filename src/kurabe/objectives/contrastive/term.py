@@ -40,19 +40,20 @@ class ContrastiveTerm(Term):
         self.comparison_batch = choice.comparison_batch
         self.layer = layer_at(backbone, choice.depth)
         self.stream = _stream(choice, denoiser, self.layer)
-        self.grid, self.token_grid = choice.grid, backbone.token_grid
+        self.grid, self.token_grid = choice.grid, backbone.grid_of(self.layer)
         if self.grid > min(self.token_grid):
             rows, columns = self.token_grid
             raise UserError(
                 f"The contrastive term asks for {self.grid}×{self.grid} cells of {rows}×{columns} "
                 f"tokens; grid may be {min(self.token_grid)} at most."
             )
-        width = backbone.feature_dim * choice.grid**2
+        dim = backbone.dim_of(self.layer)
+        width = dim * choice.grid**2
         self.projection = nn.Sequential(
             nn.LayerNorm(width),
-            nn.Linear(width, 2 * backbone.feature_dim),
+            nn.Linear(width, 2 * dim),
             nn.GELU(),
-            nn.Linear(2 * backbone.feature_dim, choice.projection),
+            nn.Linear(2 * dim, choice.projection),
         )
 
     def streams(self, progress: float) -> tuple[Stream, ...]:

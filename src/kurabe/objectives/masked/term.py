@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from kurabe.backbones.base import Backbone
 from kurabe.diffusion import NetworkDenoiser
+from kurabe.errors import UserError
 from kurabe.objectives.masked import Masked
 from kurabe.objectives.masked.histograms import ORIENTATIONS, oriented_gradients
 from kurabe.objectives.term import Pass, Stream, Term
@@ -30,6 +31,11 @@ class MaskedTerm(Term):
     def __init__(self, choice: Masked, denoiser: NetworkDenoiser) -> None:
         super().__init__()
         backbone = denoiser.backbone
+        if not backbone.patch:
+            raise UserError(
+                "Masked prediction leaves tokens out, which this network cannot; take a method "
+                "without the masked term, or a network of Kurabe's own."
+            )
         self.weight, self.on_until = choice.weight, 1 - choice.unmask_share
         self.layer = backbone.feature_layers[-1]
         self.stream = Stream("images", keep=choice.keep, layers=(self.layer,))

@@ -1,0 +1,156 @@
+"""Networks of the diffusers library as backbones: `UNet2DModel` here, others beside it.
+
+A diffusers network counts noise in the timesteps k of its scheduler. Timestep k stands for
+t = (k + 1)/steps on a chain, where k may lie between two steps, and below the first one is 0; on
+a flow for t = k/steps. Features are what blocks give, each on a grid of its own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, cast
+
+from torch import Tensor, nn
+
+from kurabe.backbones.base import Backbone, Output
+
+_BLOCKS = r"(^|\.)(down_blocks|mid_block|up_blocks|transformer_blocks)\."
+
+
+class DiffusersBackbone(Backbone):
+    """A diffusers network. Subclasses say how it is called and where its features are.
+
+    network: the model. steps: of its schedule. offset: 1 on a chain, 0 on a flow.
+    """
+
+    roles: ClassVar = {
+        "all-linear": _BLOCKS,
+        "attention": _BLOCKS + r".*\.to_(q|k|v|out\.0)$",
+    }
+    # No token of a foreign network can be left out.
+    patch = 0
+
+    def __init__(self, network: nn.Module, steps: int, offset: int) -> None:
+        super().__init__()
+        self.network, self.steps, self.offset = network, steps, offset
+        config = self.config
+        size = config["sample_size"]
+        self.image_size: int = size if isinstance(size, int) else size[0]
+        self.in_channels: int = config["in_channels"]
+        self.taps, self.shapes = self._taps()
+        self.feature_layers = tuple(self.taps)
+        finest = max(self.shapes.values(), key=lambda shape: shape[1][0])
+        self.feature_dim, self.token_grid = finest
+        self._whole_steps = config.get("time_embedding_type") == "learned"
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What diffusers built the network from."""
+        return cast(Any, self.network).config
+
+    def _taps(self) -> tuple[dict[str, nn.Module], dict[str, tuple[int, tuple[int, int]]]]:
+        """Layer → the module whose output is the feature, and its width and grid."""
+        raise NotImplementedError
+
+    def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        """The network's prediction (B, C, H, W) at timesteps (B,)."""
+        raise NotImplementedError
+
+    def dim_of(self, layer: str) -> int:
+        return self.shapes[layer][0]
+
+    def grid_of(self, layer: str) -> tuple[int, int]:
+        return self.shapes[layer][1]
+
+    def timestep(self, t: Tensor) -> Tensor:
+        """t (B,) in [0, 1] → the scheduler's timestep, (B,)."""
+        k = (t.float() * self.steps - self.offset).clamp(min=0)
+        return k.round().long() if self._whole_steps else k
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        keep: Tensor | None = None,
+        layers: Sequence[str] = (),
+    ) -> Output:
+        if keep is not None:
+            raise ValueError("a network of diffusers sees all tokens")
+        with self._tapped(layers) as features:
+            prediction = self.predict(x_t, self.timestep(t), condition)
+        return Output(prediction, features)
+
+    @contextmanager
+    def _tapped(self, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+        """Inside, what the named layers give is kept as tokens (B, N, D)."""
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Any:
+            def hook(module: nn.Module, given: Any, output: Any) -> None:
+                value = output[0] if isinstance(output, tuple) else output
+                found[name] = value.flatten(2).transpose(1, 2) if value.dim() == 4 else value
+
+            return hook
+
+        hooks = [self.taps[name].register_forward_hook(keep(name)) for name in layers]
+        try:
+            yield found
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+class UNet(DiffusersBackbone):
+    """`UNet2DModel`: layers "down-1" …, "middle", "up-1" …, from input to output."""
+
+    def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        return self.network(x_t, timestep).sample
+
+    def _taps(self) -> tuple[dict[str, nn.Module], dict[str, tuple[int, tuple[int, int]]]]:
+        unet = cast(Any, self.network)
+        taps: dict[str, nn.Module] = {}
+        shapes: dict[str, tuple[int, tuple[int, int]]] = {}
+        side, dim = self.image_size, 0
+
+        def tap(name: str, block: nn.Module) -> None:
+            taps[name], shapes[name] = block, (dim, (side, side))
+
+        for number, block in enumerate(unet.down_blocks, 1):
+            dim = _width(block)
+            side = (side + 1) // 2 if getattr(block, "downsamplers", None) is not None else side
+            tap(f"down-{number}", block)
+        if unet.mid_block is not None:
+            tap("middle", unet.mid_block)
+        for number, block in enumerate(unet.up_blocks, 1):
+            dim = _width(block)
+            side = side * 2 if getattr(block, "upsamplers", None) is not None else side
+            tap(f"up-{number}", block)
+        return taps, shapes
+
+
+def _width(block: Any) -> int:
+    return block.resnets[-1].out_channels
+
+
+def make(architecture: str, config: Mapping[str, Any]) -> nn.Module:
+    """A diffusers network of random weights (torch's generator); ValueError for a configuration
+    that its class refuses."""
+    import diffusers
+
+    own = {key: value for key, value in config.items() if not key.startswith("_")}
+    kind = getattr(diffusers, architecture)
+    with _quiet():
+        return kind.from_config(own)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, diffusers says nothing below an error on stderr."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

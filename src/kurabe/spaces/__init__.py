@@ -1,0 +1,77 @@
+"""Spaces: what a network sees of an image. The only place where pixels become numbers and back.
+
+`Pixels` are the image itself, x = 2p/255 − 1; `kurabe.spaces.latents` are an autoencoder's.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
+
+
+class Space(ABC):
+    """Images uint8 (N, H, W, C) to what the network denoises, float32 (N, *shape), and back.
+
+    Attributes
+    ----------
+    image_size, channels: of the images.
+    shape: of what the network sees, (channels, rows, columns).
+    cached: whether encoding costs enough to be done once for each image.
+    identity: what the numbers follow from, besides the pixels.
+    """
+
+    image_size: int
+    channels: int
+    shape: tuple[int, int, int]
+    cached: bool = False
+    identity: str
+
+    @abstractmethod
+    def encode(self, pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+        """uint8 (N, H, W, C) → float32 (N, *shape) on `device`."""
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> NDArray[np.uint8]:
+        """(N, *shape) → uint8 (N, H, W, C), rounded to the nearest value."""
+
+
+def encoded_once(space: Space, pixels: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float16]:
+    """What the network sees of all images, (N, *shape), kept as float16."""
+    parts = [
+        space.encode(pixels[start : start + batch]).half().numpy()
+        for start in range(0, len(pixels), batch)
+    ]
+    return np.concatenate(parts)
+
+
+class Pixels(Space):
+    """The images themselves, from −1 to 1."""
+
+    identity = "pixels"
+
+    def __init__(self, image_size: int, channels: int) -> None:
+        self.image_size, self.channels = image_size, channels
+        self.shape = (channels, image_size, image_size)
+
+    @override
+    def encode(self, pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+        return scaled(pixels, device)
+
+    @override
+    def decode(self, x: Tensor) -> NDArray[np.uint8]:
+        return to_pixels(x)
+
+
+def scaled(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """uint8 (N, H, W, C) → float32 (N, C, H, W) in [−1, 1]."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    return x.to(device, non_blocking=True).float().mul_(2 / 255).sub_(1)
+
+
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """Images (N, C, H, W) in [−1, 1] → uint8 (N, H, W, C), rounded to the nearest value."""
+    whole = (images.float() + 1).mul(127.5).round().clamp(0, 255)
+    return whole.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()

@@ -1,0 +1,294 @@
+"""Bases that diffusers wrote, against diffusers itself."""
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import foreign_bases
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDPMPipeline
+from safetensors.torch import load_file, save_file
+
+from kurabe import bases
+from kurabe.data import ImageSet, split
+from kurabe.diffusion.guidance import Clipped
+from kurabe.diffusion.sampling import ddim, ddpm
+from kurabe.errors import UserError
+from kurabe.methods import choices_of, find
+from kurabe.recipe import Recipe
+from kurabe.records import RunFolder
+from kurabe.training import Model, load_model, train
+from kurabe.training.model import start_model
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Training makes the whole process deterministic; other tests need not be."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def as_array(images: torch.Tensor) -> np.ndarray:
+    """(N, C, H, W) in [−1, 1] as a pipeline's "np" output, (N, H, W, C) in [0, 1]."""
+    return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+SCHEDULERS = {
+    "linear": {},
+    "trailing": {"timestep_spacing": "trailing"},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+    "scaled, offset, ends noisy": {
+        "beta_schedule": "scaled_linear", "steps_offset": 1, "set_alpha_to_one": False,
+    },
+    "v, zero terminal": {
+        "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+    },
+    "x0": {"prediction_type": "sample"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_ddim_draws_what_its_pipeline_draws(name, tmp_path):
+    folder = foreign_bases.ddim(tmp_path / "base", **SCHEDULERS[name])
+    pipeline = DDIMPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        3, torch.Generator().manual_seed(1), num_inference_steps=10, output_type="np"
+    ).images
+    model = load_model(folder)
+    noise = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        own = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(10))
+    assert np.abs(as_array(own) - theirs).max() < 1e-4
+
+
+def test_ddpm_draws_what_its_pipeline_draws_and_clips_as_it_does(tmp_path):
+    folder = foreign_bases.ddpm(tmp_path / "base")
+    pipeline = DDPMPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(1)
+    theirs = pipeline(3, generator, num_inference_steps=20, output_type="np").images
+    model = load_model(folder)
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(3, 1, 8, 8, generator=generator)
+    with torch.inference_mode():
+        own = ddpm(
+            Clipped(model.denoiser, 1.0),
+            noise,
+            model.denoiser.schedule.own_times(20),
+            lambda step: torch.randn(3, 1, 8, 8, generator=generator),
+        )
+    assert np.abs(as_array(own) - theirs).max() < 1e-4
+    # The same pictures come from the model's own front.
+    model.solver = "ddpm"
+    assert model.sample(range(3), 20).shape == (3, 8, 8, 1)
+
+
+def digits(count: int = 60) -> ImageSet:
+    from sklearn.datasets import load_digits
+
+    pixels = np.rint(load_digits().images[:count] * (255 / 16)).astype(np.uint8)[..., None]
+    places = np.arange(count)
+    return ImageSet("digits", pixels, tuple(map(str, places)), places)
+
+
+def recipe(method: str, base: object, images: int = 64, **changes: object) -> Recipe:
+    settings = {
+        "method": method,
+        "choices": choices_of(find(method)).model_dump(mode="json"),
+        "data": {"source": "digits"},
+        "budget": {"images": images},
+        "base": str(base),
+        "network": bases.find(str(base)).info["network"],
+        "optimiser": {"batch": 16, "lr": 1e-2, "held_out_share": 1.0},
+    }
+    return Recipe.checked(settings | changes, "test")
+
+
+def trained(folder, settings: Recipe) -> Model:
+    images = digits()
+    run = RunFolder(folder).create(settings.to_toml(), {"id": folder.name})
+    return train(settings, images, split(images, settings.seed), run)
+
+
+@pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
+def test_a_foreign_base_trains_and_comes_back(method, tmp_path):
+    folder = foreign_bases.ddim(tmp_path / "base")
+    settings = recipe(method, folder)
+    assert Recipe.from_toml(_written(settings, tmp_path)) == settings
+    before = load_model(folder)
+    start = start_model(settings, 8, 1)
+    start.solver, start.spacing = before.solver, before.spacing
+    assert np.array_equal(start.sample([1, 2], 5), before.sample([1, 2], 5))
+    model = trained(tmp_path / "run", settings)
+    after = load_model(tmp_path / "run")
+    x_t, t = torch.randn(2, 1, 8, 8), torch.tensor([0.3, 0.8])
+    with torch.no_grad():
+        own, back, base = (m.denoiser(x_t, t) for m in (model, after, before))
+    assert torch.equal(own, back)
+    assert (own - base).abs().max() > 1e-3
+    with torch.no_grad(), model.adaptation.off():
+        torch.testing.assert_close(model.denoiser(x_t, t), base)
+
+
+def _written(settings: Recipe, folder):
+    (folder / "recipe.toml").write_text(settings.to_toml())
+    return folder / "recipe.toml"
+
+
+def test_features_lie_on_the_grids_that_are_named(tmp_path):
+    model = load_model(foreign_bases.ddim(tmp_path / "base"))
+    layers = model.feature_layers
+    assert layers == ("down-1", "down-2", "middle", "up-1", "up-2")
+    found = model.features(torch.randn(2, 1, 8, 8), torch.tensor([0.2, 0.5]), layers)
+    for layer in layers:
+        rows, columns = model.grid_of(layer)
+        assert found[layer].shape == (2, rows * columns, model.denoiser.backbone.dim_of(layer))
+    assert [model.grid_of(layer)[0] for layer in layers] == [4, 4, 4, 8, 8]
+
+
+def test_shards_and_halves_are_read(tmp_path):
+    folder = foreign_bases.ddim(tmp_path / "base")
+    whole = load_model(folder).denoiser.backbone.state_dict()
+    unet = foreign_bases.unet()
+    shutil.rmtree(folder / "unet")
+    unet.save_pretrained(folder / "unet", max_shard_size="20kB")
+    assert len(list((folder / "unet").glob("*.safetensors"))) > 1
+    sharded = load_model(folder).denoiser.backbone.state_dict()
+    assert all(torch.equal(whole[name], sharded[name]) for name in whole)
+    shutil.rmtree(folder / "unet")
+    unet.half().save_pretrained(folder / "unet", variant="fp16")
+    halved = load_model(folder).denoiser.backbone.state_dict()
+    assert all(torch.equal(whole[n].half().float(), halved[n]) for n in whole)
+
+
+def test_attention_s_old_names_are_understood(tmp_path):
+    """google/ddpm-* and others of 2022 call them query, key, value and proj_attn."""
+    folder = foreign_bases.ddim(tmp_path / "base")
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = load_model(folder).denoiser.backbone.state_dict()
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    stored = load_file(path)
+    for new, old in names.items():
+        stored = {name.replace(f".{new}.", f".{old}."): w for name, w in stored.items()}
+    assert any(".query." in name for name in stored)
+    save_file(stored, path)
+    again = load_model(folder).denoiser.backbone.state_dict()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def _without(*names: str):
+    def break_it(folder):
+        for name in names:
+            (folder / name).unlink()
+
+    return break_it
+
+
+def _config(path: str, **changes: object):
+    def break_it(folder):
+        config = json.loads((folder / path).read_text())
+        (folder / path).write_text(json.dumps({**config, **changes}))
+
+    return break_it
+
+
+def _pickled(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+
+
+def _torn(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def _text(path: str, text: str):
+    return lambda folder: (folder / path).write_text(text)
+
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+FAULTS = {
+    "no index": (_without("model_index.json"), "neither a shipped base"),
+    "index is a list": (_text("model_index.json", "[]"), "model_index.json is not a JSON object"),
+    "index is no JSON": (_text("model_index.json", "{"), "model_index.json is not JSON"),
+    "no denoiser": (_config("model_index.json", unet=None), "nothing there denoises"),
+    "unknown class": (
+        _config("model_index.json", unet=["diffusers", "UNet3DConditionModel"]),
+        "unet is a UNet3DConditionModel; Kurabe can use UNet2DModel",
+    ),
+    "no configuration": (_without("unet/config.json"), "config.json is missing"),
+    "no scheduler": (_without("scheduler/scheduler_config.json"), "scheduler_config.json is miss"),
+    "no weights": (_without(WEIGHTS), "has no weights"),
+    "a pickle": (_pickled, "is a pickle, which can run code and is never opened"),
+    "torn weights": (_torn, "is not a safetensors file"),
+    "another shape": (
+        _config("unet/config.json", block_out_channels=[8, 32]),
+        "where its configuration asks for",
+    ),
+    "more layers than weights": (_config("unet/config.json", layers_per_block=2), "lack"),
+    "a configuration that cannot be": (
+        _config("unet/config.json", norm_num_groups=3), "diffusers cannot build",
+    ),
+    "a block of another library": (
+        _config("unet/config.json", down_block_types=["X", "Y"]), "diffusers cannot build",
+    ),
+    "no size": (_config("unet/config.json", sample_size=None), "sample_size = None"),
+    "not square": (_config("unet/config.json", sample_size=[8, 16]), "sample_size = [8, 16]"),
+    "asks for a class": (_config("unet/config.json", num_class_embeds=10), "asks for a class"),
+    "four channels without a vae": (_config("unet/config.json", in_channels=4), "in_channels = 4"),
+    "unbounded noise": (
+        _config("unet/config.json", time_embedding_type="fourier"), "fourier",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_misfit_is_one_sentence(name, tmp_path):
+    folder = foreign_bases.ddim(tmp_path / "base")
+    break_it, said = FAULTS[name]
+    break_it(folder)
+    with pytest.raises(UserError) as raised:
+        load_model(folder)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
+
+
+def test_a_shard_that_is_missing_is_named(tmp_path):
+    folder = foreign_bases.ddim(tmp_path / "base")
+    shutil.rmtree(folder / "unet")
+    foreign_bases.unet().save_pretrained(folder / "unet", max_shard_size="20kB")
+    shard = min((folder / "unet").glob("*.safetensors"))
+    shard.unlink()
+    with pytest.raises(UserError, match=rf"names {shard.name}, which is not there"):
+        bases.find(str(folder))
+
+
+def test_a_folder_found_says_what_it_draws(tmp_path):
+    found = bases.find(str(foreign_bases.ddim(tmp_path / "tiny")))
+    assert (found.name, found.image_size, found.channels) == ("tiny", 8, 1)
+    assert found.info["parameters"] == sum(p.numel() for p in foreign_bases.unet().parameters())
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
+    folder = foreign_bases.ddim(tmp_path / "base")
+    settings = recipe("lora", folder)
+    choices = settings.choices.model_dump(mode="json")
+    choices["adaptation"]["targets"] = r"blocks\.\d+\.qkv"
+    with pytest.raises(UserError, match="matches no linear layer"):
+        start_model(recipe("lora", folder, choices=choices), 8, 1)
+    choices["adaptation"]["targets"] = "attention"
+    model = start_model(recipe("lora", folder, choices=choices), 8, 1)
+    assert {n.split(".lora_")[0].rsplit(".", 1)[-1] for n in model.adaptation.state()} <= {
+        "to_q", "to_k", "to_v", "0",
+    }  # fmt: skip
+
+
+def test_masking_is_refused_where_no_token_can_be_left_out(tmp_path):
+    folder = foreign_bases.ddim(tmp_path / "base")
+    settings = recipe("masked-diffusion", folder).model_copy(update={"base": None})
+    with pytest.raises(UserError, match="leaves tokens out, which this network cannot"):
+        trained(tmp_path / "run", settings)
