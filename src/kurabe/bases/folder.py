@@ -118,11 +118,10 @@ def weight_files(folder: Path, stem: str = _STEM) -> list[Path]:
         if ".bin." in listing.name:
             continue
         shards = _object(listing).get("weight_map")
-        named = cast(dict[str, Any], shards) if isinstance(shards, dict) else {"": None}
-        names = list(named.values())
+        names = cast(dict[str, Any], shards).values() if isinstance(shards, dict) else (None,)
         if not all(isinstance(name, str) for name in names):
             raise UserError(f"{listing} has no weight_map from names to files.")
-        files = [folder / Path(name).name for name in sorted(set(map(str, names)))]
+        files = [folder / Path(name).name for name in sorted(set(names))]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise UserError(f"{listing} names {missing[0]}, which is not there; fetch it again.")
