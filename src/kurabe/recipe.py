@@ -115,7 +115,7 @@ def _of_kind(value: Any) -> Any:
 AnyNetwork: TypeAlias = Annotated[
     Network | DiffusersNetwork | SerializeAsAny[OutsideNetwork], BeforeValidator(_of_kind)
 ]
-"""A network of this project, one of the diffusers library, or another package's with its own settings."""
+"""A network of this project, of the diffusers library, or of another package by its settings."""
 
 
 class Optimiser(Settings):
