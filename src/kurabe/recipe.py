@@ -108,7 +108,7 @@ def _of_kind(value: Any) -> Any:
     idea = registry.ideas("backbones").get(str(given.get("kind")))
     if idea is None or idea.settings is None:
         return Network.model_validate(given)
-    assert issubclass(idea.settings, OutsideNetwork)
+    assert issubclass(idea.settings, Settings)
     return idea.settings.model_validate(given)
 
 

@@ -1,6 +1,10 @@
-"""What runs on a CPU runs on CUDA and gives the same: every running method, solver and schedule.
+"""What runs on a CPU runs on CUDA and gives the same: every running method and what it is made of.
 
     pytest -m cuda tests/cuda                  on a machine with a GPU; elsewhere nothing is run
+
+Methods, solvers, backbones, adaptations and encoders are those that the registry and the catalogue
+hold, so that what another package adds is checked too where it is installed. Every term is some
+running method's (tests/unit/test_catalogue.py).
 
 Tolerances: float32 without TF32 on both sides differs by the order of sums alone. A denoising
 step's loss then agrees to 1e-4 of itself; a weight after three AdamW updates to a few per cent of
@@ -15,8 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from kurabe import registry
+from kurabe.adaptations import attach
 from kurabe.data import ImageSet, split
 from kurabe.diffusion import SCHEDULES, sample
 from kurabe.evaluation.encoders import load_encoder
@@ -151,11 +157,80 @@ def test_a_solver_draws_on_cuda_as_on_the_cpu(solver: str, schedule: str) -> Non
     torch.testing.assert_close(drawn[0].cpu(), drawn[1], rtol=1e-3, atol=1e-3)
 
 
-def test_features_of_the_pretrained_encoder_are_the_same() -> None:
+@pytest.mark.parametrize("kind", registry.ideas("backbones"))
+def test_a_backbone_gives_on_cuda_what_it_gives_on_the_cpu(kind: str) -> None:
+    """Prediction and features of every layer, float32, to 1e-4."""
+    settings = registry.look_up("backbones", kind).settings
+    try:
+        network = SMALL if settings is None else settings()
+    except ValidationError:
+        pytest.skip(f"{kind} has no network by default")
+    drawn = torch.Generator().manual_seed(3)
+    x, t = torch.randn(8, 3, SIZE, SIZE, generator=drawn), torch.linspace(0.1, 0.9, 8)
+    found = []
+    for device in ("cuda", "cpu"):
+        torch.manual_seed(0)
+        backbone = make_denoiser(network, SIZE, 3).backbone
+        for parameter in backbone.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+        backbone.to(device).eval()
+        with torch.inference_mode():
+            found.append(backbone(x.to(device), t.to(device), layers=backbone.feature_layers))
+    on_cuda, on_cpu = found
+    torch.testing.assert_close(on_cuda.prediction.cpu(), on_cpu.prediction, rtol=1e-4, atol=1e-4)
+    for name in on_cpu.features:
+        features = on_cuda.features[name].cpu()
+        torch.testing.assert_close(features, on_cpu.features[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", registry.ideas("adaptations"))
+def test_an_adaptation_on_cuda_starts_as_its_base_and_merges(kind: str) -> None:
+    """Bit for bit before anything trains; after a change, merging moves the output by rounding."""
+    settings = registry.look_up("adaptations", kind).settings
+    assert settings is not None
+    torch.manual_seed(0)
+    backbone = make_denoiser(SMALL, SIZE, 3).backbone
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    backbone.to("cuda").eval()
+    x, t = torch.randn(8, 3, SIZE, SIZE, device="cuda"), torch.linspace(0.1, 0.9, 8, device="cuda")
+    with torch.no_grad():
+        before = backbone(x, t).prediction
+        adaptation = attach(backbone, settings())
+        # What an adaptation adds is made on the CPU until the whole is moved, as a run does.
+        backbone.to("cuda")
+        assert torch.equal(backbone(x, t).prediction, before)
+        for parameter in adaptation.parameters:
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+        changed = backbone(x, t).prediction
+        assert torch.equal(changed, before) != settings.trains
+        adaptation.merge()
+        torch.testing.assert_close(backbone(x, t).prediction, changed, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What stands behind an encoder's name where it needs a model: one of random weights."""
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("vit")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ViTModel(ViTConfig(**sizes, intermediate_size=64, image_size=32, patch_size=8)).save_pretrained(
+        folder
+    )
+    (folder / "preprocessor_config.json").write_text('{"size": {"height": 32, "width": 32}}')
+    return {"transformers": f":{folder}"}
+
+
+@pytest.mark.parametrize("kind", registry.ideas("encoders"))
+def test_features_of_an_encoder_are_the_same(kind: str, behind: dict[str, str]) -> None:
     """float32 products in another order: within 1e-3 of a feature vector's length."""
     pixels = images().pixels[:8]
-    names = {"size": SIZE, "channels": 3}
-    on_cuda = load_encoder("efficientnet-lite0", device="cuda", **names).encode(pixels)
-    on_cpu = load_encoder("efficientnet-lite0", device="cpu", **names).encode(pixels)
+    name = kind + behind.get(kind, "")
+    on_cuda, on_cpu = (
+        load_encoder(name, size=SIZE, channels=3, device=device).encode(pixels)
+        for device in ("cuda", "cpu")
+    )
     apart = np.linalg.norm(on_cuda - on_cpu, axis=1) / np.linalg.norm(on_cpu, axis=1)
     assert apart.max() < 1e-3
