@@ -3,7 +3,16 @@
 from pathlib import Path
 
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    UNet2DModel,
+)
 from torch import nn
 
 
@@ -43,4 +52,39 @@ def ddim(folder: Path, **scheduler: object) -> Path:
 def ddpm(folder: Path, **scheduler: object) -> Path:
     """A DDPMPipeline on 8×8 grey images, whose scheduler clips as it does unless told not to."""
     DDPMPipeline(unet(), DDPMScheduler(**scheduler)).save_pretrained(folder)
+    return folder
+
+
+def vae(**settings: object) -> AutoencoderKL:
+    """An autoencoder of half the size, 3 colours to 4 channels."""
+    torch.manual_seed(1)
+    return shaken(
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(8, 8),
+            latent_channels=4,
+            norm_num_groups=4,
+            **{"scaling_factor": 0.7, **settings},
+        )
+    ).eval()
+
+
+def dit(folder: Path, *, learns_sigma: bool = True, **scheduler: object) -> Path:
+    """A DiTPipeline on 16×16 colour images, 8×8 latents, 1,000 classes."""
+    torch.manual_seed(2)
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8 if learns_sigma else 4,
+        num_layers=2,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=1000,
+    )
+    settings = {"clip_sample": False, **scheduler}
+    DiTPipeline(shaken(transformer).eval(), vae(), DDIMScheduler(**settings)).save_pretrained(
+        folder
+    )
     return folder

@@ -8,7 +8,7 @@ import foreign_bases
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDPMPipeline
+from diffusers import DDIMPipeline, DDPMPipeline, DiTPipeline
 from safetensors.torch import load_file, save_file
 
 from kurabe import bases
@@ -19,6 +19,8 @@ from kurabe.errors import UserError
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
+from kurabe.spaces import encoded_once, scaled, to_pixels
+from kurabe.spaces.latents import Latents
 from kurabe.training import Model, load_model, train
 from kurabe.training.model import start_model
 
@@ -292,3 +294,101 @@ def test_masking_is_refused_where_no_token_can_be_left_out(tmp_path):
     settings = recipe("masked-diffusion", folder).model_copy(update={"base": None})
     with pytest.raises(UserError, match="leaves tokens out, which this network cannot"):
         trained(tmp_path / "run", settings)
+
+
+@pytest.mark.parametrize("learns_sigma", [True, False])
+def test_a_dit_in_latents_draws_what_its_pipeline_draws(learns_sigma, tmp_path):
+    folder = foreign_bases.dit(tmp_path / "base", learns_sigma=learns_sigma)
+    pipeline = DiTPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        [1000, 1000], 1.0, torch.Generator().manual_seed(1), 8, output_type="np"
+    ).images
+    model = load_model(folder)
+    assert (model.image_size, model.channels, model.space.shape) == (16, 3, (4, 8, 8))
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        own = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(8))
+        images = model.space.vae.decode(own / 0.7).sample
+    assert np.abs(as_array(images) - theirs).max() < 1e-4
+    # Pixels are what the space gives of the same latents, rounded to a grey level.
+    assert np.abs(model.space.decode(own) / 255 - theirs).max() < 1e-4 + 0.5 / 255
+
+
+def test_latents_are_the_autoencoder_s_and_kept_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    folder = foreign_bases.dit(tmp_path / "base")
+    space = load_model(folder).space
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.inference_mode():
+        expected = foreign_bases.vae().encode(x).latent_dist.mean * 0.7
+    torch.testing.assert_close(space.encode(pixels), expected, rtol=1e-4, atol=1e-5)
+    kept = encoded_once(space, pixels)
+    (file,) = (tmp_path / "cache" / "latents").iterdir()
+    assert kept.dtype == np.float16 and file.stat().st_size < 2 * kept.size + 200
+    np.testing.assert_allclose(kept, expected.numpy(), rtol=1e-3, atol=1e-3)
+    again = encoded_once(space, pixels)
+    assert isinstance(again, np.memmap) and np.array_equal(again, kept)
+
+
+def test_a_shift_and_a_scale_are_undone_when_drawn(tmp_path):
+    vae = foreign_bases.vae(shift_factor=0.3, scaling_factor=1.5)
+    space = Latents(vae, 16, 3, 2, 1.5, 0.3)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        z = vae.encode(scaled(pixels)).latent_dist.mode()
+        expected = to_pixels(vae.decode(z).sample)
+    torch.testing.assert_close(space.encode(pixels), (z - 0.3) * 1.5)
+    assert np.abs(space.decode(space.encode(pixels)).astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_a_dit_s_labels_are_dropped_by_no_hidden_generator(tmp_path):
+    """Training mode, where diffusers' own embedding drops a tenth of them by torch's generator."""
+    model = load_model(foreign_bases.dit(tmp_path / "base"))
+    model.denoiser.train()
+    x, t, labels = torch.randn(64, 4, 8, 8), torch.full((64,), 0.5), torch.full((64,), 7)
+    with torch.no_grad():
+        one, two = (model.denoiser(x, t, labels) for _ in range(2))
+        null = model.denoiser(x, t)
+    assert torch.equal(one, two)
+    assert (one - null).abs().flatten(1).amax(1).min() > 0
+
+
+@pytest.mark.parametrize("method", ["full-fine-tuning", "lora", "base"])
+def test_a_dit_trains_in_latents(method, tmp_path, monkeypatch):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    folder = foreign_bases.dit(tmp_path / "base")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
+    settings = recipe(method, folder, 32)
+    run = RunFolder(tmp_path / "run").create(settings.to_toml(), {"id": "dit"})
+    model = train(settings, images, split(images, 0), run)
+    assert model.sample([1], 4).shape == (1, 16, 16, 3)
+    assert np.array_equal(load_model(tmp_path / "run").sample([1], 4), model.sample([1], 4))
+
+
+LATENT_FAULTS = {
+    "vae of another class": (
+        _config("model_index.json", vae=["diffusers", "VQModel"]), "vae is a VQModel",
+    ),
+    "no vae": (_without("vae/config.json"), "config.json is missing"),
+    "no weights of the vae": (
+        _without("vae/diffusion_pytorch_model.safetensors"), "vae has no weights",
+    ),
+    "other latents": (_config("vae/config.json", latent_channels=3), "3 channels of latents"),
+    "a vae of other widths": (
+        _config("vae/config.json", block_out_channels=[8, 12]), "where its configuration asks",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATENT_FAULTS)
+def test_a_misfit_of_the_space_is_one_sentence(name, tmp_path):
+    folder = foreign_bases.dit(tmp_path / "base")
+    break_it, said = LATENT_FAULTS[name]
+    break_it(folder)
+    with pytest.raises(UserError) as raised:
+        load_model(folder)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value) and str(raised.value).endswith(".")

@@ -1,4 +1,4 @@
-"""Networks of the diffusers library as backbones: `UNet2DModel` here, others beside it.
+"""Networks of the diffusers library as backbones.
 
 A diffusers network counts noise in the timesteps k of its scheduler. Timestep k stands for
 t = (k + 1)/steps on a chain, where k may lie between two steps, and below the first one is 0; on
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from kurabe.backbones.base import Backbone, Output
@@ -126,6 +127,37 @@ class UNet(DiffusersBackbone):
             side = side * 2 if getattr(block, "upsamplers", None) is not None else side
             tap(f"up-{number}", block)
         return taps, shapes
+
+
+class DiT(DiffusersBackbone):
+    """`DiTTransformer2DModel` (Peebles & Xie 2023): layers "block-1" …, the streams behind them.
+
+    Where it predicts a variance beside the noise, the second half of its channels, that half is
+    left out: no loss here trains it. condition (B,) are class indices; none is the class behind
+    the last, which its training dropped labels to. It drops no label by itself: that would be by
+    a generator that no seed of the run reaches.
+    """
+
+    def __init__(self, network: nn.Module, steps: int, offset: int) -> None:
+        super().__init__(network, steps, offset)
+        self.num_classes = self.config["num_embeds_ada_norm"]
+        for module in network.modules():
+            # By its name, since to import diffusers takes seconds.
+            if type(module).__name__ == "LabelEmbedding":
+                cast(Any, module).dropout_prob = 0.0
+
+    def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            condition = torch.full_like(timestep, self.num_classes, dtype=torch.long)
+        prediction = self.network(x_t, timestep, class_labels=condition).sample
+        return prediction[:, : self.in_channels]
+
+    def _taps(self) -> tuple[dict[str, nn.Module], dict[str, tuple[int, tuple[int, int]]]]:
+        side = self.image_size // self.config["patch_size"]
+        width = self.config["num_attention_heads"] * self.config["attention_head_dim"]
+        blocks = cast(Any, self.network).transformer_blocks
+        taps = {f"block-{number}": block for number, block in enumerate(blocks, 1)}
+        return taps, dict.fromkeys(taps, (width, (side, side)))
 
 
 def _width(block: Any) -> int:

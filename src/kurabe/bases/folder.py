@@ -69,7 +69,10 @@ def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
     index = _object(folder / INDEX)
     part = denoiser_part(folder, index)
     config = _object(folder / part / "config.json")
-    architecture = _class_of(index, part)
+    architecture: Any = _class_of(index, part)
+    if architecture == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero":
+        # What DiT was called before it had a class of its own.
+        architecture = "DiTTransformer2DModel"
     if architecture not in get_args(Architecture):
         known = ", ".join(get_args(Architecture))
         raise UserError(f"{folder / INDEX}: {part} is a {architecture}; Kurabe can use {known}.")

@@ -115,6 +115,8 @@ def identity_of(model: Model) -> str:
         [f"{value:.6g}" for value in torch.cat([alpha, sigma]).tolist()],
         (model.solver, model.spacing, model.dtype),
     )
+    if model.space.cached:
+        parts += (model.space.identity,)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -3,13 +3,18 @@
 `Pixels` are the image itself, x = 2p/255 − 1; `kurabe.spaces.latents` are an autoencoder's.
 """
 
+import hashlib
+import io
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
+
+from kurabe.files import cache_dir, write_bytes_atomic
 
 
 class Space(ABC):
@@ -30,21 +35,33 @@ class Space(ABC):
     identity: str
 
     @abstractmethod
-    def encode(self, pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
-        """uint8 (N, H, W, C) → float32 (N, *shape) on `device`."""
+    def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
+        """uint8 (N, H, W, C) → float32 (N, *shape) on `device`, else where the space computes."""
 
     @abstractmethod
     def decode(self, x: Tensor) -> NDArray[np.uint8]:
         """(N, *shape) → uint8 (N, H, W, C), rounded to the nearest value."""
 
 
-def encoded_once(space: Space, pixels: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float16]:
-    """What the network sees of all images, (N, *shape), kept as float16."""
-    parts = [
-        space.encode(pixels[start : start + batch]).half().numpy()
-        for start in range(0, len(pixels), batch)
-    ]
-    return np.concatenate(parts)
+def encoded_once(space: Space, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """What the network sees of all images, float16 (N, *shape), from the cache where it is there.
+
+    Not all in memory: it is read from the file where it is used.
+    """
+    key = hashlib.sha256(f"{space.identity} {pixels.shape}".encode())
+    key.update(np.ascontiguousarray(pixels).data)
+    path = cache_dir() / "latents" / f"{key.hexdigest()[:24]}.npy"
+    with suppress(OSError, ValueError, EOFError):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    # Beyond half precision's range there would be infinity.
+    limit = float(np.finfo(np.float16).max)
+    made = space.encode(pixels).clamp(-limit, limit).half().cpu().numpy()
+    buffer = io.BytesIO()
+    np.save(buffer, made, allow_pickle=False)
+    # A full or read-only disk costs the cache, never the result.
+    with suppress(OSError):
+        write_bytes_atomic(path, buffer.getvalue())
+    return made
 
 
 class Pixels(Space):
@@ -57,7 +74,7 @@ class Pixels(Space):
         self.shape = (channels, image_size, image_size)
 
     @override
-    def encode(self, pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
         return scaled(pixels, device)
 
     @override
@@ -65,10 +82,10 @@ class Pixels(Space):
         return to_pixels(x)
 
 
-def scaled(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+def scaled(pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
     """uint8 (N, H, W, C) → float32 (N, C, H, W) in [−1, 1]."""
     x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-    return x.to(device, non_blocking=True).float().mul_(2 / 255).sub_(1)
+    return x.to(device or "cpu", non_blocking=True).float().mul_(2 / 255).sub_(1)
 
 
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from kurabe.data.views import VIEWS, view
 from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import generator, normal, permutation, uniform
-from kurabe.spaces import Pixels, Space, encoded_once
+from kurabe.spaces import Pixels, Space
 
 # The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.
 _GOLDEN = (5**0.5 - 1) / 2
@@ -25,7 +25,8 @@ class Source:
     """Training images and the seed of a run, from which batches of any stream are drawn.
 
     pixels: uint8 (N, H, W, C). tokens: how many tokens the network has. space: what the network
-    sees of an image; the pixels themselves where none is given.
+    sees of an image; the pixels themselves where none is given. encoded: what it sees of each
+    image, (N, *shape), where that was computed before; views that change an image are not in it.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class Source:
         tokens: int,
         device: torch.device | str,
         space: Space | None = None,
+        encoded: NDArray[np.float16] | None = None,
     ) -> None:
         self.pixels, self.seed, self.tokens, self.device = pixels, seed, tokens, device
         self.space = Pixels(pixels.shape[1], pixels.shape[3]) if space is None else space
-        self._encoded = encoded_once(self.space, pixels) if self.space.cached else None
+        self.encoded = encoded
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def batch(self, stream: Stream, first: int, count: int) -> Batch:
@@ -53,9 +55,9 @@ class Source:
         )
 
     def _images(self, stream: Stream, positions: range) -> Tensor:
-        if self._encoded is not None and stream.policy == "none":
+        if self.encoded is not None and stream.policy == "none":
             places = [self._index(stream.name, position) for position in positions]
-            return self._to_device(self._encoded[places].repeat(stream.views, 0)).float()
+            return self._to_device(self.encoded[places].repeat(stream.views, 0)).float()
         drawn = np.concatenate([self._views(stream, position) for position in positions])
         return self.space.encode(drawn, self.device)
 

@@ -1,5 +1,6 @@
 """Denoisers from folders that diffusers wrote: schedule, network, weights, space."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,28 @@ from torch import Tensor
 
 from kurabe.backbones import diffusers as networks
 from kurabe.bases import folder as folders
-from kurabe.bases.foreign import DiffusersNetwork
+from kurabe.bases.foreign import Autoencoder, DiffusersNetwork
 from kurabe.bases.scheduler import Scheduler
 from kurabe.diffusion import NetworkDenoiser, Schedule
 from kurabe.diffusion.schedule import Betas, RectifiedFlow
 from kurabe.errors import UserError
 from kurabe.spaces import Pixels, Space
+from kurabe.spaces.latents import Latents
 
 _NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _ATTENTION = re.compile(r"(?<=attentions\.\d)\.(query|key|value|proj_attn)\.")
-_KINDS: dict[str, type[networks.DiffusersBackbone]] = {"UNet2DModel": networks.UNet}
+_KINDS: dict[str, type[networks.DiffusersBackbone]] = {
+    "UNet2DModel": networks.UNet,
+    "DiTTransformer2DModel": networks.DiT,
+}
+_REFUSALS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    ZeroDivisionError,
+)
 
 
 def schedule_of(scheduler: Scheduler) -> Schedule:
@@ -39,28 +52,56 @@ def make_foreign(network: DiffusersNetwork, image_size: int, channels: int) -> N
     UserError where none can be built, or it draws other images.
     """
     scheduler = network.scheduler
-    try:
-        made = networks.make(network.architecture, network.settings)
-        kind = _KINDS[network.architecture]
-        backbone = kind(made, scheduler.steps, 0 if scheduler.kind == "flow" else 1)
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
-        said = " ".join(str(error).split()).rstrip(".")
+    made = _made(network.architecture, network.settings)
+    kind = _KINDS[network.architecture]
+    backbone = kind(made, scheduler.steps, 0 if scheduler.kind == "flow" else 1)
+    draws, side = (backbone.image_size, backbone.in_channels), 1
+    if network.autoencoder is not None:
+        side = network.autoencoder.side
+        latents = json.loads(network.autoencoder.config).get("latent_channels", 4)
+        if latents != backbone.in_channels:
+            raise UserError(
+                f"The autoencoder gives {latents} channels of latents, the network takes "
+                f"{backbone.in_channels}."
+            )
+        draws = (backbone.image_size * side, network.autoencoder.channels)
+    if draws != (image_size, channels):
         raise UserError(
-            f"diffusers cannot build this {network.architecture} from its configuration: {said}."
-        ) from None
-    space = space_of(network, image_size, channels)
-    draws = (backbone.in_channels, backbone.image_size, backbone.image_size)
-    if draws != space.shape:
-        raise UserError(
-            f"The network does not fit the images: it takes {' × '.join(map(str, draws))} numbers, "
-            f"an image has {' × '.join(map(str, space.shape))}."
+            f"The network does not fit the images: it draws {draws[0]}×{draws[0]} of {draws[1]} "
+            f"channels, they are {image_size}×{image_size} of {channels}."
         )
     return NetworkDenoiser(backbone, schedule_of(scheduler), scheduler.prediction)
 
 
 def space_of(network: Any, image_size: int, channels: int) -> Space:
-    """The space that a network works in; pixels for one of this project's."""
-    return Pixels(image_size, channels)
+    """The space that a network works in: pixels, or an autoencoder's latents.
+
+    UserError where the autoencoder cannot be read, or images do not fill whole latents.
+    """
+    settings: Autoencoder | None = getattr(network, "autoencoder", None)
+    if settings is None:
+        return Pixels(image_size, channels)
+    if image_size % settings.side or channels != settings.channels:
+        raise UserError(
+            f"The autoencoder takes {'grey' if settings.channels == 1 else 'colour'} images of "
+            f"multiples of {settings.side} pixels, not {image_size}×{image_size} of {channels} "
+            "channels; give another --size."
+        )
+    part = Path(settings.folder) / "vae"
+    vae = _made("AutoencoderKL", json.loads(settings.config))
+    load_part(vae, part, folders.weight_files(part))
+    return Latents(vae, image_size, channels, settings.side, settings.scaling, settings.shift)
+
+
+def _made(architecture: str, config: dict[str, Any]) -> torch.nn.Module:
+    """A diffusers module of random weights; UserError where its configuration is refused."""
+    try:
+        return networks.make(architecture, config)
+    except _REFUSALS as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"diffusers cannot build this {architecture} from its configuration: {said}."
+        ) from None
 
 
 def load_foreign(denoiser: NetworkDenoiser, folder: Path) -> None:
@@ -86,10 +127,12 @@ def load_part(module: torch.nn.Module, part: Path, files: list[Path]) -> None:
             raise UserError(
                 f"{part}: the weights' '{name}' is {has}, where its configuration asks for {asked}."
             )
-    extra = sorted(tensors.keys() - own.keys())
+    # What is computed anew, positions say, need not be stored, but is by some.
+    known = own.keys() | dict(module.named_buffers()).keys()
+    extra = sorted(tensors.keys() - known)
     if extra:
         raise UserError(f"{part}: the weights hold '{extra[0]}', which its configuration has not.")
-    module.load_state_dict(tensors)
+    module.load_state_dict({name: tensors[name] for name in own})
 
 
 def _read(file: Path) -> dict[str, Tensor]:

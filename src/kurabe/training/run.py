@@ -20,6 +20,7 @@ from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import permutation
 from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder
+from kurabe.spaces import encoded_once
 from kurabe.training.batches import Source
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
@@ -122,14 +123,17 @@ def prepare(
     optimiser = make_optimiser(objective, settings)
     grid = model.token_grid
     pixels = images.pixels[split.train]
-    source = Source(pixels, recipe.seed, grid[0] * grid[1], accelerator.device, model.space)
+    # Of the whole set, so that all runs of a study share what was computed.
+    encoded = encoded_once(model.space, images.pixels)[split.train] if model.space.cached else None
+    tokens, device = grid[0] * grid[1], accelerator.device
+    source = Source(pixels, recipe.seed, tokens, device, model.space, encoded)
     plan = make_plan(recipe, objective, accelerator.num_processes)
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
     training = Training(objective, optimiser, ema)
     # Drawn, not the first by name: where folders are classes, those would be of a few alone.
     order = permutation(0, "held out", 0, len(split.validation))
     held = np.sort(split.validation[order[: recipe.evaluation.loss_images]])
-    x0 = model.space.encode(images.pixels[held]).numpy()
+    x0 = model.space.encode(images.pixels[held]).cpu().numpy()
     held_out = HeldOut(x0, held, recipe.evaluation.loss_bands)
     return Run(
         recipe,

@@ -1,0 +1,71 @@
+"""The latents of an AutoencoderKL (Rombach et al. 2022), (encoder's mean − shift) · scaling.
+
+The encoder's distribution is narrow; its mean is taken, so that an image has one set of latents,
+which is computed once and kept.
+"""
+
+import hashlib
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typing_extensions import override
+
+from kurabe.spaces import Space, scaled, to_pixels
+
+# Images in one pass: an encoder's inner images are far larger than what it gives.
+AT_ONCE = 8
+
+
+class Latents(Space):
+    """Images as an autoencoder sees them; its weights are frozen and no part of the network's.
+
+    side: pixels of an image that one pixel of latents stands for, in each direction.
+    """
+
+    cached = True
+
+    def __init__(
+        self,
+        vae: nn.Module,
+        image_size: int,
+        channels: int,
+        side: int,
+        scaling: float,
+        shift: float,
+    ) -> None:
+        self.vae = vae.eval().requires_grad_(False)
+        self.image_size, self.channels = image_size, channels
+        self.scaling, self.shift = scaling, shift
+        depth: int = cast(Any, vae).config.latent_channels
+        self.shape = (depth, image_size // side, image_size // side)
+
+    @cached_property
+    def identity(self) -> str:
+        """Sixteen hex digits over the autoencoder's weights and how latents are scaled."""
+        digest = hashlib.sha256(f"{self.scaling} {self.shift} {self.shape}".encode())
+        for name, tensor in sorted(self.vae.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+    @override
+    @torch.inference_mode()
+    def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
+        vae = cast(Any, self.vae.to(device) if device is not None else self.vae)
+        parts = [
+            vae.encode(scaled(pixels[k : k + AT_ONCE], vae.device)).latent_dist.mode()
+            for k in range(0, len(pixels), AT_ONCE)
+        ]
+        # What was made in inference mode could not be trained on.
+        return ((torch.cat(parts) - self.shift) * self.scaling).clone()
+
+    @override
+    @torch.inference_mode()
+    def decode(self, x: Tensor) -> NDArray[np.uint8]:
+        vae = cast(Any, self.vae.to(x.device))
+        z = x.float() / self.scaling + self.shift
+        return np.concatenate([to_pixels(vae.decode(part).sample) for part in z.split(AT_ONCE)])
