@@ -90,7 +90,7 @@ def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
             "neither grey nor colour pixels."
         )
     network = DiffusersNetwork(
-        architecture=architecture,
+        architecture=cast(Architecture, architecture),
         config=json.dumps(config, sort_keys=True),
         scheduler=scheduler,
         autoencoder=autoencoder,
