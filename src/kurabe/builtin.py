@@ -11,6 +11,8 @@ IDEAS = (
     Idea("encoders", "efficientnet-lite0", "kurabe.evaluation.encoders:efficientnet_lite0"),
     Idea("encoders", "pixels", "kurabe.evaluation.encoders:of_pixels"),
     Idea("encoders", "transformers", "kurabe.evaluation.encoders:of_transformers"),
+    Idea("optimisers", "adamw", "kurabe.training.optimisers:adamw", label="AdamW"),
+    Idea("optimisers", "sgd", "kurabe.training.optimisers:sgd", label="SGD"),
     Idea("solvers", "ddpm", "kurabe.diffusion.sampling:ddpm", label="DDPM"),
     Idea("solvers", "ddim", "kurabe.diffusion.sampling:ddim", label="DDIM"),
     Idea("solvers", "heun", "kurabe.diffusion.sampling:heun", label="Heun"),

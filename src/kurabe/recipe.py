@@ -12,12 +12,15 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, cast
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -118,15 +121,25 @@ AnyNetwork: TypeAlias = Annotated[
 """A network of this project, of the diffusers library, or of another package by its settings."""
 
 
-class Optimiser(Settings):
-    """AdamW (Loshchilov & Hutter 2019) with linear warm-up, cosine decay and an EMA.
+def _known_optimiser(name: str) -> str:
+    try:
+        return registry.look_up("optimisers", name).name
+    except UserError as error:
+        raise ValueError(str(error)) from None
 
+
+class Optimiser(Settings):
+    """An optimiser with linear warm-up, cosine decay and an EMA.
+
+    kind: its name in the registry; the usual AdamW (Loshchilov & Hutter 2019) is not written out.
+    betas: of momentum and of scale, as far as the optimiser has them.
     batch counts images passed through the network in one update; micro_batch is how many of
     them at once. Shares are of the whole budget but the EMA's: with ema_half_life .07 an old
     weight's part halves while the images seen so far grow by 7 % of their number, so that the
     average reaches back over a share of what has been seen, early in a run as late.
     """
 
+    kind: Annotated[str, AfterValidator(_known_optimiser)] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -138,6 +151,14 @@ class Optimiser(Settings):
     ema_half_life: Share = 0.07
     held_out_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     patience: Positive | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes from before there was a choice stay what they are, and so do their digests.
+        settings: dict[str, Any] = usual(self)
+        if self.kind == "adamw":
+            settings.pop("kind", None)
+        return settings
 
 
 class Evaluation(Settings):
@@ -254,14 +275,15 @@ def first_problem(error: ValidationError) -> str:
     """The first problem of a failed check in one sentence: field, value, what was expected."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
-    said = problem["msg"].removeprefix("Value error, ")
+    said = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    said += "" if said.endswith("?") else "."
     if problem["type"] == "extra_forbidden":
         return f"there is no setting '{field}'."
     if problem["type"] == "missing":
         return f"{field} is missing."
     if not field:
         # About several settings at once: the whole would say less.
-        return f"{said}."
+        return said
     given = repr(problem["input"])
     given = given if len(given) <= _LONGEST_SHOWN else f"{given[: _LONGEST_SHOWN - 1]}…"
-    return f"{field} = {given}: {said}."
+    return f"{field} = {given}: {said}"

@@ -41,7 +41,7 @@ def step_graph(study: Study, column: Column) -> str:
         shape,
         choices.adaptation.model_dump(),
         [term.model_dump() for term in choices.objective],
-        (settings.batch, settings.micro_batch),
+        settings.model_dump(include={"kind", "batch", "micro_batch"}),
         recipe.where.model_dump(exclude={"trackers"}),
     )
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor
 
+from kurabe import registry
 from kurabe.data import ImageSet, Split
 from kurabe.objectives.objective import Objective, make_objective
 from kurabe.objectives.term import Batch, Stream
@@ -149,11 +150,11 @@ def prepare(
     )
 
 
-def make_optimiser(objective: Objective, settings: Optimiser) -> torch.optim.AdamW:
-    """AdamW on what trains; vectors (biases, norms, scales) are not decayed."""
+def make_optimiser(objective: Objective, settings: Optimiser) -> torch.optim.Optimizer:
+    """The optimiser asked for on what trains; vectors (biases, norms, scales) are not decayed."""
     parameters = [p for p in objective.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+    return registry.load("optimisers", settings.kind)(groups, settings)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -19,9 +20,6 @@ from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
 from kurabe.training.ema import EMA
 from kurabe.training.model import read_tensors
-
-# What AdamW keeps for each parameter.
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -52,18 +50,27 @@ class Training:
         for name, parameter in self.named.items():
             tensors[f"weight/{name}"] = parameter.detach()
             for key, value in self.optimiser.state[parameter].items():
-                tensors[f"optimiser.{key}/{name}"] = value
+                # A number is kept as a tensor of no dimension; None is as good as nothing.
+                if value is not None:
+                    tensors[f"optimiser.{key}/{name}"] = torch.as_tensor(value)
         tensors |= {f"average/{name}": value for name, value in self.ema.average.items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         stored = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        note = {"progress": json.dumps(asdict(self.progress))}
+        groups = [_plain(group) for group in self.optimiser.param_groups]
+        note = {"progress": json.dumps(asdict(self.progress)), "groups": json.dumps(groups)}
         write_bytes_atomic(path, save(stored, note))
 
     def load(self, path: Path) -> None:
         """Go back to a stored state; UserError where it belongs to another network."""
         stored = read_tensors(path)
         with safe_open(path, "pt") as file:
-            self.progress = Progress(**json.loads(file.metadata()["progress"]))
+            note = file.metadata()
+        self.progress = Progress(**json.loads(note["progress"]))
+        # States from before the groups were kept have none.
+        for group, kept in zip(
+            self.optimiser.param_groups, json.loads(note.get("groups", "[]")), strict=False
+        ):
+            group.update(kept)
         try:
             self._take(stored)
         except (KeyError, RuntimeError) as error:
@@ -75,13 +82,14 @@ class Training:
     def _take(self, stored: Mapping[str, Tensor]) -> None:
         for name, parameter in self.named.items():
             parameter.copy_(stored[f"weight/{name}"])
-            # A parameter that no pass has used yet has no moments: the mask token, say.
-            keys = [k for k in _MOMENTS if f"optimiser.{k}/{name}" in stored]
-            state = self.optimiser.state[parameter] if keys else {}
-            for key in keys:
-                value = stored[f"optimiser.{key}/{name}"]
-                like = parameter if value.dim() else value.to(parameter.device)
-                state[key] = torch.empty_like(like).copy_(value)
+        # A parameter that no pass has used yet has no moments: the mask token, say.
+        for place, value in stored.items():
+            key, _, name = place.removeprefix("optimiser.").partition("/")
+            if place.startswith("optimiser."):
+                parameter = self.named[name]
+                alike = (value.shape, value.dtype) == (parameter.shape, parameter.dtype)
+                like = parameter if alike else value.to(parameter.device)
+                self.optimiser.state[parameter][key] = torch.empty_like(like).copy_(value)
         for name, value in self.ema.average.items():
             value.copy_(stored[f"average/{name}"])
         self.best = {
@@ -89,3 +97,9 @@ class Training:
             for name, value in self.ema.average.items()
             if f"best/{name}" in stored
         }
+
+
+def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What an optimiser keeps in a group, without the parameters: numbers and names."""
+    kinds = (bool, int, float, str, type(None))
+    return {key: value for key, value in group.items() if isinstance(value, kinds)}
