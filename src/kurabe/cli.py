@@ -42,6 +42,12 @@ class Language(StrEnum):
     en = "en"
 
 
+class Target(StrEnum):
+    """Formats that a run is exported to."""
+
+    diffusers = "diffusers"
+
+
 class Format(StrEnum):
     """What a table can be written as."""
 
@@ -260,6 +266,20 @@ def embed(
     from kurabe.commands.running import embed
 
     embed(run, data, out, layer, log_snr, grid, draws, device, below, _language(lang))
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", help="A folder that is not there yet.")],
+    to: Annotated[Target, typer.Option("--to", help="The format.")] = Target.diffusers,
+    below: Below = Path(),
+    lang: Lang = None,
+) -> None:
+    """Write a run as a folder that DiffusionPipeline.from_pretrained loads."""
+    from kurabe.commands.running import export
+
+    export(run, out, to.value, below, _language(lang))
 
 
 @app.command()

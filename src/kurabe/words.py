@@ -152,6 +152,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "en": "There are no runs in {path}. To begin:  kurabe demo",
     },
     "done.samples": {"ja": "{n} 枚を {path} に保存しました", "en": "{n} images drawn into {path}"},
+    "done.export": {
+        "ja": "{format} の形式で {path} に書き出しました",
+        "en": "written for {format} into {path}",
+    },
     "done.embed": {
         "ja": "{n} 枚 × {dim} 次元を {path} に保存しました（{where}）",
         "en": "{n} images × {dim} features in {path} ({where})",

@@ -140,6 +140,14 @@ def embed(
     print(say("done.embed", lang, n=count, dim=dim, path=out, where=embedding.described))
 
 
+def export(run: str, out: Path, to: str, below: Path, lang: str) -> None:
+    """Write a run's model in a format of others."""
+    from kurabe.exports.diffusers import export
+
+    export(find_run(run, below), out)
+    print(say("done.export", lang, format=to, path=out))
+
+
 def evaluate(run: str, source: str | None, device: str, below: Path, lang: str) -> None:
     """Measure a run again, or on other images; the scores go into its folder."""
     from kurabe.commands.facts import print_json

@@ -1,0 +1,68 @@
+"""A run that began from diffusers' weights, as a folder that DiffusionPipeline.from_pretrained
+loads: the base's folder, its denoiser replaced by the trained one, adapters merged into it."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+from kurabe import bases
+from kurabe.bases import folder as folders
+from kurabe.bases.foreign import DiffusersNetwork
+from kurabe.errors import UserError
+from kurabe.recipe import Recipe
+from kurabe.records import RunFolder
+from kurabe.training import Model, load_model
+
+# What a base's folder may hold that is not the base's: other precisions, other formats.
+_LEFT_OUT = shutil.ignore_patterns(
+    "*.bin", "*.ckpt", "*.pt", "*.pth", "*.onnx", "*.msgpack", ".*", "safety_checker"
+)
+
+
+def export(run: RunFolder, out: Path) -> None:
+    """Write the folder, whole or not at all.
+
+    UserError where the run did not begin from such a folder, or `out` is there already.
+    """
+    base = _base_of(run)
+    if out.exists():
+        raise UserError(f"{out} is there already; give another --out.")
+    model = load_model(run.path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
+            made = Path(beside) / out.name
+            shutil.copytree(base.path, made, ignore=_LEFT_OUT)
+            _replace(model, made / folders.denoiser_part(made))
+            made.rename(out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}).") from None
+
+
+def _base_of(run: RunFolder) -> bases.Base:
+    """The diffusers folder that a run, or the run that it began from, began from."""
+    text, seen = Recipe.from_toml(run.recipe_path).base, {run.path.resolve()}
+    while text is not None and text not in bases.available() and RunFolder(text).exists:
+        earlier = RunFolder(text)
+        if earlier.path.resolve() in seen:
+            break
+        seen.add(earlier.path.resolve())
+        text = Recipe.from_toml(earlier.recipe_path).base
+    base = None if text is None else bases.find(text)
+    if base is None or not base.is_foreign:
+        raise UserError(
+            f"{run.path} did not begin from a folder of diffusers, which has no class for its "
+            "network; its weights lie in checkpoints/model.safetensors."
+        )
+    return base
+
+
+def _replace(model: Model, part: Path) -> None:
+    """Write the model's network into that part of a folder, in place of what lies there."""
+    assert isinstance(model.network, DiffusersNetwork)
+    model.adaptation.merge()
+    for old in part.glob("*.safetensors*"):
+        old.unlink()
+    network = model.denoiser.backbone.get_submodule("network")
+    cast(Any, network).save_pretrained(part, safe_serialization=True)
