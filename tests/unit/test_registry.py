@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from kurabe import cli, registry
+from kurabe import cli, data, registry
 from kurabe.errors import UserError
-from kurabe.methods import Choices, catalogue
+from kurabe.methods import Choices, Sampling, catalogue
 from kurabe.recipe import Network
 from kurabe.registry import GROUPS, Idea
 from kurabe.training.model import make_denoiser
@@ -175,3 +175,41 @@ def test_what_a_method_names_and_nobody_has_is_told_with_the_near_names():
 def test_a_backbone_nobody_has_and_settings_that_it_has_not_are_told():
     with pytest.raises(UserError, match=r"There is no backbone 'unett'; there is|there are"):
         make_denoiser(Network(kind="unett"), 8, 1)
+
+
+STRIPES = """
+import numpy as np
+from kurabe.data import ImageSet
+from kurabe.data.named import Named
+from kurabe.registry import Idea
+
+def stripes(size, progress):
+    pixels = np.arange(20 * size * size, dtype=np.uint64).reshape(20, size, size, 1) * 37 % 251
+    names = tuple(f"stripe-{i}" for i in range(20))
+    return ImageSet("stripes", pixels.astype(np.uint8), names, np.arange(20))
+
+STRIPES = Named("stripes", "CC0", 8, 1, stripes)
+IDEAS = (
+    Idea("datasets", "stripes", f"{__name__}:STRIPES"),
+    Idea("datasets", "digits", f"{__name__}:STRIPES"),
+    Idea("datasets", "odd", f"{__name__}:stripes"),
+)
+"""
+
+
+def test_a_data_set_of_another_package_is_loaded_by_name(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    install("outside-stripes", STRIPES)
+    assert data.load("stripes").pixels.shape == (20, 8, 8, 1)
+    assert list(data.available())[-1] == "stripes"
+    assert registry.problems() == (
+        "The data set 'digits' of outside-stripes is Kurabe's name already.",
+        "The data set 'odd' of outside-stripes is no Named.",
+    )
+
+
+def test_a_solver_nobody_has_is_refused_where_it_is_chosen():
+    with pytest.raises(ValidationError, match=r"no solver 'heunn'; did you mean heun\?"):
+        Sampling(solver="heunn")

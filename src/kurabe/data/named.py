@@ -10,12 +10,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from kurabe import registry
 from kurabe.data import emoji
 from kurabe.data.arrays import read_idx, read_pickled_array
 from kurabe.data.cache import cached
 from kurabe.data.duplicates import near_duplicates
 from kurabe.data.fetch import Address, Folder, Installed, Progress, Source, apt, pip
 from kurabe.data.images import ImageSet, concatenate
+from kurabe.errors import UserError
 
 FASHION = Source(
     "fashion-mnist", ("*-ubyte.gz", "*-ubyte"),
@@ -106,9 +108,11 @@ def emoji_base(size: int, progress: Progress | None) -> ImageSet:
 def get(name: str, size: int | None = None, progress: Progress | None = None) -> ImageSet:
     """A known set, fetched or from the cache, at its own size or, where it is drawn, at no less
     than `size` pixels. KeyError for a name that is not in `available()`."""
-    known = _KNOWN[name]
+    known = available()[name]
     made_at = known.size if known.drawn_at is None else max(known.drawn_at, size or 0)
     key = {"named": name, "size": made_at, "version": VERSION, "near": known.near}
+    if name not in _KNOWN:
+        key["package"] = registry.look_up("datasets", name).package
 
     def make() -> ImageSet:
         images = known.make(made_at, progress)
@@ -120,8 +124,29 @@ def get(name: str, size: int | None = None, progress: Progress | None = None) ->
 
 
 def available() -> dict[str, Named]:
-    """All known sets by name."""
-    return dict(_KNOWN)
+    """All known sets by name: Kurabe's, then those of other packages, each a `Named`.
+
+    One that cannot be loaded, or has the name of one of Kurabe's, is left out and told among the
+    registry's problems.
+    """
+    return registry.kept("datasets", _available)
+
+
+def _available() -> dict[str, Named]:
+    found = dict(_KNOWN)
+    for name, idea in registry.ideas("datasets").items():
+        try:
+            if name in _KNOWN:
+                raise UserError(
+                    f"The data set '{name}' of {idea.package} is Kurabe's name already."
+                )
+            made = idea.load()
+            if not isinstance(made, Named):
+                raise UserError(f"The data set '{name}' of {idea.package} is no Named.")
+            found[name] = made
+        except UserError as error:
+            registry.left_out(str(error))
+    return found
 
 
 def _vendor(kind: emoji.EmojiSet, reserved: bool | None, about: str) -> Named:
