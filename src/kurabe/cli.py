@@ -65,6 +65,9 @@ Lang = Annotated[Language | None, typer.Option("--lang", help="Else the locale's
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to write to.")]
 Data = Annotated[str, typer.Option("--data", help="A folder, zip, Parquet file or known name.")]
 Base = Annotated[str | None, typer.Option("--base", help="A shipped base, a run or a folder.")]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", help="What the images show, for a base that reads.")
+]
 Spend = Annotated[str | None, typer.Option("--budget", help="90s, 5min, 1h, 5000img, 200kimg.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
@@ -107,6 +110,7 @@ def study(
     columns: Annotated[str | None, typer.Option("--columns", help="Only these: A,B,…")] = None,
     labels: Labels = None,
     base: Base = None,
+    prompt: Prompt = None,
     budget: Spend = None,
     seeds: Seeds = None,
     seed: FirstSeed = None,
@@ -132,6 +136,7 @@ def study(
         encoder=encoder,
         labels=str(labels) if labels else None,
         base=base,
+        prompt=prompt,
         budget=budget,
         seeds=seeds,
         out=out,
@@ -200,6 +205,7 @@ def fit(
     method: Annotated[str, typer.Argument(metavar="METHOD")],
     data: Data,
     base: Base = None,
+    prompt: Prompt = None,
     out: Out = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
     budget: Spend = None,
@@ -217,6 +223,7 @@ def fit(
     fit(
         method, data, base=base, out=out, seed=seed, budget=budget, settings=tuple(set or ()),
         size=size, channels=channels, device=device, lang=_language(lang), encoder=encoder,
+        prompt=prompt,
     )  # fmt: skip
 
 

@@ -11,9 +11,12 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
     UNet2DModel,
 )
 from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
 def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -87,4 +90,50 @@ def dit(folder: Path, *, learns_sigma: bool = True, **scheduler: object) -> Path
     DiTPipeline(shaken(transformer).eval(), vae(), DDIMScheduler(**settings)).save_pretrained(
         folder
     )
+    return folder
+
+
+def stable_diffusion(folder: Path, **scheduler: object) -> Path:
+    """A StableDiffusionPipeline on 16×16 colour images, 8×8 latents, prompts of 12 letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *special]
+    tokenizer = CLIPTokenizer(
+        {word: k for k, word in enumerate(words)}, [], model_max_length=12,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    config = CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        bos_token_id=len(words) - 2,
+        eos_token_id=len(words) - 1,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+    settings = {
+        "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
+        "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, **scheduler,
+    }  # fmt: skip
+    StableDiffusionPipeline(
+        vae=vae(),
+        text_encoder=CLIPTextModel(config).eval(),
+        tokenizer=tokenizer,
+        unet=shaken(unet).eval(),
+        scheduler=DDIMScheduler(**settings),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
     return folder

@@ -129,6 +129,27 @@ class UNet(DiffusersBackbone):
         return taps, shapes
 
 
+class TextUNet(UNet):
+    """`UNet2DConditionModel`, told what to draw by a text encoder's states (B, tokens, width).
+
+    Where it is told nothing, it is told `asked`, (1, tokens, width).
+    """
+
+    asked: Tensor
+
+    def ask(self, states: Tensor) -> None:
+        """What to draw where nothing else is said, (1, tokens, width); ValueError for a width
+        that the network does not take."""
+        width = self.config["cross_attention_dim"]
+        if states.shape[-1] != width:
+            raise ValueError(f"the text encoder gives {states.shape[-1]} numbers, not {width}")
+        self.register_buffer("asked", states, persistent=False)
+
+    def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        states = self.asked.expand(len(x_t), -1, -1) if condition is None else condition
+        return self.network(x_t, timestep, encoder_hidden_states=states).sample
+
+
 class DiT(DiffusersBackbone):
     """`DiTTransformer2DModel` (Peebles & Xie 2023): layers "block-1" …, the streams behind them.
 

@@ -34,6 +34,11 @@ class Base:
         """Whether diffusers wrote its weights."""
         return self.info["network"].get("kind") == "diffusers"
 
+    @property
+    def asks_for_text(self) -> bool:
+        """Whether it draws what a text says."""
+        return self.is_foreign and self.info["network"].get("prompt") is not None
+
 
 def available() -> tuple[str, ...]:
     """Names of the shipped bases, sorted."""

@@ -14,12 +14,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from kurabe.bases.foreign import Architecture, Autoencoder, DiffusersNetwork
+from kurabe.bases.foreign import Architecture, Autoencoder, DiffusersNetwork, Prompt
 from kurabe.bases.scheduler import read_scheduler
 from kurabe.errors import UserError
 
 INDEX = "model_index.json"
 _DENOISERS = ("unet", "transformer")
+# What Stable Diffusion XL and its like are told besides a text.
+_UNGIVEN = (
+    "addition_embed_type",
+    "class_embed_type",
+    "encoder_hid_dim_type",
+    "time_cond_proj_dim",
+    "num_class_embeds",
+)
 _STEM = "diffusion_pytorch_model"
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -94,6 +102,7 @@ def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
         config=json.dumps(config, sort_keys=True),
         scheduler=scheduler,
         autoencoder=autoencoder,
+        prompt=_prompt(folder, index) if architecture == "UNet2DConditionModel" else None,
     )
     if autoencoder is None:
         return network, size, channels
@@ -166,7 +175,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _class_of(index: dict[str, Any], part: str) -> Any:
-    named = index[part]
+    named = index.get(part)
     return _listed(named)[-1] if len(_listed(named)) == 2 else named
 
 
@@ -196,6 +205,27 @@ def _check_condition(path: Path, architecture: str, config: dict[str, Any]) -> N
                 f"{path}: time_embedding_type = fourier belongs to noise without a bound, which "
                 "no schedule here has; use a base with positional times."
             )
+
+    elif architecture == "UNet2DConditionModel":
+        for setting in _UNGIVEN:
+            if config.get(setting):
+                raise UserError(
+                    f"{path}: {setting} = {config[setting]}: the network asks for more than one "
+                    "text; use a base of Stable Diffusion 1.x or 2.x."
+                )
+        given, taken = config.get("in_channels", 4), config.get("out_channels", 4)
+        if given != taken:
+            raise UserError(
+                f"{path}: in_channels = {given}, out_channels = {taken}: the network asks for an "
+                "image to go on from; use a base that draws from noise alone."
+            )
+
+
+def _prompt(folder: Path, index: dict[str, Any]) -> Prompt:
+    for part in ("text_encoder", "tokenizer"):
+        if not _class_of(index, part):
+            raise UserError(f"{folder / INDEX} names no {part}, so that no text can be given.")
+    return Prompt(folder=str(folder.resolve()), text="")
 
 
 def _autoencoder(folder: Path, index: dict[str, Any]) -> Autoencoder | None:

@@ -30,13 +30,14 @@ def fit(
     device: str,
     lang: str,
     encoder: str | None = None,
+    prompt: str | None = None,
 ) -> RunFolder:
     """Train one method once, or go on with it, and measure it; its folder comes back."""
     from kurabe.studies.single import Single, fit_single
 
     wanted = Single(
         method, data, base=base, seed=seed, budget=budget, size=size, channels=channels,
-        device=device, encoder=encoder, settings=parse_settings(settings),
+        device=device, encoder=encoder, settings=parse_settings(settings), prompt=prompt,
     )  # fmt: skip
     folder = fit_single(wanted, out, lang)
     print(f"  {folder.path}")

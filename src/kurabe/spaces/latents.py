@@ -53,15 +53,15 @@ class Latents(Space):
         return digest.hexdigest()[:16]
 
     @override
-    @torch.inference_mode()
+    # Not in inference mode, whose tensors could not be trained on.
+    @torch.no_grad()
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
         vae = cast(Any, self.vae.to(device) if device is not None else self.vae)
         parts = [
             vae.encode(scaled(pixels[k : k + AT_ONCE], vae.device)).latent_dist.mode()
             for k in range(0, len(pixels), AT_ONCE)
         ]
-        # What was made in inference mode could not be trained on.
-        return ((torch.cat(parts) - self.shift) * self.scaling).clone()
+        return (torch.cat(parts) - self.shift) * self.scaling
 
     @override
     @torch.inference_mode()

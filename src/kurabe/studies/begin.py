@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kurabe import bases, data, registry
+from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import UserError
 from kurabe.files import check_place
 from kurabe.methods import choices_of, find
@@ -54,6 +55,7 @@ class Request:
     columns: tuple[str, ...] | None = None
     device: str | None = None
     encoder: str | None = None
+    prompt: str | None = None
 
 
 def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
@@ -110,6 +112,7 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
         "--labels": (request.labels or study.data.labels, study.data.labels),
         "--size": (request.size or study.data.size, study.data.size),
         "--grey or --colour": (request.channels or study.data.channels, study.data.channels),
+        "--prompt": (request.prompt or _told(study), _told(study)),
         "--encoder": (request.encoder or study.evaluation.encoder, study.evaluation.encoder),
         "--device": (settled_device(request.device or study.device), study.device),
         "--seed": (
@@ -138,6 +141,12 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
     if request.seeds is not None:
         study = _with_blocks(study, request.seeds, begun)
     return study
+
+
+def _told(study: Study) -> str | None:
+    network = study.network
+    told = network.prompt if isinstance(network, DiffusersNetwork) else None
+    return None if told is None else told.text
 
 
 def _where_images_lie(request: Request, study: Study, folder: StudyFolder) -> Study:
@@ -259,7 +268,9 @@ def _of_file(path: Path, request: Request) -> Study:
     base = find_base(study.base)
     if study.data.size and study.data.channels:
         check_base(base, study.data.size, study.data.channels)
-    return study if "network" in settings else study.changed(network=network_of(base))
+    if "network" in settings:
+        return study
+    return study.changed(network=network_of(base, request.prompt))
 
 
 def _only(texts: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
@@ -324,18 +335,30 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
             "blocks": 5 if request.seeds is None else request.seeds,
             "first_seed": request.first_seed or 0,
             "device": request.device or "auto",
-            "network": network_of(base),
+            "network": network_of(base, request.prompt),
             "evaluation": {"encoder": request.encoder} if request.encoder else {},
         },
         request.source,
     )
 
 
-def network_of(base: bases.Base | None) -> dict[str, Any]:
-    """The base's network, so that training from scratch has the same; else the default."""
+def network_of(base: bases.Base | None, prompt: str | None = None) -> dict[str, Any]:
+    """The base's network, so that training from scratch has the same; else the default.
+
+    prompt: what a base that draws from text is told of all images. UserError where it is missing.
+    """
+    if prompt is not None and (base is None or not base.asks_for_text):
+        raise UserError("--prompt is for a base that draws from text, and this one does not.")
     if base is None:
         return {}
     network = base.info["network"]
+    if base.asks_for_text:
+        if not (prompt or "").strip():
+            raise UserError(
+                f"{base.name} draws from text: say what your images show, as in "
+                '--prompt "a drawing of a plant".'
+            )
+        return {**network, "prompt": {**network["prompt"], "text": prompt}}
     if base.is_foreign:
         return network
     idea = registry.ideas("backbones").get(str(network.get("kind")))

@@ -15,7 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import RunFailed, UserError
+from kurabe.recipe import Recipe
 from kurabe.studies.begin import find_base, network_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
@@ -30,7 +32,7 @@ def step_graph(study: Study, column: Column) -> str:
     recipe = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
     network = recipe.network.model_dump()
     if recipe.base is not None:
-        of_base = network_of(find_base(recipe.base))
+        of_base = network_of(find_base(recipe.base), _prompt(recipe))
         same = of_base.get("kind") == network["kind"]
         network = network | of_base if same else of_base
     # These say what an output means, not how it is computed.
@@ -45,6 +47,12 @@ def step_graph(study: Study, column: Column) -> str:
         recipe.where.model_dump(exclude={"trackers"}),
     )
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _prompt(recipe: Recipe) -> str | None:
+    network = recipe.network
+    told = network.prompt if isinstance(network, DiffusersNetwork) else None
+    return None if told is None else told.text
 
 
 def alike(study: Study) -> dict[str, tuple[str, ...]]:

@@ -34,7 +34,7 @@ from kurabe.studies.images import (
     traces_of,
 )
 from kurabe.training import Model, load_model, train
-from kurabe.training.model import WEIGHTS, start_model
+from kurabe.training.model import WEIGHTS, prompt_of, start_model
 
 # Rows that compare with the images of a run's own training.
 ABOUT_TRAINING = frozenset({"near-copies", "nearest-to-training", "loss-gap"})
@@ -145,7 +145,7 @@ def _untouched(recipe: Recipe) -> Model | None:
     if recipe.base is None:
         return None
     how = recipe.choices.sampling
-    base = load_model(recipe.base, recipe.where.device)
+    base = load_model(recipe.base, recipe.where.device, prompt_of(recipe.network))
     return replace(base, dtype=recipe.where.dtype, solver=how.solver, spacing=how.spacing)
 
 

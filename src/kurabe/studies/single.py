@@ -44,6 +44,7 @@ class Single:
     device: str = "auto"
     encoder: str | None = None
     settings: dict[str, Any] | None = None
+    prompt: str | None = None
 
 
 def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
@@ -148,7 +149,7 @@ def single_study(wanted: Single) -> Study:
     request = begin.Request(
         source=wanted.source, base=wanted.base, budget=wanted.budget, seeds=1,
         size=wanted.size, channels=wanted.channels, first_seed=wanted.seed,
-        encoder=wanted.encoder,
+        encoder=wanted.encoder, prompt=wanted.prompt,
     )  # fmt: skip
     study = begin.of_images(request, (method.id,))
     column = Column(id=method.id, method=method.id, overrides=wanted.settings or {})

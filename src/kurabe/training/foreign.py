@@ -9,10 +9,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from kurabe.backbones import Backbone
 from kurabe.backbones import diffusers as networks
 from kurabe.bases import folder as folders
-from kurabe.bases.foreign import Autoencoder, DiffusersNetwork
+from kurabe.bases.foreign import Autoencoder, DiffusersNetwork, Prompt
 from kurabe.bases.scheduler import Scheduler
+from kurabe.conditions.text import TextEncoder
 from kurabe.diffusion import NetworkDenoiser, Schedule
 from kurabe.diffusion.schedule import Betas, RectifiedFlow
 from kurabe.errors import UserError
@@ -24,6 +26,7 @@ _ATTENTION = re.compile(r"(?<=attentions\.\d)\.(query|key|value|proj_attn)\.")
 _KINDS: dict[str, type[networks.DiffusersBackbone]] = {
     "UNet2DModel": networks.UNet,
     "DiTTransformer2DModel": networks.DiT,
+    "UNet2DConditionModel": networks.TextUNet,
 }
 _REFUSALS = (
     ValueError,
@@ -70,7 +73,19 @@ def make_foreign(network: DiffusersNetwork, image_size: int, channels: int) -> N
             f"The network does not fit the images: it draws {draws[0]}×{draws[0]} of {draws[1]} "
             f"channels, they are {image_size}×{image_size} of {channels}."
         )
+    if network.prompt is not None:
+        ask(backbone, network.prompt)
     return NetworkDenoiser(backbone, schedule_of(scheduler), scheduler.prediction)
+
+
+def ask(backbone: Backbone, prompt: Prompt) -> None:
+    """Say what a text-conditional network is to draw where nothing else is said."""
+    assert isinstance(backbone, networks.TextUNet)
+    states = TextEncoder(Path(prompt.folder)).encode([prompt.text])
+    try:
+        backbone.ask(states.to(next(backbone.parameters()).device))
+    except ValueError as error:
+        raise UserError(f"{prompt.folder}: {error}.") from None
 
 
 def space_of(network: Any, image_size: int, channels: int) -> Space:

@@ -17,7 +17,7 @@ from kurabe import bases, registry
 from kurabe.adaptations import Adaptation, attach
 from kurabe.adaptations.untouched import Untouched
 from kurabe.backbones import Backbone
-from kurabe.bases.foreign import DiffusersNetwork
+from kurabe.bases.foreign import DiffusersNetwork, Prompt
 from kurabe.diffusion import SCHEDULES, Clipped, Denoiser, NetworkDenoiser, sample
 from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
@@ -27,7 +27,7 @@ from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
 from kurabe.spaces import Space
 from kurabe.training.devices import usable
-from kurabe.training.foreign import load_foreign, make_foreign, space_of
+from kurabe.training.foreign import ask, load_foreign, make_foreign, space_of
 
 WEIGHTS = "model.safetensors"
 NETWORK: TypeAdapter[AnyNetwork] = TypeAdapter(AnyNetwork)
@@ -172,14 +172,15 @@ def random_weights(recipe: Recipe, purpose: str) -> Iterator[None]:
         yield
 
 
-def load_model(source: Path | str, device: str = "cpu") -> Model:
+def load_model(source: Path | str, device: str = "cpu", prompt: Prompt | None = None) -> Model:
     """The model of a finished run's folder, or a base by its name or folder.
 
-    A shipped base's name means that base, whatever a folder in reach is called.
+    A shipped base's name means that base, whatever a folder in reach is called. prompt: what a
+    model that draws from text is to draw, instead of what it was told before.
     """
     folder = RunFolder(source)
     if str(source) in bases.available() or not folder.exists:
-        return _base_model(bases.find(str(source)), device)
+        return _told(_base_model(bases.find(str(source)), device), prompt)
     recipe = Recipe.from_toml(folder.recipe_path)
     shape = folder.info.get("image_shape")
     weights = folder.checkpoints / WEIGHTS
@@ -188,6 +189,23 @@ def load_model(source: Path | str, device: str = "cpu") -> Model:
     where = recipe.where.model_copy(update={"device": device})
     model = start_model(recipe.model_copy(update={"where": where}), shape[0], shape[2])
     load_weights(model.adaptation, weights)
+    return _told(model, prompt)
+
+
+def prompt_of(network: AnyNetwork) -> Prompt | None:
+    """What a network is told to draw; None for one that draws from noise alone."""
+    return network.prompt if isinstance(network, DiffusersNetwork) else None
+
+
+def _told(model: Model, prompt: Prompt | None) -> Model:
+    """The model, told to draw that; it stays as it is where it is not told anything new."""
+    network = model.network
+    known = prompt_of(network)
+    if known is None or prompt is None or known.text == prompt.text:
+        return model
+    told = known.model_copy(update={"text": prompt.text})
+    ask(model.denoiser.backbone, told)
+    model.network = network.model_copy(update={"prompt": told})
     return model
 
 
@@ -224,7 +242,7 @@ def _load_base(
 ) -> tuple[NetworkDenoiser, AnyNetwork]:
     if recipe.base is None:
         raise UserError(f"{recipe.method} starts from a base: name one with --base.")
-    model = load_model(recipe.base)
+    model = load_model(recipe.base, prompt=prompt_of(recipe.network))
     if (model.image_size, model.channels) != (image_size, channels):
         raise UserError(base_offer(recipe.base, model.image_size, model.channels))
     # A base that is itself an adapted run enters with its change written into its weights.

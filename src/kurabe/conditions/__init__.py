@@ -1,0 +1,1 @@
+"""Conditions: what a network is told besides the image and the time."""

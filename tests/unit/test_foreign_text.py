@@ -1,0 +1,139 @@
+"""Bases that draw from text, against the pipelines of diffusers."""
+
+import json
+from pathlib import Path
+
+import foreign_bases
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from test_foreign import as_array, recipe, torch_as_it_was
+
+from kurabe import bases
+from kurabe.bases.foreign import Prompt
+from kurabe.data import ImageSet, split
+from kurabe.diffusion.sampling import ddim
+from kurabe.errors import UserError
+from kurabe.exports.diffusers import export
+from kurabe.records import RunFolder
+from kurabe.studies.begin import Request, network_of, of_images
+from kurabe.training import Model, load_model, train
+
+__all__ = ["torch_as_it_was"]
+
+SCHEDULERS = {
+    "1.x": {},
+    "2.x, v": {"prediction_type": "v_prediction"},
+    "zero terminal": {
+        "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing", "steps_offset": 0,
+    },
+}  # fmt: skip
+
+
+def drawn_by_diffusers(folder: Path, text: str) -> np.ndarray:
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        [text] * 2, num_inference_steps=8, guidance_scale=1.0, output_type="np",
+        generator=torch.Generator().manual_seed(1),
+    ).images  # fmt: skip
+
+
+def drawn(model: Model) -> np.ndarray:
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        latents = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(8))
+        return as_array(model.space.vae.decode(latents / 0.7).sample)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_stable_diffusion_draws_what_its_pipeline_draws(name, tmp_path):
+    folder = foreign_bases.stable_diffusion(tmp_path / "base", **SCHEDULERS[name])
+    plain, told = (drawn_by_diffusers(folder, text) for text in ("", "a plant"))
+    assert np.abs(drawn(load_model(folder)) - plain).max() < 1e-4
+    prompt = Prompt(folder=str(folder), text="a plant")
+    assert np.abs(drawn(load_model(folder, prompt=prompt)) - told).max() < 1e-4
+    # The text is heard.
+    assert np.abs(plain - told).max() > 1e-3
+
+
+def told(folder: Path, text: str) -> dict[str, object]:
+    return network_of(bases.find(str(folder)), text)
+
+
+@pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
+def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, tmp_path, monkeypatch):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
+    settings = recipe(method, folder, 32, network=told(folder, "a plant"))
+    run = RunFolder(tmp_path / "run").create(settings.to_toml(), {"id": "sd"})
+    train(settings, images, split(images, 0), run)
+    own = drawn(load_model(tmp_path / "run"))
+    export(run, tmp_path / "out")
+    assert np.abs(own - drawn_by_diffusers(tmp_path / "out", "a plant")).max() < 1e-4
+    assert np.abs(own - drawn_by_diffusers(folder, "a plant")).max() > 1e-3
+
+
+def test_where_the_base_lies_is_no_part_of_the_recipe_s_digest(tmp_path):
+    one = foreign_bases.stable_diffusion(tmp_path / "one")
+    two = foreign_bases.stable_diffusion(tmp_path / "two")
+
+    def digest(folder: Path, text: str) -> str:
+        settings = recipe("lora", folder, network=told(folder, text))
+        return settings.model_copy(update={"base": "there"}).digest
+
+    assert digest(one, "a plant") == digest(two, "a plant") != digest(two, "a stone")
+
+
+def test_a_text_base_without_a_prompt_is_refused(tmp_path):
+    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    for prompt in (None, "", "  "):
+        with pytest.raises(UserError, match=r'base draws from text: say what .* --prompt "a draw'):
+            of_images(Request("digits", base=str(folder), channels=3, prompt=prompt), ("lora",))
+    with pytest.raises(UserError, match="--prompt is for a base that draws from text"):
+        of_images(Request("digits", prompt="a digit"), ("ddpm",))
+
+
+def _config(path: str, **changes: object):
+    def break_it(folder):
+        config = json.loads((folder / path).read_text())
+        (folder / path).write_text(json.dumps({**config, **changes}))
+
+    return break_it
+
+
+def _without(name: str):
+    return lambda folder: (folder / name).unlink()
+
+
+FAULTS = {
+    "xl": (_config("unet/config.json", addition_embed_type="text_time"), "addition_embed_type"),
+    "inpainting": (_config("unet/config.json", in_channels=9), "an image to go on from"),
+    "no encoder": (_config("model_index.json", text_encoder=None), "names no text_encoder"),
+    "no tokenizer": (_config("model_index.json", tokenizer=[None, None]), "names no tokenizer"),
+    "another encoder": (
+        _config("model_index.json", text_encoder=["transformers", "BertModel"]),
+        "text_encoder is a BertModel",
+    ),
+    "no weights": (_without("text_encoder/model.safetensors"), "text_encoder has no weights"),
+    "another width": (_config("unet/config.json", cross_attention_dim=24), "gives 16 numbers"),
+    "a deeper encoder": (_config("text_encoder/config.json", num_hidden_layers=3), "lack"),
+    "a wider encoder": (
+        _config("text_encoder/config.json", intermediate_size=48), "cannot be read",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_misfit_is_one_sentence(name, tmp_path):
+    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    break_it, said = FAULTS[name]
+    break_it(folder)
+    with pytest.raises(UserError) as raised:
+        load_model(folder)
+    assert said in str(raised.value), str(raised.value)
+    assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
