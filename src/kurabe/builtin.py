@@ -11,6 +11,7 @@ IDEAS = (
     Idea("encoders", "efficientnet-lite0", "kurabe.evaluation.encoders:efficientnet_lite0"),
     Idea("encoders", "pixels", "kurabe.evaluation.encoders:of_pixels"),
     Idea("encoders", "transformers", "kurabe.evaluation.encoders:of_transformers"),
+    Idea("exports", "diffusers", "kurabe.exports.diffusers:export"),
     Idea("optimisers", "adamw", "kurabe.training.optimisers:adamw", label="AdamW"),
     Idea("optimisers", "sgd", "kurabe.training.optimisers:sgd", label="SGD"),
     Idea("solvers", "ddpm", "kurabe.diffusion.sampling:ddpm", label="DDPM"),

@@ -42,12 +42,6 @@ class Language(StrEnum):
     en = "en"
 
 
-class Target(StrEnum):
-    """Formats that a run is exported to."""
-
-    diffusers = "diffusers"
-
-
 class Format(StrEnum):
     """What a table can be written as."""
 
@@ -279,14 +273,16 @@ def embed(
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Option("--out", help="A folder that is not there yet.")],
-    to: Annotated[Target, typer.Option("--to", help="The format.")] = Target.diffusers,
+    to: Annotated[str, typer.Option("--to", help="The format; diffusers, or a package's.")] = (
+        "diffusers"
+    ),
     below: Below = Path(),
     lang: Lang = None,
 ) -> None:
     """Write a run as a folder that DiffusionPipeline.from_pretrained loads."""
     from kurabe.commands.running import export
 
-    export(run, out, to.value, below, _language(lang))
+    export(run, out, to, below, _language(lang))
 
 
 @app.command()

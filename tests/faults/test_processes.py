@@ -21,6 +21,7 @@ from kurabe.methods.choice import TermChoice
 from kurabe.methods.choices import Choices
 from kurabe.objectives.contrastive import Contrastive
 from kurabe.objectives.denoising import Denoising
+from kurabe.objectives.dispersive import Dispersive
 from kurabe.objectives.masked import Masked
 from kurabe.recipe import Budget, DataSettings, Evaluation, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
@@ -39,6 +40,7 @@ OBJECTIVES: dict[str, tuple[tuple[TermChoice, ...], int | None]] = {
     "plain": ((Denoising(),), 8),
     # Eight images are compared, four in each process.
     "contrastive": ((Denoising(), Contrastive(comparison_batch=8)), None),
+    "dispersive": ((Denoising(), Dispersive(comparison_batch=16)), None),
     # Head and mask token rest in the last third, when all tokens are seen.
     "masked": ((Denoising(), Masked(unmask_share=0.3)), None),
 }

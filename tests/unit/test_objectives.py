@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor
 
 from kurabe.adaptations.full import Full
@@ -326,8 +327,6 @@ def test_the_dispersive_term_pushes_features_apart_where_it_says() -> None:
         torch.testing.assert_close(found[half], expected.expand(4))
 
 
-def test_the_dispersive_term_refuses_dropped_tokens() -> None:
-    objective_ = objective(Denoising(), Dispersive(comparison_batch=4), Masked())
-    [stream] = objective_.streams(0.0)
-    with pytest.raises(UserError, match="take the masked one out"):
-        objective_({"images": source().batch(stream, 0, 4)}, 0.0)
+def test_the_dispersive_term_refuses_hidden_tokens() -> None:
+    with pytest.raises(ValidationError, match="tokens are hidden cannot be compared"):
+        objective(Denoising(), Dispersive(comparison_batch=4), Masked())

@@ -143,9 +143,10 @@ def embed(
 
 def export(run: str, out: Path, to: str, below: Path, lang: str) -> None:
     """Write a run's model in a format of others."""
-    from kurabe.exports.diffusers import export
+    from kurabe import registry
 
-    export(find_run(run, below), out)
+    write = registry.load("exports", to)
+    write(find_run(run, below), out)
     print(say("done.export", lang, format=to, path=out))
 
 

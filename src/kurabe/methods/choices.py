@@ -74,6 +74,8 @@ class Choices(Choice):
         hides = any(term.hides_tokens for term in self.objective)
         if hides and any(term.views_all for term in self.objective):
             raise ValueError("views that are all the images (share = 1) cannot be masked as well")
+        if hides and any(term.compares_places for term in self.objective):
+            raise ValueError("images of which tokens are hidden cannot be compared place by place")
         return self
 
     @property

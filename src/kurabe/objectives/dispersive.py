@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from kurabe.errors import UserError
 from kurabe.methods.card import Formula, Text
 from kurabe.methods.choice import Positive, TermChoice, times
 from kurabe.registry import Idea
@@ -35,6 +34,8 @@ class Dispersive(TermChoice):
         ja="{weight:g} × 分散損失（τ {temperature:g}、{comparison_batch} 枚ずつ）",
         en="{weight:g} × dispersive (τ {temperature:g}, {comparison_batch} images at a time)",
     )
+
+    compares_places = True
 
     term: Literal["dispersive"] = "dispersive"
     weight: Positive = 0.5
@@ -58,8 +59,6 @@ def of_stream(choice: Dispersive, denoiser: NetworkDenoiser) -> StreamTerm:
     layer, size = layer_at(denoiser.backbone, choice.depth), choice.comparison_batch
 
     def losses(images: Pass) -> Tensor:
-        if images.batch.keep is not None:
-            raise UserError("The dispersive term compares whole images; take the masked one out.")
         z = gathered(images.features[layer].flatten(1).float()).unflatten(0, (-1, size))
         return own_part(dispersion(z, choice.temperature).repeat_interleave(size))
 
