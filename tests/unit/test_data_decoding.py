@@ -137,3 +137,29 @@ def test_a_large_jpeg_is_read_reduced_but_alike():
     seen = pixels(stored(image, "JPEG", quality=95), 16)[..., 0].astype(float)
     expected = ramp.reshape(16, 64).mean(axis=1)
     assert abs(seen - expected).max() < 2.5
+
+
+def test_one_odd_pixel_does_not_set_the_scale_of_floating_point_images():
+    values = np.tile(np.linspace(0, 1, 40, dtype=np.float32), (40, 1))
+    odd = values.copy()
+    odd[0, 0] = 1.02
+    both = to_uint8([decode(stored(Image.fromarray(x), "TIFF"), 40) for x in (values, odd)])
+    ramp = np.rint(np.linspace(0, 1, 40) * 255)
+    np.testing.assert_array_equal(both[:, 20, :, 0], [ramp, ramp])
+    assert both[1, 0, 0, 0] == 255
+
+
+def test_integers_beyond_16_bits_are_scaled_to_their_own_peak():
+    values = np.tile(np.linspace(0, 99_450, 40).astype(np.int32), (40, 1))
+    row = to_uint8([decode(stored(Image.fromarray(values), "TIFF"), 40)])[0, 20, :, 0]
+    np.testing.assert_array_equal(row, np.rint(values[0] * (255 / 99_450)))
+
+
+def test_white_is_zero_in_16_bits_is_no_negative():
+    ramp = np.tile(np.arange(0, 65536, 1680, dtype=np.uint16), (40, 1))[:, :40]
+    content = stored(Image.fromarray(65535 - ramp), "TIFF")
+    entry = b"\x06\x01\x03\x00\x01\x00\x00\x00"  # tag 262, one short
+    assert content.count(entry + b"\x01") == 1
+    turned = content.replace(entry + b"\x01", entry + b"\x00")
+    row = to_uint8([decode(turned, 40)])[0, 20, :, 0]
+    np.testing.assert_array_equal(row, np.rint(ramp[0] * (255 / 65535)))

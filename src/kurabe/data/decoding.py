@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "PCX",
@@ -23,9 +24,11 @@ ENDINGS = {
     ".avif", ".qoi", ".sgi", ".heic", ".heif",
 }  # fmt: skip
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0, 2.0**31)
+FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+PEAK_QUANTILE = 0.999  # what sharpening or a dead pixel leaves must not set a set's scale
 TURNED = range(2, 9)
 ORIENTATION = 0x0112
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 
 
 class UnreadableError(Exception):
@@ -35,7 +38,7 @@ class UnreadableError(Exception):
 @dataclass(frozen=True)
 class Decoded:
     """pixels: (size, size, 3) uint8, or (size, size) float32 in the file's own numbers where
-    peak, their greatest value in the file, is not None. treated: what was done, in words."""
+    peak, the 99.9% quantile of the file's, is not None. treated: what was done, in words."""
 
     pixels: NDArray[np.uint8] | NDArray[np.float32]
     width: int
@@ -67,6 +70,8 @@ def decode(content: bytes, size: int) -> Decoded:
 
 def _decode(image: Image.Image, size: int) -> Decoded:
     width, height, mode = image.width, image.height, image.mode
+    # Pillow turns 8-bit greys of this kind round, but not those of 16 bits.
+    negative = mode.startswith("I;16") and _photometric(image) == WHITE_IS_ZERO
     treated = list[str]()
     if getattr(image, "is_animated", False) and image.format != "MPO":
         treated.append("first of several frames")
@@ -86,7 +91,9 @@ def _decode(image: Image.Image, size: int) -> Decoded:
         values = np.asarray(image).astype(np.float32)
         if not np.isfinite(values).all() or values.min() < 0:
             raise UnreadableError("holds negative or infinite values")
-        image, peak = Image.fromarray(values), float(values.max())
+        values = 65535 - values if negative else values
+        image = Image.fromarray(values)
+        peak = float(np.quantile(values, PEAK_QUANTILE, method="lower"))
     else:
         image = _to_rgb(image, treated)
     image = image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3)
@@ -95,6 +102,10 @@ def _decode(image: Image.Image, size: int) -> Decoded:
     if mode == "CMYK":
         treated.append("CMYK")
     return Decoded(np.asarray(image), width, height, mode, tuple(treated), peak)
+
+
+def _photometric(image: Image.Image) -> int | None:
+    return image.tag_v2.get(PHOTOMETRIC) if isinstance(image, TiffImageFile) else None
 
 
 def _to_rgb(image: Image.Image, treated: list[str]) -> Image.Image:
@@ -110,8 +121,9 @@ def _to_rgb(image: Image.Image, treated: list[str]) -> Image.Image:
 def to_uint8(decoded: list[Decoded]) -> NDArray[np.uint8]:
     """All images as (N, size, size, 3); deep ones by one scale, p = 255 v / full scale.
 
-    The full scale is the least of 1, 2⁸ − 1, 2¹⁰ − 1, 2¹² − 1, 2¹⁴ − 1, 2¹⁶ − 1 and 2³¹ that
-    no deep image of the set exceeds.
+    The full scale is the least of 1, 2⁸ − 1, 2¹⁰ − 1, 2¹² − 1, 2¹⁴ − 1 and 2¹⁶ − 1 that no deep
+    image's peak exceeds; beyond these (counts, sums) it is the greatest peak. What lies above
+    the full scale becomes white.
     """
     peak = max((d.peak for d in decoded if d.peak is not None), default=0.0)
     full = next((scale for scale in FULL_SCALES if scale >= peak), peak)
