@@ -1,6 +1,9 @@
 """Bases that draw from text, against the pipelines of diffusers."""
 
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import foreign_bases
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 from test_foreign import as_array, recipe, torch_as_it_was
 
 from kurabe import bases
@@ -137,3 +141,47 @@ def test_a_misfit_is_one_sentence(name, tmp_path):
         load_model(folder)
     assert said in str(raised.value), str(raised.value)
     assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
+
+
+@pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
+def test_a_run_that_goes_on_has_the_weights_of_one_never_stopped(method, tmp_path, monkeypatch):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
+    settings = recipe(method, folder, 96, network=told(folder, "a plant"))
+    parts = split(images, 0)
+
+    def interrupt(line: dict[str, object]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    runs = {
+        name: RunFolder(tmp_path / name).create(settings.to_toml(), {"id": name})
+        for name in ("whole", "stopped")
+    }
+    train(settings, images, parts, runs["whole"])
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, images, parts, runs["stopped"], interrupt)
+    assert 0 < runs["stopped"].info["images_seen"] < 96
+    train(settings, images, parts, runs["stopped"])
+    stored = [(run.checkpoints / "model.safetensors").read_bytes() for run in runs.values()]
+    assert stored[0] == stored[1]
+
+
+def test_a_base_that_the_images_do_not_reach_is_refused(tmp_path):
+    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    small = tmp_path / "small"
+    small.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        pixels = rng.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(small / f"{number}.png")
+    request = Request(str(small), base=str(folder), prompt="a stone")
+    with pytest.raises(UserError) as raised:
+        of_images(request, ("lora",))
+    assert str(raised.value) == (
+        "base draws 16×16, and 24 of 24 images are smaller than that; use a base that draws "
+        "smaller images, or --size 16 to enlarge them."
+    )
+    enlarged = of_images(replace(request, size=16), ("lora",))
+    assert (enlarged.data.size, enlarged.data.channels) == (16, 3)

@@ -34,6 +34,10 @@ class Space(ABC):
     cached: bool = False
     identity: str
 
+    def to(self, device: torch.device) -> "Space":
+        """The same space, computing on that device."""
+        return self
+
     @abstractmethod
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
         """uint8 (N, H, W, C) → float32 (N, *shape) on `device`, else where the space computes."""

@@ -53,6 +53,11 @@ class Latents(Space):
         return digest.hexdigest()[:16]
 
     @override
+    def to(self, device: torch.device) -> "Latents":
+        self.vae.to(device)
+        return self
+
+    @override
     # Not in inference mode, whose tensors could not be trained on.
     @torch.no_grad()
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:

@@ -298,6 +298,8 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     seen = data.load(request.source, size=request.size or USUAL_SIZE, labels=request.labels)
     channels = request.channels or seen.channels
     base = _base(request, channels)
+    if base is not None and request.base is not None and request.size is None:
+        _check_reach(base, seen)
     size = request.size or (base.image_size if base else USUAL_SIZE)
     budget = parse_budget(request.budget) if request.budget else Budget(seconds=SECONDS)
     if request.columns is not None:
@@ -420,6 +422,19 @@ def check_base(base: bases.Base, size: int, channels: int) -> None:
     raise UserError(
         f"{base.name} draws {draws}; these images are {these}. Use {', or '.join(ways)}."
     )
+
+
+def _check_reach(base: bases.Base, images: data.ImageSet) -> None:
+    """UserError where most images are smaller than what the base draws."""
+    sizes = {} if images.report is None else images.report.sizes
+    smaller = sum(n for sides, n in sizes.items() if min(sides) < base.image_size)
+    total = sum(sizes.values())
+    if 2 * smaller > total:
+        side = base.image_size
+        raise UserError(
+            f"{base.name} draws {side}×{side}, and {smaller} of {total} images are smaller than "
+            f"that; use a base that draws smaller images, or --size {side} to enlarge them."
+        )
 
 
 def _colour(channels: int) -> str:

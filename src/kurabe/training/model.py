@@ -160,7 +160,9 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
     evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
     drawing = (evaluations, how.solver, how.spacing, recipe.where.dtype)
     space = space_of(network, image_size, channels)
-    return Model(denoiser, adaptation, network, space, *drawing)
+    model = Model(denoiser, adaptation, network, space, *drawing)
+    space.to(model.device)
+    return model
 
 
 @contextmanager
