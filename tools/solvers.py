@@ -23,7 +23,7 @@ from kurabe.methods import choices_of, find
 from kurabe.recipe import DataSettings, Evaluation, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.surroundings import cores
-from kurabe.studies.begin import find_base, network_of
+from kurabe.studies.bases import find_base, network_of
 from kurabe.studies.images import load_images, split_images
 from kurabe.studies.precision import usual_dtype
 

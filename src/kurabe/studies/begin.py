@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kurabe import bases, data, registry
+from kurabe import data
 from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import UserError
 from kurabe.files import check_place
 from kurabe.methods import choices_of, find
-from kurabe.recipe import Budget, Network, Optimiser, Recipe, read_toml
-from kurabe.records import RunFolder, StudyFolder
+from kurabe.recipe import Budget, Optimiser, read_toml
+from kurabe.records import StudyFolder
+from kurabe.studies.bases import base_for, check_base, check_reach, colour, find_base, network_of
 from kurabe.studies.images import shown
 from kurabe.studies.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
@@ -297,9 +298,9 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     # Looked at in the size most likely wanted, so that the decoded images are used again.
     seen = data.load(request.source, size=request.size or USUAL_SIZE, labels=request.labels)
     channels = request.channels or seen.channels
-    base = _base(request, channels)
+    base = base_for(request.base, request.size, channels)
     if base is not None and request.base is not None and request.size is None:
-        _check_reach(base, seen)
+        check_reach(base, seen)
     size = request.size or (base.image_size if base else USUAL_SIZE)
     budget = parse_budget(request.budget) if request.budget else Budget(seconds=SECONDS)
     if request.columns is not None:
@@ -316,7 +317,7 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     if missing and (request.columns is not None or not columns):
         raise UserError(
             f"{missing[0]} starts from a base, and no shipped one draws {size}×{size} "
-            f"{_colour(channels)}; give --base, or another --size."
+            f"{colour(channels)}; give --base, or another --size."
         )
     return Study.checked(
         {
@@ -344,41 +345,6 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     )
 
 
-def network_of(base: bases.Base | None, prompt: str | None = None) -> dict[str, Any]:
-    """The base's network, so that training from scratch has the same; else the default.
-
-    prompt: what a base that draws from text is told of all images. UserError where it is missing.
-    """
-    if prompt is not None and (base is None or not base.asks_for_text):
-        raise UserError("--prompt is for a base that draws from text, and this one does not.")
-    if base is None:
-        return {}
-    network = base.info["network"]
-    if base.asks_for_text:
-        if not (prompt or "").strip():
-            raise UserError(
-                f"{base.name} draws from text: say what your images show, as in "
-                '--prompt "a drawing of a plant".'
-            )
-        return {**network, "prompt": {**network["prompt"], "text": prompt}}
-    if base.is_foreign:
-        return network
-    idea = registry.ideas("backbones").get(str(network.get("kind")))
-    says_itself = idea is not None and idea.settings is not None
-    known = network if says_itself else Network.model_fields
-    return {key: value for key, value in network.items() if key in known}
-
-
-def _base(request: Request, channels: int) -> bases.Base | None:
-    """The base asked for, or the shipped one that draws such images; None where there is none."""
-    if request.base is None:
-        fitting = [b for b in _shipped() if b.channels == channels]
-        return next((b for b in fitting if request.size in (None, b.image_size)), None)
-    base = find_base(request.base)
-    check_base(base, request.size or base.image_size, channels)
-    return base
-
-
 def _held_out_share(budget: Budget) -> float:
     """Every tenth of a run is measured, of a short run every MEASURED_EVERY seconds at most.
 
@@ -386,56 +352,3 @@ def _held_out_share(budget: Budget) -> float:
     """
     usual = Optimiser().held_out_share
     return max(usual, min(0.5, MEASURED_EVERY / budget.seconds)) if budget.seconds else usual
-
-
-def _shipped() -> list[bases.Base]:
-    return [bases.find(name) for name in bases.available()]
-
-
-def find_base(text: str) -> bases.Base:
-    """A shipped base, a base's folder or a run's; UserError where there is none."""
-    run = RunFolder(text)
-    if text in bases.available() or not run.exists:
-        return bases.find(text)
-    recipe = Recipe.from_toml(run.recipe_path)
-    if "image_shape" not in run.info:
-        raise UserError(f"{text} has no weights yet; the run must finish first.")
-    size, _, channels = run.info["image_shape"]
-    info = {
-        "network": recipe.network.model_dump(mode="json"),
-        "parameters": run.info.get("total_parameters"),
-    }
-    return bases.Base(text, run.path, size, channels, info)
-
-
-def check_base(base: bases.Base, size: int, channels: int) -> None:
-    """UserError, with what to type instead, where the base draws other images than these."""
-    if (base.image_size, base.channels) == (size, channels):
-        return
-    draws = f"{base.image_size}×{base.image_size} {_colour(base.channels)}"
-    these = _colour(channels) if base.channels != channels else f"{size}×{size}"
-    ways = [
-        f"--base {b.name}" for b in _shipped() if b.channels == channels and b.name != base.name
-    ]
-    flag = "" if base.channels == channels else "--grey " if base.channels == 1 else "--colour "
-    ways.append(f"{flag}--size {base.image_size}")
-    raise UserError(
-        f"{base.name} draws {draws}; these images are {these}. Use {', or '.join(ways)}."
-    )
-
-
-def _check_reach(base: bases.Base, images: data.ImageSet) -> None:
-    """UserError where most images are smaller than what the base draws."""
-    sizes = {} if images.report is None else images.report.sizes
-    smaller = sum(n for sides, n in sizes.items() if min(sides) < base.image_size)
-    total = sum(sizes.values())
-    if 2 * smaller > total:
-        side = base.image_size
-        raise UserError(
-            f"{base.name} draws {side}×{side}, and {smaller} of {total} images are smaller than "
-            f"that; use a base that draws smaller images, or --size {side} to enlarge them."
-        )
-
-
-def _colour(channels: int) -> str:
-    return "grey" if channels == 1 else "colour"

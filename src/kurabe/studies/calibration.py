@@ -18,7 +18,7 @@ from pathlib import Path
 from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import RunFailed, UserError
 from kurabe.recipe import Recipe
-from kurabe.studies.begin import find_base, network_of
+from kurabe.studies.bases import find_base, network_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 

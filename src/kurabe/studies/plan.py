@@ -9,7 +9,7 @@ from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
 from kurabe.records.surroundings import cores
 from kurabe.studies import trials
-from kurabe.studies.begin import find_base
+from kurabe.studies.bases import find_base
 from kurabe.studies.cores import workers
 from kurabe.studies.images import left_out, shown
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training

@@ -284,9 +284,9 @@ def _as_it_is(
     denoiser: NetworkDenoiser, network: AnyNetwork, base: bases.Base, device: str
 ) -> Model:
     space = space_of(network, base.image_size, base.channels)
-    model = Model(
-        denoiser.to(usable(device)), attach(denoiser.backbone, Untouched()), network, space
-    )
+    denoiser.to(usable(device))
+    model = Model(denoiser, attach(denoiser.backbone, Untouched()), network, space)
+    space.to(model.device)
     if isinstance(network, DiffusersNetwork):
         # As its maker draws: by a rule without chance, at the times of its own scheduler.
         model.solver, model.spacing = "ddim", "own"
