@@ -98,7 +98,8 @@ def layered_encoder():
     import torch
     import torch.nn.functional as F
 
-    from kurabe.evaluation.encoders import NetworkEncoder, load_encoder
+    from kurabe.encoders import load_encoder
+    from kurabe.encoders.networks import NetworkEncoder
 
     plain = load_encoder(ENCODER)
     network = inspect.getclosurevars(plain.network).nonlocals["network"]

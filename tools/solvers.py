@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from kurabe import training
+from kurabe.encoders import load_encoder
 from kurabe.evaluation.drawing import draw_samples
-from kurabe.evaluation.encoders import load_encoder
 from kurabe.evaluation.generation import kid, precision_recall
 from kurabe.methods import choices_of, find
 from kurabe.recipe import DataSettings, Evaluation, Recipe

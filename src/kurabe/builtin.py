@@ -8,9 +8,9 @@ from kurabe.registry import Idea
 
 IDEAS = (
     Idea("backbones", "patch", "kurabe.backbones.patch:PatchTransformer"),
-    Idea("encoders", "efficientnet-lite0", "kurabe.evaluation.encoders:efficientnet_lite0"),
-    Idea("encoders", "pixels", "kurabe.evaluation.encoders:of_pixels"),
-    Idea("encoders", "transformers", "kurabe.evaluation.encoders:of_transformers"),
+    Idea("encoders", "efficientnet-lite0", "kurabe.encoders.networks:efficientnet_lite0"),
+    Idea("encoders", "pixels", "kurabe.encoders:of_pixels"),
+    Idea("encoders", "transformers", "kurabe.encoders.networks:of_transformers"),
     Idea("exports", "diffusers", "kurabe.exports.diffusers:export"),
     Idea("optimisers", "adamw", "kurabe.training.optimisers:adamw", label="AdamW"),
     Idea("optimisers", "sgd", "kurabe.training.optimisers:sgd", label="SGD"),

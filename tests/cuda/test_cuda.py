@@ -25,7 +25,7 @@ from kurabe import registry
 from kurabe.adaptations import attach
 from kurabe.data import ImageSet, split
 from kurabe.diffusion import SCHEDULES, sample
-from kurabe.evaluation.encoders import load_encoder
+from kurabe.encoders import load_encoder
 from kurabe.methods import Method, catalogue, choices_of
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Where
 from kurabe.records import RunFolder

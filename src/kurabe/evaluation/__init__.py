@@ -1,13 +1,11 @@
 """Measuring a trained model: the images it draws, its features, what it copied and what it cost."""
 
 from kurabe.evaluation.drawing import Samples, draw_samples, sample_seeds
-from kurabe.evaluation.encoders import Encoder, load_encoder
 from kurabe.evaluation.evaluate import evaluate
 from kurabe.evaluation.features import Pictures, Place, extract
 from kurabe.evaluation.forgetting import SourceDomain
 
 __all__ = [
-    "Encoder",
     "Pictures",
     "Place",
     "Samples",
@@ -15,6 +13,5 @@ __all__ = [
     "draw_samples",
     "evaluate",
     "extract",
-    "load_encoder",
     "sample_seeds",
 ]

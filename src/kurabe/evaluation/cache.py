@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kurabe.data.images import ImageSet
-from kurabe.evaluation.encoders import Encoder
+from kurabe.encoders import Encoder
 from kurabe.files import cache_dir, write_bytes_atomic
 
 # Counted up when a result's meaning changes, so that no old one is taken for a new one.

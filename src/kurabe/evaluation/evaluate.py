@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from kurabe.data import ImageSet, Split
+from kurabe.encoders import load_encoder
 from kurabe.evaluation.cache import cached_array, digest_of
 from kurabe.evaluation.cost import cost_rows
 from kurabe.evaluation.drawing import (
@@ -20,7 +21,6 @@ from kurabe.evaluation.drawing import (
     loss_rows,
     memorisation_rows,
 )
-from kurabe.evaluation.encoders import load_encoder
 from kurabe.evaluation.features import Model, identity_of
 from kurabe.evaluation.forgetting import SourceDomain, forgetting_rows
 from kurabe.evaluation.material import gather

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kurabe.data import ImageSet
+from kurabe.encoders import Encoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
-from kurabe.evaluation.encoders import Encoder
 from kurabe.evaluation.features import Model
 from kurabe.evaluation.generation import kid
 from kurabe.evaluation.material import drawn

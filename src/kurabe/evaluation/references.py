@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from kurabe.data import ImageSet, Split
+from kurabe.encoders import Encoder, PixelEncoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
-from kurabe.evaluation.encoders import Encoder, PixelEncoder
 from kurabe.evaluation.features import Model, Pictures, identity_of
 from kurabe.evaluation.generation import pca
 from kurabe.evaluation.material import drawn

