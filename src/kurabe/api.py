@@ -40,11 +40,11 @@ def study(source: str | Path, **options: Any) -> "Table":
     kurabe.errors.UserError: nowhere.toml does not exist.
     """
     from kurabe.studies.begin import Request
-    from kurabe.studies.conduct import conduct
+    from kurabe.studies.carry_out import carry_out
 
     if "out" in options:
         options["out"] = Path(options["out"])
-    folder = conduct(Request(str(source), **options), _language())
+    folder = carry_out(Request(str(source), **options), _language())
     return compare(study=folder.path)
 
 

@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from kurabe.adaptations.full import AllWeights, Full
 from kurabe.data import ImageSet, split
 from kurabe.encoders import load_encoder
+from kurabe.evaluation.drawn_images import gather
 from kurabe.evaluation.features import Pictures, Place, extract, noise_share, pool
-from kurabe.evaluation.material import gather
 from kurabe.evaluation.representation import Fixed, ModelSource, choose, represent
 from kurabe.recipe import Evaluation, Network
 from kurabe.spaces import Pixels

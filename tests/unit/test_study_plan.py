@@ -18,7 +18,7 @@ from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import StudyFolder
 from kurabe.studies.begin import Request, begin
-from kurabe.studies.conduct import conduct
+from kurabe.studies.carry_out import carry_out
 from kurabe.studies.images import known_by, load_images
 from kurabe.studies.jobs import block_jobs
 from kurabe.studies.progress import Clock, plain
@@ -34,7 +34,7 @@ def scans(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("kurabe.bases.available", lambda: ())
-    monkeypatch.setattr("kurabe.studies.cores.cores", lambda: 2)
+    monkeypatch.setattr("kurabe.studies.side_by_side.cores", lambda: 2)
     monkeypatch.setattr("kurabe.studies.plan.cores", lambda: 2)
     folder = tmp_path / "scans"
     folder.mkdir()
@@ -257,7 +257,7 @@ def test_images_that_changed_after_a_run_began_are_refused(scans):
     assert answer(["study", "scans", "--dry-run"]) == 0
     Image.fromarray(np.full((50, 50, 3), 9, np.uint8)).save(scans / "new.png")
     with pytest.raises(UserError, match="scans holds other images now than when scans-study"):
-        conduct(Request("scans"), "en", dry_run=True)
+        carry_out(Request("scans"), "en", dry_run=True)
 
 
 def test_another_folder_of_the_same_name_is_not_taken_for_the_first(scans):
@@ -289,9 +289,9 @@ def test_speeds_hold_for_the_settings_they_were_measured_with(scans, monkeypatch
         return dict.fromkeys(TWO, 50.0)
 
     monkeypatch.setattr("kurabe.studies.calibration.calibrate", calibrated)
-    conduct(Request("scans"), "en", dry_run=True, show=lambda text: None)
+    carry_out(Request("scans"), "en", dry_run=True, show=lambda text: None)
     study.changed(network={"width": 384}).save(folder.study_path)
-    conduct(Request("scans"), "en", dry_run=True, show=lambda text: None)
+    carry_out(Request("scans"), "en", dry_run=True, show=lambda text: None)
     assert measured == [384]
 
 
@@ -310,7 +310,7 @@ def test_images_that_moved_go_on_where_they_are_named_anew(scans, monkeypatch):
     shutil.copytree(moved, scans)
     Image.fromarray(np.full((50, 50, 3), 9, np.uint8)).save(scans / "new.png")
     with pytest.raises(UserError, match="holds other images now"):
-        conduct(Request("scans"), "en", dry_run=True)
+        carry_out(Request("scans"), "en", dry_run=True)
 
 
 def test_a_study_means_the_same_images_from_another_working_folder(scans, monkeypatch):
@@ -335,7 +335,7 @@ def test_labels_that_changed_after_a_run_began_are_refused(scans):
     begun(folder, begun_study, state)
     table.write_text("".join(f"{n},{'abc'[i % 3]}\n" for i, n in enumerate(names)))
     with pytest.raises(UserError, match="have other labels now than when scans-study"):
-        conduct(Request("scans"), "en", dry_run=True)
+        carry_out(Request("scans"), "en", dry_run=True)
 
 
 def test_a_study_among_its_images_adds_none(scans, monkeypatch):

@@ -8,8 +8,8 @@ from typing import Any
 from kurabe.errors import UserError
 from kurabe.files import check_place, write_bytes_atomic
 from kurabe.records import RunFolder
-from kurabe.studies.finding import find_run, newest_first, source_of
 from kurabe.studies.precision import settled_device
+from kurabe.studies.run_names import find_run, newest_first, source_of
 from kurabe.words import aligned, say
 
 # So many images are drawn before they are written, and an interrupted command keeps the rest.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kurabe.errors import UserError
 from kurabe.studies.begin import RECIPES, Request
-from kurabe.studies.conduct import conduct
+from kurabe.studies.carry_out import carry_out
 from kurabe.words import say
 
 DEMO = Path("kurabe-demo")
@@ -18,7 +18,7 @@ def study(request: Request, dry_run: bool, yes: bool, lang: str) -> None:
     """Plan, ask where there is someone to ask, run, and end with the table."""
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not yes
     with _told_how_to_go_on(lang):
-        conduct(request, lang, dry_run=dry_run, ask=_ask if asks else None, show=_show)
+        carry_out(request, lang, dry_run=dry_run, ask=_ask if asks else None, show=_show)
 
 
 def demo(
@@ -35,7 +35,7 @@ def demo(
     source = str(out if (out / "study.toml").is_file() else RECIPES / f"{recipe}.toml")
     request = Request(source=source, seeds=seeds, out=out, first_seed=seed, device=device)
     with _told_how_to_go_on(lang):
-        conduct(request, lang, dry_run=dry_run, show=_show)
+        carry_out(request, lang, dry_run=dry_run, show=_show)
 
 
 def _fetch() -> None:

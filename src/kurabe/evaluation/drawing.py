@@ -16,8 +16,8 @@ from kurabe.data import ImageSet, Split
 from kurabe.encoders import Encoder
 from kurabe.evaluation import generation, placeholders
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
+from kurabe.evaluation.drawn_images import drawn
 from kurabe.evaluation.features import Model, identity_of
-from kurabe.evaluation.material import drawn
 from kurabe.evaluation.memorisation import (
     false_alarms,
     nearest,

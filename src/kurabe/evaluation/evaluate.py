@@ -21,9 +21,9 @@ from kurabe.evaluation.drawing import (
     loss_rows,
     memorisation_rows,
 )
+from kurabe.evaluation.drawn_images import gather
 from kurabe.evaluation.features import Model, identity_of
 from kurabe.evaluation.forgetting import SourceDomain, forgetting_rows
-from kurabe.evaluation.material import gather
 from kurabe.evaluation.references import attach, representations
 from kurabe.recipe import Evaluation
 

@@ -10,9 +10,9 @@ import numpy as np
 from kurabe.data import ImageSet
 from kurabe.records import RunFolder
 from kurabe.studies.embedding import Wanted, embed_images
-from kurabe.studies.finding import source_of
 from kurabe.studies.pictures import as_pixels
 from kurabe.studies.precision import settled_device
+from kurabe.studies.run_names import source_of
 from kurabe.training import Model, load_model
 
 

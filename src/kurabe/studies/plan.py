@@ -10,9 +10,9 @@ from kurabe.records import StudyFolder
 from kurabe.records.surroundings import cores
 from kurabe.studies import trials
 from kurabe.studies.bases import find_base
-from kurabe.studies.cores import workers
 from kurabe.studies.images import left_out, shown
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
+from kurabe.studies.side_by_side import workers
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 from kurabe.words import cells, duration, say

@@ -28,9 +28,9 @@ from kurabe.training.devices import compute_as
 from kurabe.training.flops import counter
 from kurabe.training.gradients import gradient_cosines
 from kurabe.training.interrupt import interruptible
+from kurabe.training.metric_lines import Window, tell
 from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
 from kurabe.training.run import Listener, Run, prepare
-from kurabe.training.telling import Window, tell
 
 STATE = "state.safetensors"
 # Seconds between two writes of the state, and the largest share of the time they may take.

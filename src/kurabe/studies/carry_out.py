@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
 from kurabe.studies import begin, calibration, plan, speeds, trials
-from kurabe.studies.cores import workers
-from kurabe.studies.ending import closing, write_table
+from kurabe.studies.closing_words import closing, write_table
 from kurabe.studies.execution import Running, check_finished, run_jobs
 from kurabe.studies.gallery import write_gallery
 from kurabe.studies.images import check_same_images, load_images, split_images
 from kurabe.studies.jobs import Job, block_jobs, renew
 from kurabe.studies.progress import Board, Clock, beside_training
+from kurabe.studies.side_by_side import workers
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 from kurabe.words import say
@@ -28,7 +28,7 @@ GALLERY_EVERY = 5.0
 Show = Callable[[str], None]
 
 
-def conduct(
+def carry_out(
     request: begin.Request,
     lang: str,
     *,
