@@ -13,6 +13,7 @@ from kurabe import registry
 from kurabe.adaptations import Adaptation, attach
 from kurabe.adaptations.full import Full
 from kurabe.backbones import PatchTransformer
+from kurabe.backbones.diffusers import UNet
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
 from kurabe.methods.choice import AdaptationChoice, TermChoice
 from kurabe.methods.choices import Choices
@@ -131,6 +132,36 @@ def test_merging_leaves_the_output_and_takes_the_adaptation_away(idea: Idea):
     adaptation.merge()
     torch.testing.assert_close(drawn(own), expected, rtol=1e-4, atol=1e-5)
     assert set(own.state_dict()) == names
+
+
+@EACH_ADAPTATION
+def test_an_adaptation_fits_a_network_of_diffusers(idea: Idea):
+    """A UNet2DModel: as the base at first, changed, off and back, merged; attention is found."""
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(0)
+    blocks = {
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    }
+    model = UNet2DModel(
+        8, 1, 1, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, **blocks
+    )
+    own = UNet(model.eval(), 1000, 1)
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([0.3, 0.6])
+    with torch.no_grad():
+        base = own(x, t).prediction
+        choice = made(idea)
+        adaptation = attach(own, choice)
+        assert torch.equal(own(x, t).prediction, base)
+        for parameter in adaptation.parameters:
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+        changed = own(x, t).prediction
+        assert torch.equal(changed, base) != choice.trains
+        with adaptation.off():
+            assert torch.equal(own(x, t).prediction, base)
+        adaptation.merge()
+        torch.testing.assert_close(own(x, t).prediction, changed, rtol=1e-4, atol=1e-5)
 
 
 def objective(choice: TermChoice) -> Objective:
