@@ -175,11 +175,12 @@ def child(code: str, *arguments: str, **environment: str) -> subprocess.Complete
 AS_ANOTHER_USER = """
 import os, sys
 from PIL import Image
-from kurabe.data import check
+from kurabe.data import available, check
 from kurabe.data.decoding import decode
 from kurabe.errors import UserError
 import pyarrow
 Image.init()
+available()  # what is imported when first asked for may not be readable to another user
 if os.geteuid() == 0:
     os.setegid(65534)
     os.seteuid(65534)

@@ -1,12 +1,13 @@
 """Files as a person would expect to see them: every pixel value here is known beforehand."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from kurabe.data.decoding import decode, to_uint8
+from kurabe.data.decoding import UnreadableError, decode, to_uint8
 
 F = np.array(
     [[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 160]], np.uint8
@@ -163,3 +164,139 @@ def test_white_is_zero_in_16_bits_is_no_negative():
     turned = content.replace(entry + b"\x01", entry + b"\x00")
     row = to_uint8([decode(turned, 40)])[0, 20, :, 0]
     np.testing.assert_array_equal(row, np.rint(ramp[0] * (255 / 65535)))
+
+
+def deep_set(*arrays: np.ndarray) -> np.ndarray:
+    side = arrays[0].shape[0]
+    return to_uint8([decode(stored(Image.fromarray(x), "TIFF"), side) for x in arrays])[..., 0]
+
+
+@pytest.mark.parametrize(("kind", "full"), [(np.float32, 1), (np.int32, 255), (np.int32, 99_450)])
+def test_a_few_odd_pixels_of_one_file_do_not_set_the_scale_of_the_set(kind, full):
+    """Eight of 9,600 pixels: less than a thousandth of the set, but more of their own image."""
+    ramp = np.tile(np.linspace(0, full, 40), (40, 1)).astype(kind)
+    odd = ramp.copy()
+    odd[0, :8] = full * 2
+    seen = deep_set(*[ramp] * 5, odd)
+    expected = np.rint(ramp * (255 / full))
+    np.testing.assert_array_equal(seen[:5], [expected] * 5)
+    np.testing.assert_array_equal(seen[5, 1:], expected[1:])
+    assert (seen[5, 0, :8] == 255).all()
+
+
+def test_a_bright_image_among_many_dim_ones_keeps_its_drawing():
+    bright = np.tile(np.linspace(0, 4000, 40), (40, 1)).astype(np.uint16)
+    seen = deep_set(*[bright // 8] * 30, bright)
+    np.testing.assert_array_equal(seen[30], np.rint(bright * (255 / 4095)))
+
+
+def test_floating_point_and_whole_numbers_have_each_their_own_scale():
+    floating, whole = np.full((4, 4), 0.4, np.float32), np.full((4, 4), 26214, np.uint16)
+    np.testing.assert_array_equal(deep_set(floating, whole), np.full((2, 4, 4), 102))
+
+
+def test_pixels_without_a_value_are_few_and_black_or_the_file_is_named():
+    values = np.full((20, 20), 0.5, np.float32)
+    values[3, :4] = np.nan, np.inf, -np.inf, np.nan
+    decoded = decode(stored(Image.fromarray(values), "TIFF"), 20)
+    assert "a few pixels no finite number (NaN, infinite) made black" in decoded.treated
+    seen = to_uint8([decoded])[0, ..., 0]
+    assert seen[3, :4].tolist() == [0] * 4 and np.unique(seen[4:]).tolist() == [128]
+    values[0, :] = np.nan
+    with pytest.raises(UnreadableError, match=r"has 24 of 400 pixels that are no finite number"):
+        decode(stored(Image.fromarray(values), "TIFF"), 20)
+    below = np.full((20, 20), -5, np.int32)
+    with pytest.raises(UnreadableError, match=r"has 400 of 400 pixels that are below 0"):
+        decode(stored(Image.fromarray(below), "TIFF"), 20)
+
+
+def tiff(values: np.ndarray, bits: int, photometric: int, form: int) -> bytes:
+    """A TIFF 6.0 file of one strip, rows packed to `bits`; form: tag 339 (1 whole, 3 floating)."""
+    if bits < 8:
+        planes = np.unpackbits(values.astype(np.uint8)[..., None], axis=2)[..., 8 - bits :]
+        data = np.packbits(planes.reshape(len(values), -1), axis=1).tobytes()
+    else:
+        data = values.tobytes()
+    high, wide = values.shape
+    tags = [
+        (256, 3, wide), (257, 3, high), (258, 3, bits), (259, 3, 1), (262, 3, photometric),
+        (273, 4, 8), (277, 3, 1), (278, 3, high), (279, 4, len(data)), (339, 3, form),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + len(data))
+    return head + data + struct.pack("<H", len(tags)) + entries + b"\0" * 4
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind"), [(1, "u1"), (2, "u1"), (4, "u1"), (8, "u1"), (16, "<u2"), (32, "<f4")]
+)
+def test_white_is_zero_is_followed_at_every_depth(bits, kind):
+    """Tag 262 of TIFF 6.0: 0 means that 0 is white and the greatest value black."""
+    most = 1 if kind == "<f4" else 2**bits - 1
+    ramp = np.tile(np.linspace(0, 1, 16), (16, 1))
+    values = (ramp * most).astype(kind) if kind == "<f4" else np.rint(ramp * most).astype(kind)
+    form = 3 if kind == "<f4" else 1
+    black = pixels(tiff(values, bits, 1, form), 16)
+    white = pixels(tiff((most - values).astype(kind), bits, 0, form), 16)
+    np.testing.assert_array_equal(black, white)
+    assert black[0, 0, 0] == 0 and black[0, -1, 0] == 255
+
+
+def wide_profile() -> bytes:
+    """An ICC 2.1 profile of matrix and curve: the primaries of Adobe RGB, gamma 2.2."""
+
+    def numbers(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(x * 65536)) for x in values)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, 563) + b"\0\0"
+    text = b"wide\0"
+    described = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 79
+    points = {
+        b"wtpt": (0.9642, 1, 0.8249), b"rXYZ": (0.60974, 0.31111, 0.01947),
+        b"gXYZ": (0.20528, 0.62567, 0.06087), b"bXYZ": (0.14919, 0.06322, 0.74457),
+    }  # fmt: skip
+    tags = {b"desc": described, b"cprt": b"text\0\0\0\0none\0\0\0\0"}
+    tags |= {name: b"XYZ \0\0\0\0" + numbers(*xyz) for name, xyz in points.items()}
+    tags |= {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    table, body, at = b"", b"", 132 + 12 * len(tags)
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name, at, len(value))
+        body, at = body + value, at + len(value)
+    head = struct.pack(
+        ">I4sI4s4s4s6H4s", at, b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ", 2026, 1, 1, 0, 0, 0,
+        b"acsp",
+    )  # fmt: skip
+    head += b"\0" * 28 + numbers(0.9642, 1, 0.8249) + b"\0" * 48
+    return head + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_of_a_wide_profile_are_those_of_a_viewer(kind, mode):
+    """(80, 200, 60) of Adobe RGB is (0, 201, 37) in sRGB: by hand from the two matrices."""
+    image = Image.new(mode, (4, 4), (80, 200, 60))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    decoded = decode(stored(image, kind, icc_profile=wide_profile(), **options), 4)
+    assert np.abs(decoded.pixels[1, 1].astype(int) - (0, 201, 37)).max() <= 1
+    assert "colour profile converted to sRGB" in decoded.treated
+
+
+def test_srgb_stays_and_a_broken_profile_is_said():
+    image = Image.new("RGB", (4, 4), (80, 200, 60))
+    same = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile, said in (
+        (same, ()),
+        (b"junk" * 40, ("colour profile that cannot be used, colours as stored",)),
+    ):
+        decoded = decode(stored(image, icc_profile=profile), 4)
+        assert decoded.treated == said
+        assert decoded.pixels[1, 1].tolist() == [80, 200, 60]
+
+
+@pytest.mark.parametrize(
+    ("peak", "full"), [(1.0000001, 1), (1.08, 1), (1.5, 1.5), (3.0, 3), (240.0, 255), (256.0, 255)]
+)
+def test_floats_that_go_a_little_beyond_one_are_not_taken_for_bytes(peak, full):
+    ramp = np.tile(np.linspace(0, peak, 40, dtype=np.float32), (40, 1))
+    expected = np.clip(np.rint(ramp * (255 / np.float32(full))), 0, 255)
+    np.testing.assert_allclose(deep_set(ramp)[0], expected, atol=1)

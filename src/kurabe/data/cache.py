@@ -19,7 +19,7 @@ from kurabe.data.images import ImageSet
 from kurabe.data.report import Report
 from kurabe.files import cache_dir, write_bytes_atomic
 
-FORMAT = 3
+FORMAT = 4
 
 
 def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:

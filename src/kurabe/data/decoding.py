@@ -1,18 +1,23 @@
 """One image file → a square of the wanted size, as a person would expect to see it.
 
-Turned as its EXIF says; palettes, CMYK and the like to RGB; alpha over white,
-p = a·c + (1 − a)·255; the first frame of an animation; the middle square, shrunk by Pillow's
-Lanczos filter. Deep greys (16 bits, 32 bits, floating point) stay numbers here, with their peak,
-since one scale must serve the whole set: 12-bit scans in 16-bit files would be black otherwise.
+Turned as its EXIF says; palettes, CMYK and the like to RGB; colours of another profile to sRGB
+(`kurabe.data.colours`); alpha over white, p = a·c + (1 − a)·255; the first frame of an animation;
+the middle square, shrunk by Pillow's Lanczos filter. Deep greys (16 bits, 32 bits, floating point)
+stay numbers here, with what is brightest in them, since one scale must serve the whole set
+(`kurabe.data.scales`): 12-bit scans in 16-bit files would be black otherwise.
 """
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
+
+from kurabe.data.colours import to_srgb
+from kurabe.data.scales import Deep, brightest, scaled, scales_of
 
 FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "PCX",
@@ -24,8 +29,9 @@ ENDINGS = {
     ".avif", ".qoi", ".sgi", ".heic", ".heif",
 }  # fmt: skip
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-PEAK_QUANTILE = 0.999  # what sharpening or a dead pixel leaves must not set a set's scale
+# The share of pixels that may have no value (NaN, infinite) or one below 0 and are made black:
+# what sharpening or a dead pixel leaves. An image with more of them means something else by them.
+ODD = 0.01
 TURNED = range(2, 9)
 ORIENTATION = 0x0112
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
@@ -38,14 +44,14 @@ class UnreadableError(Exception):
 @dataclass(frozen=True)
 class Decoded:
     """pixels: (size, size, 3) uint8, or (size, size) float32 in the file's own numbers where
-    peak, the 99.9% quantile of the file's, is not None. treated: what was done, in words."""
+    `deep`, what is brightest in it, is not None. treated: what was done, in words."""
 
     pixels: NDArray[np.uint8] | NDArray[np.float32]
     width: int
     height: int
     mode: str
     treated: tuple[str, ...]
-    peak: float | None = None
+    deep: Deep | None = None
 
 
 def decode(content: bytes, size: int) -> Decoded:
@@ -70,8 +76,8 @@ def decode(content: bytes, size: int) -> Decoded:
 
 def _decode(image: Image.Image, size: int) -> Decoded:
     width, height, mode = image.width, image.height, image.mode
-    # Pillow turns 8-bit greys of this kind round, but not those of 16 bits.
-    negative = mode.startswith("I;16") and _photometric(image) == WHITE_IS_ZERO
+    negative = _photometric(image) == WHITE_IS_ZERO
+    profile: bytes = image.info.get("icc_profile") or b""
     treated = list[str]()
     if getattr(image, "is_animated", False) and image.format != "MPO":
         treated.append("first of several frames")
@@ -85,58 +91,68 @@ def _decode(image: Image.Image, size: int) -> Decoded:
     image = image.crop((left, top, left + side, top + side))
     if side < size:
         treated.append("enlarged")
-    peak = None
+    deep = None
     if mode in DEEP:
         treated.append("more than 8 bits")
-        values = np.asarray(image).astype(np.float32)
-        if not np.isfinite(values).all() or values.min() < 0:
-            raise UnreadableError("holds negative or infinite values")
-        values = 65535 - values if negative else values
+        values = _usable(np.asarray(image).astype(np.float32), treated)
+        # Pillow turns 8-bit greys of this kind round, but no deep ones. Of floating point the
+        # value that is black is known with the set's scale only.
+        if negative and mode != "F":
+            values = 65535 - values
+        deep = Deep(mode == "F", negative and mode == "F", *brightest(values))
         image = Image.fromarray(values)
-        peak = float(np.quantile(values, PEAK_QUANTILE, method="lower"))
     else:
-        image = _to_rgb(image, treated)
+        image = _to_rgb(image, profile, treated)
     image = image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3)
     if mode in ("P", "PA"):
         treated.append("palette")
     if mode == "CMYK":
         treated.append("CMYK")
-    return Decoded(np.asarray(image), width, height, mode, tuple(treated), peak)
+    return Decoded(np.asarray(image), width, height, mode, tuple(treated), deep)
+
+
+def _usable(values: NDArray[np.float32], treated: list[str]) -> NDArray[np.float32]:
+    """The values with the few made 0 that are none or below 0; UnreadableError for many."""
+    none, below = ~np.isfinite(values), values < 0
+    few = max(math.ceil(ODD * values.size), 1)
+    for odd, said in ((none, "no finite number (NaN, infinite)"), (below & ~none, "below 0")):
+        count = int(odd.sum())
+        if count > few or count == values.size:
+            raise UnreadableError(
+                f"has {count:,} of {values.size:,} pixels that are {said}; "
+                "store it as values from 0"
+            )
+        if count:
+            treated.append(f"a few pixels {said} made black")
+    return np.where(none | below, np.float32(0), values)
 
 
 def _photometric(image: Image.Image) -> int | None:
     return image.tag_v2.get(PHOTOMETRIC) if isinstance(image, TiffImageFile) else None
 
 
-def _to_rgb(image: Image.Image, treated: list[str]) -> Image.Image:
+def _to_rgb(image: Image.Image, profile: bytes, treated: list[str]) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return to_srgb(image, profile, treated)
     layer = image.convert("RGBA")
+    colours = to_srgb(image if image.mode == "LA" else layer, profile, treated)
     if layer.getchannel("A").getextrema() == (255, 255):
-        return layer.convert("RGB")
+        return colours
     treated.append("alpha on white")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    colours.putalpha(layer.getchannel("A"))
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), colours).convert("RGB")
 
 
 def to_uint8(decoded: list[Decoded]) -> NDArray[np.uint8]:
-    """All images as (N, size, size, 3); deep ones by one scale, p = 255 v / full scale.
-
-    The full scale is the least of 1, 2⁸ − 1, 2¹⁰ − 1, 2¹² − 1, 2¹⁴ − 1 and 2¹⁶ − 1 that no deep
-    image's peak exceeds; beyond these (counts, sums) it is the greatest peak. What lies above
-    the full scale becomes white.
-    """
-    peak = max((d.peak for d in decoded if d.peak is not None), default=0.0)
-    full = next((scale for scale in FULL_SCALES if scale >= peak), peak)
-    if all(d.mode != "F" for d in decoded if d.peak is not None):
-        full = max(full, 255.0)
+    """All images as (N, size, size, 3); deep ones by the scales of the set."""
+    scales = scales_of([d.deep for d in decoded if d.deep])
     size = decoded[0].pixels.shape[0]
     out = np.empty((len(decoded), size, size, 3), dtype=np.uint8)
     for image, target in zip(decoded, out, strict=True):
-        if image.peak is None:
+        if image.deep is None:
             target[...] = image.pixels
         else:
-            scaled = np.clip(np.rint(image.pixels * (255 / full)), 0, 255)
-            target[...] = scaled.astype(np.uint8)[..., None]
+            target[...] = scaled(image.pixels, image.deep, scales)[..., None]
     return out
 
 
