@@ -1,64 +1,86 @@
-"""Pairs of images that are one picture moved, mirrored or turned a little.
+"""Pairs of images that are one picture: moved, mirrored, turned a little, stored anew.
 
-Let F be the discrete Fourier transform of an image (of at most 32×32 pixels), weighted by |f|^½
-and scaled to length 1: a fixed weight that tells outlines apart without a look at the other images.
-The correlation of two images under the best whole shift is the largest value of the inverse
-transform of F conj(F'), here within REACH pixels each way; F' is also taken of the mirror image and
-of both turned by ±ANGLE. Pairs with a correlation of CORRELATION count as alike.
+Two images of at most 32×32 pixels, smoothed a little, are compared with their frequencies weighted
+by |f|^½, halfway from brightness to edges: a fixed weight that tells drawings on one ground apart
+without a look at the other images. For a shift s the correlation of two such fields v, v' over
+what overlaps is
 
-Candidates come from |F| alone, which no shift changes: its low frequencies, with (u, v) and (u, −v)
-averaged, so that no mirror changes them either.
+    Σ v(x + s) · v'(x) / √(Σ |v(x + s)|² Σ |v'(x)|²),
+
+summed over pixels and colours, by padded Fourier transforms for all shifts at once. The largest
+over shifts of up to REACH pixels, the mirror image and turns by ±ANGLE decides: from CORRELATION
+on, two images are alike.
+
+Candidates come from the magnitudes of v's Fourier transform, which no shift changes: its low
+frequencies, averaged with their mirror's.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
 from kurabe.data.resize import resized
 
 SIDE = 32
-LOWEST = 5
+# Standard deviation of the smoothing, in pixels of 32 a side.
+SMOOTH = 0.7
+POWER = 0.5
 REACH = 3
 ANGLE = 5
 CORRELATION = 0.97
-CANDIDATE = 0.98
-AT_ONCE = 2048
+WORTH_TURNING = 0.5
+# The highest frequency that picks candidates, in periods a side, and their cosine.
+LOWEST = 6
+CANDIDATE = 0.96
+# A field shorter than this is of a blank image, which is like no other.
+BLANK = 0.1
+# The share of an image's field that has to lie in what overlaps.
+OVERLAP = 0.5
+AT_ONCE = 1024
+
+Pixels = NDArray[np.uint8]
+Field = NDArray[np.float32]
 
 
-def descriptors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def field(pixels: Pixels) -> Field:
+    """v, float32 (N, C, H, H), from uint8 (N, H, H, C)."""
+    side = pixels.shape[1]
+    sharp = pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    sigmas = (0, 0, SMOOTH * side / SIDE, SMOOTH * side / SIDE)
+    x = np.asarray(ndimage.gaussian_filter(sharp, sigmas), np.float32)  # pyright: ignore
+    # Beside its reflections, so that no edge stands where the image ends.
+    wide = np.concatenate([x, x[:, :, ::-1]], axis=2)
+    wide = np.concatenate([wide, wide[..., ::-1]], axis=3)
+    k = np.fft.fftfreq(2 * side) * side
+    weight = np.hypot(k[:, None], k) ** POWER
+    weighted = np.fft.ifft2(np.fft.fft2(wide) * weight.astype(np.float32)).real
+    return weighted[:, :, :side, :side].astype(np.float32)
+
+
+def descriptors(pixels: Pixels) -> Field:
     """Unit vectors (N, D) of low frequencies' magnitudes; 0 for a blank image."""
-    small = _shrunk(pixels, SIDE)
-    magnitude = np.sqrt((np.abs(np.fft.fft2(small)) ** 2).sum(axis=1))
-    magnitude = (magnitude + np.roll(magnitude[:, :, ::-1], 1, axis=2)) / 2
-    side = small.shape[2]
-    k = np.fft.fftfreq(side) * side
-    f = np.hypot(k[:, None], k)
-    low = (f > 0) & (f <= min(LOWEST, side // 2)) & (k[:, None] >= 0) & (k >= 0)
-    return _unit((magnitude * np.sqrt(f))[:, low])
-
-
-@dataclass(frozen=True)
-class _Turned:
-    """Images turned by one angle, and |F| of them and of their mirror images, (N, D) each."""
-
-    pixels: NDArray[np.uint8]
-    magnitudes: tuple[NDArray[np.float32], NDArray[np.float32]]
+    parts = [_low(field(_shrunk(pixels[k : k + AT_ONCE]))) for k in range(0, len(pixels), AT_ONCE)]
+    return np.concatenate(parts)
 
 
 class Alike:
     """Compares pairs of the images it was made with."""
 
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        self._pixels = resized(pixels, SIDE) if pixels.shape[1] > SIDE else pixels
-        self.side = self._pixels.shape[1]
-        self._turned: list[_Turned] = []
+    def __init__(self, pixels: Pixels) -> None:
+        small = _shrunk(pixels)
+        self.side = small.shape[1]
+        self.reach = min(REACH, self.side // 8)
+        # In half precision: tens of thousands of images are held three times over.
+        self._ways = list[NDArray[np.float16]]()
+        self._energies = list[Field]()
         for angle in (0, ANGLE, -ANGLE):
-            turned = _turned(self._pixels, angle)
-            both = self._magnitudes(turned), self._magnitudes(turned[:, :, ::-1])
-            self._turned.append(_Turned(turned, both))
-        self._own = self._turned[0].magnitudes[0]
+            fields, energies = list[NDArray[np.float16]](), list[Field]()
+            for at in range(0, len(small), AT_ONCE):
+                v = field(_turned(small[at : at + AT_ONCE], angle))
+                fields.append(v.astype(np.float16))
+                energies.append(_overlaps(v, self.reach))
+            self._ways.append(np.concatenate(fields))
+            self._energies.append(np.concatenate(energies))
 
     def __call__(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether images i[k] and j[k] are alike, (len(i),)."""
@@ -70,54 +92,65 @@ class Alike:
 
     def _pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
         alike = np.zeros(len(i), dtype=bool)
-        for turned in self._turned:
-            for mirrored, magnitudes in enumerate(turned.magnitudes):
-                # No shift lifts the correlation above the sum of |F| |F'|.
-                bound = np.einsum("nd,nd->n", self._own[i], magnitudes[j])
-                left = np.flatnonzero(~alike & (bound >= CORRELATION))
-                other = turned.pixels[j[left]]
-                other = self._spectra(other[:, :, ::-1] if mirrored else other)
-                own = self._spectra(self._pixels[i[left]])
-                alike[left] = self._best(own, other) >= CORRELATION
+        for mirrored in (False, True):
+            rest = np.flatnonzero(~alike)
+            for way, energies in zip(self._ways, self._energies, strict=True):
+                if len(rest) == 0:
+                    break
+                own, other = i[rest], j[rest]
+                b, of_b = way[other].astype(np.float32), energies[other]
+                if mirrored:
+                    b, of_b = b[..., ::-1], of_b[..., ::-1]
+                a, of_a = self._ways[0][own].astype(np.float32), self._energies[0][own]
+                best = self._best(a, b, of_a, of_b)
+                alike[rest[best >= CORRELATION]] = True
+                # What is far from alike as it stands is not turned for nothing.
+                rest = rest[(best < CORRELATION) & (best >= WORTH_TURNING)]
         return alike
 
-    def _magnitudes(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        parts = [
-            np.sqrt((np.abs(self._spectra(pixels[at : at + AT_ONCE])) ** 2).sum(axis=1))
-            for at in range(0, len(pixels), AT_ONCE)
-        ]
-        return np.concatenate(parts).reshape(len(pixels), -1).astype(np.float32)
-
-    def _spectra(self, pixels: NDArray[np.uint8]) -> NDArray[np.complex64]:
-        k = np.fft.fftfreq(self.side) * self.side
-        spectra = np.fft.fft2(_shrunk(pixels, SIDE)) * np.sqrt(np.hypot(k[:, None], k))
-        length = np.sqrt((np.abs(spectra) ** 2).sum(axis=(1, 2, 3), keepdims=True))
-        return (spectra / np.maximum(length, 1e-3)).astype(np.complex64)
-
-    def _best(self, a: NDArray[np.complex64], b: NDArray[np.complex64]) -> NDArray[np.float64]:
-        correlation = np.fft.ifft2((a * b.conj()).sum(axis=1)).real * self.side**2
-        reach = min(REACH, self.side // 8)
-        near = np.arange(-reach, reach + 1)
-        return correlation[:, near][:, :, near].max(axis=(1, 2), initial=-1)
+    def _best(self, a: Field, b: Field, of_a: Field, of_b: Field) -> Field:
+        """The largest correlation over all shifts within reach, (N,); with the fields' energies."""
+        size = self.side + self.reach + (self.side + self.reach) % 2
+        shape = (size, size)
+        product = (np.fft.rfft2(a, shape) * np.fft.rfft2(b, shape).conj()).sum(axis=1)
+        near = np.arange(-self.reach, self.reach + 1)
+        values = np.fft.irfft2(product, shape)[:, near][:, :, near]
+        # What overlaps at a shift is the other's at the opposite one.
+        energy = of_a * of_b[:, ::-1, ::-1]
+        whole = energy[:, self.reach, self.reach]
+        enough = energy >= np.maximum(OVERLAP**2 * whole, BLANK**4)[:, None, None]
+        found = np.where(enough, values / np.sqrt(np.maximum(energy, BLANK**4)), -1)
+        return found.max(axis=(1, 2)).astype(np.float32)
 
 
-def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    small = resized(pixels, side) if pixels.shape[1] > side else pixels
-    return small.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+def _overlaps(v: Field, reach: int) -> Field:
+    """Σ |v|² over the part that overlaps at each shift, (N, shifts, shifts)."""
+    sums = np.pad((v**2).sum(axis=1).cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0)))
+    shifts = np.arange(-reach, reach + 1)
+    low, high = np.maximum(shifts, 0), v.shape[2] + np.minimum(shifts, 0)
+    rows = sums[:, high] - sums[:, low]
+    return rows[:, :, high] - rows[:, :, low]
 
 
-def _unit(x: NDArray[np.inexact]) -> NDArray[np.float32]:
-    return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-3)).astype(np.float32)
+def _low(v: Field) -> Field:
+    magnitude = np.sqrt((abs(np.fft.fft2(v)) ** 2).sum(axis=1))
+    # A mirror swaps (u, v) and (−u, v), and of a real image's pairs (−u, −v) is the same.
+    magnitude = magnitude + np.roll(magnitude[:, ::-1], 1, axis=1)
+    k = np.fft.fftfreq(v.shape[2]) * v.shape[2]
+    vectors = magnitude[:, np.hypot(k[:, None], k) <= LOWEST]
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > BLANK, vectors / np.maximum(length, BLANK), 0).astype(np.float32)
 
 
-def _turned(pixels: NDArray[np.uint8], angle: int) -> NDArray[np.uint8]:
-    """Turned about the centre; what comes in at the corners has the first pixel's colour."""
+def _turned(pixels: Pixels, angle: float) -> Pixels:
+    """Images turned by degrees about their centre; what comes in from outside is the rim again."""
     if angle == 0:
         return pixels
-    out = np.empty_like(pixels)
-    for image, target in zip(pixels, out, strict=True):
-        flat = image[..., 0] if image.shape[2] == 1 else image
-        corner = int(image[0, 0, 0]) if flat.ndim == 2 else tuple(image[0, 0].tolist())
-        turned = Image.fromarray(flat).rotate(angle, Image.Resampling.BILINEAR, fillcolor=corner)
-        target[...] = np.asarray(turned).reshape(target.shape)
-    return out
+    found: Pixels = ndimage.rotate(  # pyright: ignore
+        pixels, angle, axes=(2, 1), reshape=False, order=1, mode="nearest"
+    )
+    return found
+
+
+def _shrunk(pixels: Pixels) -> Pixels:
+    return resized(pixels, SIDE) if pixels.shape[1] > SIDE else pixels
