@@ -1,6 +1,7 @@
 """The uint8 cache: image sets that were decoded once, one uncompressed .npz file per key.
 
-A key names the content and everything done to it, so an entry never goes stale; a file is
+A key names the content and everything done to it; FORMAT is raised with every change of decoding,
+scaling or grouping, so an entry never goes stale. A file is
 written whole or not at all, so several processes may write the same entry. No mathematics.
 """
 
