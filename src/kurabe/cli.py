@@ -171,11 +171,12 @@ def data_check(
     path: Annotated[str, typer.Argument(metavar="PATH")],
     labels: Labels = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    lang: Lang = None,
 ) -> None:
     """What would be kept and dropped, and why; duplicates, sizes, modes, labels."""
     from kurabe.commands.facts import check
 
-    check(path, str(labels) if labels else None, json)
+    check(path, str(labels) if labels else None, json, _language(lang))
 
 
 @data_app.command("get")

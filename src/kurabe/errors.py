@@ -5,6 +5,7 @@ What the system refuses (a full disk, a closed folder) becomes one of them in on
 """
 
 import errno
+import unicodedata
 
 
 class KurabeError(Exception):
@@ -80,11 +81,23 @@ def refusal(error: OSError) -> KurabeError:
     return kind(text.format(file=_named(error), why=why))
 
 
+def shown(name: object) -> str:
+    """A name as one line that a terminal does not act on and every encoding of Unicode holds.
+
+    Control characters and what is not UTF-8 in a file's name come out escaped (\\x1b, \\udc8e);
+    spaces of every width and the joiner of emoji stay.
+    """
+    return "".join(c if _harmless(c) else ascii(c)[1:-1] for c in str(name))
+
+
+def _harmless(character: str) -> bool:
+    joiner = character == "\u200d"
+    return character.isprintable() or joiner or unicodedata.category(character) == "Zs"
+
+
 def _named(error: OSError) -> str:
     name = error.filename2 or error.filename
     if not name or isinstance(name, int):
         return "what the command writes"
-    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
-    # A terminal would act on control characters, and cannot show what is not UTF-8.
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    text = shown(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

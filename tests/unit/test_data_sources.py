@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageEnhance
 
-from kurabe.data import check, load
+from kurabe.data import ImageSet, check, load
 from kurabe.errors import UserError
 
 
@@ -38,6 +38,17 @@ def fill(folder, names):
     return folder
 
 
+def labels_of(images: ImageSet) -> dict[str, str | None]:
+    labels = [-1] * len(images) if images.labels is None else images.labels.tolist()
+    names = [images.label_names[k] if k >= 0 else None for k in labels]
+    return dict(zip(images.ids, names, strict=True))
+
+
+def said(images: ImageSet) -> set[str]:
+    assert images.report is not None
+    return {note["text"] for note in images.report.as_dict()["notes"]}
+
+
 def test_a_folder_is_read_in_the_order_of_names(tmp_path):
     folder = fill(tmp_path / "set", ["b.png", "a.png", "c.jpg"])
     images = load(str(folder), size=48)
@@ -46,13 +57,27 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path):
     assert images.labels is None
 
 
-def test_subfolders_are_labels_only_where_every_image_is_in_one(tmp_path):
+def test_subfolders_are_labels_and_what_lies_beside_them_has_none(tmp_path):
     folder = fill(tmp_path / "set", ["cat/1.png", "dog/1.png", "cat/2.png"])
+    assert labels_of(load(str(folder))) == {
+        "cat/1.png": "cat", "cat/2.png": "cat", "dog/1.png": "dog",
+    }  # fmt: skip
+    drawing(9).save(folder / "loose.png")
     images = load(str(folder))
-    assert images.label_names == ("cat", "dog")
-    assert images.labels is not None and images.labels.tolist() == [0, 0, 1]
-    fill(folder, ["loose.png"] * 9)
-    assert load(str(folder)).labels is None
+    assert labels_of(images)["loose.png"] is None and labels_of(images)["cat/1.png"] == "cat"
+    assert said(images) >= {
+        "the names of 2 folders are taken for labels",
+        "1 images lie beside the folders of labels and have none: loose.png",
+    }
+
+
+def test_folders_beside_which_most_images_lie_are_no_labels_and_the_reason_is_said(tmp_path):
+    folder = fill(tmp_path / "set", ["a/1.png", "b/1.png", "2.png", "3.png", "4.png"])
+    images = load(str(folder))
+    assert images.labels is None
+    assert said(images) == {
+        "folders (a, b) are not taken for labels: 3 of 5 images lie beside them"
+    }
 
 
 def test_labels_csv_by_path_and_by_name_with_gaps(tmp_path):

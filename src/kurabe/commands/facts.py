@@ -94,7 +94,7 @@ def find_study(text: str) -> "StudyFolder":
     )
 
 
-def check(path: str, labels: str | None, as_json: bool) -> None:
+def check(path: str, labels: str | None, as_json: bool, lang: str) -> None:
     """The preflight's report of a folder, a file or a known set."""
     from kurabe import data
 
@@ -102,7 +102,7 @@ def check(path: str, labels: str | None, as_json: bool) -> None:
     if as_json:
         print_json(report.as_dict())
     else:
-        print("\n".join(report.lines()))
+        print("\n".join(report.lines(lang=lang)))
 
 
 def get(name: str, lang: str) -> None:

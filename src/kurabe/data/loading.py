@@ -15,7 +15,7 @@ from kurabe.data.preflight import read_images, report_of
 from kurabe.data.report import Report
 from kurabe.data.resize import recoloured, resized
 from kurabe.data.sources import fingerprint
-from kurabe.errors import UserError
+from kurabe.errors import UserError, shown
 
 DEFAULT_SIZE = 32
 
@@ -29,14 +29,17 @@ def load(
     labels: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    copies: bool = False,
 ) -> ImageSet:
     """The images of `source` as one set, from the cache where they were read before.
 
-    source: a name in `named.available()`, or the path of a folder, .zip or .parquet file (a
+    source: a name in `named.available()`, or the path of a folder, .zip, .parquet, .arrow or
+    .tar file (a
     folder that has a known set's name is meant by "./name"). size: pixels per side; None is a
     known set's own size, 32 for a path. channels: 1 or 3; None keeps a known set's own, and is 1
     for a path whose images are all grey. limit: at most so many images, drawn by `seed` in whole
-    groups. labels: a labels.csv for the images of a path.
+    groups. labels: a labels.csv for the images of a path. copies: keep
+    every image of a path, exact duplicates too, in the order of their names.
 
     Raises UserError where the source is not there or holds no image that can be read.
     """
@@ -47,7 +50,7 @@ def load(
         images = named.get(source, size, progress)
         pixels = resized(images.pixels, size or known.size)
     else:
-        images = _from_path(source, size or DEFAULT_SIZE, labels)
+        images = _from_path(source, size or DEFAULT_SIZE, labels, copies)
         pixels = images.pixels
     images = replace(images, pixels=recoloured(pixels, channels or images.channels))
     return images if limit is None else images.limited(limit, seed)
@@ -62,13 +65,16 @@ def check(source: str, labels: str | None = None) -> Report:
     return images.report or report_of(images)
 
 
-def _from_path(source: str, size: int, labels: str | None) -> ImageSet:
+def _from_path(source: str, size: int, labels: str | None, copies: bool) -> ImageSet:
     path = Path(source).expanduser()
     if not path.exists():
         alike = difflib.get_close_matches(source, named.available(), 1)
         hint = f"Did you mean {alike[0]}?" if alike else "kurabe data list shows the known sets."
-        raise UserError(f"{source} does not exist. {hint}")
+        raise UserError(f"{shown(source)} does not exist. {hint}")
     key = {"path": str(path.resolve()), "content": fingerprint(path), "size": size}
+    if copies:
+        key |= {"copies": True}
     if labels is not None:
         key |= {"labels": fingerprint(Path(labels))}
-    return cached(key, lambda: read_images(path, size, Path(labels) if labels else None))
+    table = Path(labels) if labels else None
+    return cached(key, lambda: read_images(path, size, table, copies=copies))

@@ -6,10 +6,10 @@ No mathematics of its own; near-duplicates are those of `kurabe.data.duplicates`
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice, takewhile
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,57 +17,99 @@ from PIL import Image
 
 from kurabe.data.decoding import Decoded, UnreadableError, decode, to_uint8
 from kurabe.data.duplicates import exact_duplicates, near_duplicates
+from kurabe.data.entries import Entry, Listing
 from kurabe.data.images import UNLABELLED, ImageSet
-from kurabe.data.report import Report
-from kurabe.data.sources import LABELS, Entry, Listing, opened, read_labels
-from kurabe.errors import UserError
+from kurabe.data.lookup import by_folders, by_tables
+from kurabe.data.report import Note, Report, named
+from kurabe.data.scales import scales_of
+from kurabe.data.sources import opened
+from kurabe.data.tables import read_table
+from kurabe.errors import UserError, shown
 
 AT_ONCE = 256
 
 
-def read_images(path: Path, size: int, labels_file: Path | None = None) -> ImageSet:
-    """Every image of a folder, zip or Parquet file that can be read, exact duplicates once.
+def read_images(
+    path: Path, size: int, labels_file: Path | None = None, *, copies: bool = False
+) -> ImageSet:
+    """Every image of a folder, an archive or a table that can be read; exact duplicates once, or
+    where `copies` is true each time.
 
     The set has its Report. Raises UserError where no image is left.
     """
     with opened(path) as listing:
         if labels_file is not None:
-            listing.labels = _labels_from(labels_file)
+            _use_table(listing, labels_file)
         entries, decoded = _decoded(listing, size)
-    found = len(entries) + len(listing.dropped)
     if not entries:
         raise UserError(_nothing(path, listing))
     pixels = to_uint8(decoded)
     first = exact_duplicates(pixels)
-    kept = np.flatnonzero(first == np.arange(len(first)))
-    earlier: list[int] = first.tolist()
-    again = [(i, j) for i, j in enumerate(earlier) if i != j]
+    texts, notes = _labels(entries, listing)
+    if not copies:
+        notes += _joined(texts, first, entries)
+    kept = np.arange(len(first)) if copies else np.flatnonzero(first == np.arange(len(first)))
     grey = bool((pixels[kept] == pixels[kept][..., :1]).all())
-    names = tuple(entries[i].name for i in kept)
-    labels, label_names, notes = _labels([entries[i] for i in kept], listing.labels)
+    shown_names = unique([shown(entry.name) for entry in entries])
+    label_names = tuple(sorted({text for text in texts if text}))
     images = ImageSet(
-        name=path.resolve().name,
+        name=shown(path.resolve().name),
         pixels=np.ascontiguousarray(pixels[kept][..., :1] if grey else pixels[kept]),
-        ids=names,
+        ids=tuple(shown_names[i] for i in kept),
         groups=near_duplicates(pixels[kept]),
-        labels=labels,
+        labels=_numbers([texts[i] for i in kept], label_names),
         label_names=label_names,
     )
-    report = Report(
-        source=str(path),
-        found=found,
-        kept=len(kept),
-        dropped=tuple(listing.dropped),
-        duplicates=tuple((entries[i].name, entries[j].name) for i, j in again),
+    report = _report(path, listing, entries, decoded, images)
+    earlier: list[int] = first.tolist()
+    again = [] if copies else [(i, j) for i, j in enumerate(earlier) if i != j]
+    return images.reported(
+        replace(
+            report,
+            duplicates=tuple((shown_names[i], shown_names[j]) for i, j in again),
+            notes=(*listing.notes, *notes),
+        )
+    )
+
+
+def _report(
+    path: Path,
+    listing: Listing,
+    entries: list[Entry],
+    decoded: list[Decoded],
+    images: ImageSet,
+) -> Report:
+    """What is known of a set without its duplicates and notes."""
+    rows = sum(entry.row for entry in entries) + listing.rows_dropped
+    scales = scales_of([d.deep for d in decoded if d.deep])
+    return Report(
+        source=shown(path),
+        found=len(entries) + len(listing.dropped),
+        kept=len(images),
+        dropped=tuple((shown(name), shown(why)) for name, why in listing.dropped),
         near_duplicates=_alike(images),
         sizes=dict[tuple[int, int], int](Counter((d.width, d.height) for d in decoded)),
         modes=dict(Counter(d.mode for d in decoded)),
         treated=dict(Counter(text for d in decoded for text in d.treated)),
         labels=_label_counts(images),
-        ignored=listing.ignored,
-        notes=notes,
+        left=tuple((shown(name), why, count) for name, why, count in listing.left),
+        rows=rows,
+        cropped=_cropped(entries, decoded),
+        scales={"floating" if floating else "whole": s for floating, s in scales.items()},
     )
-    return images.reported(report)
+
+
+def _cropped(entries: list[Entry], decoded: list[Decoded]) -> tuple[int, float, str] | None:
+    """Images that are not square: how many, the least share that the crop keeps, and of which."""
+    shares = [
+        (min(d.width, d.height) / max(d.width, d.height), entry.name)
+        for entry, d in zip(entries, decoded, strict=True)
+        if d.width != d.height
+    ]
+    if not shares:
+        return None
+    least, name = min(shares)
+    return len(shares), least, shown(name)
 
 
 def report_of(images: ImageSet) -> Report:
@@ -102,61 +144,79 @@ def _decoded(listing: Listing, size: int) -> tuple[list[Entry], list[Decoded]]:
             for entry, result in zip(batch, pool.map(attempt, batch), strict=True):
                 if isinstance(result, str):
                     listing.dropped.append((entry.name, result))
+                    listing.rows_dropped += entry.row
                 else:
-                    entries.append(Entry(entry.name, bytes, entry.label))
+                    entries.append(replace(entry, read=bytes))
                     decoded.append(result)
     return entries, decoded
 
 
-def _labels(
-    entries: list[Entry], table: dict[str, str]
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
-    """Labels by labels.csv, else the source's own, else subfolders; their names; notes."""
-    notes = ()
-    if table:
-        texts = [_looked_up(table)(entry.name) for entry in entries]
-        if not any(texts):
-            raise UserError(
-                f"{LABELS} names none of the images: it has {next(iter(table))}, "
-                f"the images have {entries[0].name}."
-            )
-        if missing := texts.count(None):
-            notes = (f"{LABELS} gives no label for {missing} of {len(texts)} images",)
-    elif any(entry.label is not None for entry in entries):
-        texts = [entry.label for entry in entries]
-    else:
-        texts = _subfolders([entry.name for entry in entries])
-    names = tuple(sorted({text for text in texts if text}))
-    if not names:
-        return None, (), notes
-    number = {name: i for i, name in enumerate(names)}
-    return np.array([number.get(t or "", UNLABELLED) for t in texts], np.int64), names, notes
+def _labels(entries: list[Entry], listing: Listing) -> tuple[list[str | None], list[Note]]:
+    """Labels by tables, else the source's own, else folders, one an entry; what to say of them."""
+    others = [name for name, _ in listing.dropped]
+    places = [entry.place for entry in entries]
+    notes = list[Note]()
+    if listing.tables:
+        texts, notes = by_tables(listing.tables, places, others)
+        if texts is not None:
+            return texts, notes
+    if any(entry.label is not None for entry in entries):
+        if without := sum(entry.without for entry in entries):
+            notes.append(("source.without", {"n": without}))
+        return [entry.label for entry in entries], notes
+    texts, more = by_folders(places)
+    return texts, notes + more
 
 
-def _looked_up(table: dict[str, str]) -> Callable[[str], str | None]:
-    """Look a file up by its path, else by its name alone where that is unambiguous."""
-    by_name = Counter(PurePosixPath(name).name for name in table)
-    alone = {
-        PurePosixPath(n).name: t for n, t in table.items() if by_name[PurePosixPath(n).name] == 1
-    }
-    return lambda name: table.get(name) or alone.get(PurePosixPath(name).name) or None
+def _joined(texts: list[str | None], first: NDArray[np.int64], entries: list[Entry]) -> list[Note]:
+    """Give copies of one picture one label: the one that they have, none where they have two."""
+    said, members = defaultdict[int, set[str]](set), defaultdict[int, list[int]](list)
+    earlier: list[int] = first.tolist()
+    for i, (text, at) in enumerate(zip(texts, earlier, strict=True)):
+        members[at].append(i)
+        if text is not None:
+            said[at].add(text)
+    twice = [at for at, labels in said.items() if len(labels) > 1]
+    for at, labels in said.items():
+        texts[at] = None if len(labels) > 1 else next(iter(labels))
+        for i in members[at]:
+            texts[i] = texts[at]
+    if not twice:
+        return []
+    names = [" = ".join(shown(entries[i].name) for i in members[at]) for at in twice]
+    return [("labels.two", {"n": len(twice), "names": named(names)})]
 
 
-def _subfolders(names: list[str]) -> list[str | None]:
-    """The first folder below those that all files share, if every file lies in one."""
-    parents = [PurePosixPath(name).parent.parts for name in names]
-    alike = (len(set(level)) == 1 for level in zip(*parents, strict=False))
-    shared = sum(1 for _ in takewhile(bool, alike))
-    if any(len(parts) == shared for parts in parents):
-        return [None] * len(names)
-    return [parts[shared] for parts in parents]
+def _numbers(texts: list[str | None], label_names: tuple[str, ...]) -> NDArray[np.int64] | None:
+    if not label_names:
+        return None
+    number = {name: i for i, name in enumerate(label_names)}
+    return np.array([number.get(text or "", UNLABELLED) for text in texts], np.int64)
 
 
-def _labels_from(path: Path) -> dict[str, str]:
+def unique(names: list[str]) -> list[str]:
+    """The names, each but once: names that differ in what cannot be shown get a number."""
+    taken, result = set(names), list[str]()
+    seen = set[str]()
+    for name in names:
+        own, number = name, 2
+        while own in seen or (own != name and own in taken):
+            own, number = f"{name} ({number})", number + 1
+        seen.add(own)
+        result.append(own)
+    return result
+
+
+def _use_table(listing: Listing, path: Path) -> None:
+    """Take the labels of a table that the user named, and of no other."""
     try:
-        return read_labels(path.read_bytes(), str(path))
+        table = read_table(path.read_bytes(), str(path))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{shown(path)} cannot be read: {error.strerror}.") from None
+    for other in listing.tables:
+        why = f"{table.name} was named instead"
+        listing.notes.append(("table.unused", {"table": other.name, "why": why}))
+    listing.tables = [replace(table, required=True)]
 
 
 def _alike(images: ImageSet) -> tuple[tuple[str, ...], ...]:
@@ -176,7 +236,8 @@ def _label_counts(images: ImageSet) -> dict[str, int]:
 
 def _nothing(path: Path, listing: Listing) -> str:
     if not listing.dropped:
-        return f"{path} holds no images ({listing.ignored} other files); name a folder that does."
+        others = f"{listing.ignored} other files"
+        return f"{shown(path)} holds no images ({others}); name a folder that does."
     file, reason = listing.dropped[0]
-    count = len(listing.dropped)
-    return f"None of the {count} images in {path} can be read: {file} {reason}."
+    count, where = len(listing.dropped), shown(path)
+    return f"None of the {count} images in {where} can be read: {shown(file)} {shown(reason)}."

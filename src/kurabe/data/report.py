@@ -1,21 +1,42 @@
 """What happened to each file of a user's images: kept, dropped and why, duplicates, sizes, modes.
 
-The texts of `kurabe data check` come from here. No mathematics.
+The texts of `kurabe data check` come from here; every file that was met is in one of the counts:
+files = kept + duplicates + dropped + left out. No mathematics.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from kurabe.data.words import say, treatment
+from kurabe.errors import shown
+
+# A note's key in `kurabe.data.words` and what fills it.
+Note = tuple[str, dict[str, Any]]
+# A file or folder that is no candidate, why (a key "left.…"), and how many files it stands for.
+Left = tuple[str, str, int]
+NAMED = 5
+
+
+def named(names: Sequence[str]) -> str:
+    """A few names as text, and how many more there are."""
+    rest = f", … (+{len(names) - NAMED})" if len(names) > NAMED else ""
+    return ", ".join(shown(name) for name in names[:NAMED]) + rest
 
 
 @dataclass(frozen=True)
 class Report:
-    """A preflight's findings; file names are as in the source.
+    """A preflight's findings; file names are as in the source, made safe to show.
 
     dropped: (file, reason). duplicates: (file, the earlier file with the same pixels), left
     out. near_duplicates: groups of two or more kept files that look alike, which stay on one
     side of every split. sizes: (width, height) → count. modes: how files store colour → count.
     treated: what was done to files a plain reader would get wrong → count. labels: name → count.
+    left: what is no image of the set and why. rows: how many of those found are rows of tables
+    or members of archives, no files of their own. cropped: images of which the middle square is
+    less than the whole, the least share that is kept, and of which. scales: the value that is
+    white in images of more than 8 bits, of whole numbers and of floating point.
     """
 
     source: str
@@ -28,14 +49,31 @@ class Report:
     modes: dict[str, int] = field(default_factory=dict[str, int])
     treated: dict[str, int] = field(default_factory=dict[str, int])
     labels: dict[str, int] = field(default_factory=dict[str, int])
-    ignored: int = 0
-    notes: tuple[str, ...] = ()
+    left: tuple[Left, ...] = ()
+    rows: int = 0
+    cropped: tuple[int, float, str] | None = None
+    scales: dict[str, float] = field(default_factory=dict[str, float])
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def ignored(self) -> int:
+        """Files without an image's ending."""
+        return sum(count for _, why, count in self.left if why == "left.ending")
+
+    @property
+    def files(self) -> int:
+        """All files met: images, and what is left out."""
+        return self.found - self.rows + sum(count for _, _, count in self.left)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON values; sizes as "WIDTHxHEIGHT"."""
         values = asdict(self)
         values["sizes"] = {f"{w}x{h}": n for (w, h), n in self.sizes.items()}
-        return values
+        values["notes"] = [
+            {"key": key, "values": filled, "text": say(key, "en", **filled)}
+            for key, filled in self.notes
+        ]
+        return values | {"files": self.files, "ignored": self.ignored}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Report":
@@ -51,50 +89,62 @@ class Report:
             modes=values["modes"],
             treated=values["treated"],
             labels=values["labels"],
-            ignored=values["ignored"],
-            notes=tuple(values["notes"]),
+            left=tuple((name, why, count) for name, why, count in values["left"]),
+            rows=values["rows"],
+            cropped=values["cropped"] and tuple(values["cropped"]),
+            scales=values["scales"],
+            notes=tuple((note["key"], note["values"]) for note in values["notes"]),
         )
 
-    def lines(self, show: int = 10) -> list[str]:
+    def lines(self, show: int = 10, lang: str = "en") -> list[str]:
         """Text for a terminal; at most `show` files are named in each list."""
-        lines = [f"{self.source}: {self.kept} of {self.found} images kept"]
-        if self.ignored:
-            lines.append(f"  {_files(self.ignored)} without an image's ending ignored")
-        lines += _listed(
-            f"{_files(len(self.dropped))} dropped",
-            [f"{file} {reason}" for file, reason in self.dropped],
-            show,
-        )
-        lines += _listed(
-            f"{_files(len(self.duplicates))} left out as exact duplicates",
-            [f"{file} = {first}" for file, first in self.duplicates],
-            show,
-        )
-        lines += _listed(
-            f"{len(self.near_duplicates)} groups of near-duplicates, each kept on one side",
-            [" ~ ".join(group) for group in self.near_duplicates],
-            show,
-        )
+        lines = [
+            say("report.kept", lang, source=self.source, kept=self.kept, found=self.found),
+            *self._left_out(show, lang),
+        ]
+        duplicates = [f"{file} = {first}" for file, first in self.duplicates]
+        alike = [" ~ ".join(group) for group in self.near_duplicates]
+        dropped = [f"{file} {reason}" for file, reason in self.dropped]
+        for key, entries in (("dropped", dropped), ("duplicates", duplicates), ("near", alike)):
+            lines += _listed(say(f"report.{key}", lang, n=_n(len(entries), lang)), entries, show)
         if self.sizes:
-            lines.append(f"  sizes   {self._size_range()}")
+            lines.append(f"  {say('report.sizes', lang)} {self._size_range(lang)}")
+        counted = {"modes": self.modes, "treated": self.treated, "labels": self.labels}
         lines += [
-            f"  {title:<7} {_counts(counts)}"
-            for title, counts in (
-                ("modes", self.modes),
-                ("treated", self.treated),
-                ("labels", self.labels),
-            )
+            f"  {say(f'report.{key}', lang)} {_counts(counts, lang)}"
+            for key, counts in counted.items()
             if counts
         ]
         if not self.labels:
-            lines.append("  labels  none")
-        return lines + [f"  note    {note}" for note in self.notes]
+            lines.append(f"  {say('report.labels', lang)} {say('report.none', lang)}")
+        notes = [say(key, lang, **filled) for key, filled in (*self._derived(), *self.notes)]
+        return lines + [f"  {say('report.note', lang)} {note}" for note in notes]
 
-    def _size_range(self) -> str:
+    def _left_out(self, show: int, lang: str) -> list[str]:
+        """What is no image of the set, by reason; nothing is left out unnamed."""
+        lines, reasons = list[str](), dict[str, list[tuple[str, int]]]()
+        for name, why, count in self.left:
+            reasons.setdefault(why, []).append((name, count))
+        for why, entries in reasons.items():
+            count = sum(n for _, n in entries)
+            title = say(why, lang, n=_n(count, lang))
+            lines += _listed(title, [name for name, _ in entries], show)
+        return lines
+
+    def _derived(self) -> list[Note]:
+        notes = list[Note]()
+        for kind, value in self.scales.items():
+            notes.append((f"scale.{kind}", {"value": f"{value:,.7g}"}))
+        if self.cropped:
+            count, share, name = self.cropped
+            notes.append(("crop", {"n": count, "share": f"{100 * share:.0f}", "name": name}))
+        return notes
+
+    def _size_range(self, lang: str) -> str:
         widths, heights = zip(*self.sizes, strict=True)
         small = f"{min(widths)}×{min(heights)}"
         large = f"{max(widths)}×{max(heights)}"
-        return small if small == large else f"{small} to {large} pixels"
+        return small if small == large else say("report.range", lang, small=small, large=large)
 
 
 def _width_height(text: str) -> tuple[int, int]:
@@ -102,8 +152,8 @@ def _width_height(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _files(count: int) -> str:
-    return f"{count} file" if count == 1 else f"{count} files"
+def _n(count: int, lang: str) -> str:
+    return say("report.file" if count == 1 else "report.files", lang, n=count)
 
 
 def _listed(title: str, entries: list[str], show: int) -> list[str]:
@@ -113,5 +163,5 @@ def _listed(title: str, entries: list[str], show: int) -> list[str]:
     return [f"  {title}:", *(f"    {entry}" for entry in entries[:show]), *rest]
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {n}" for name, n in Counter(counts).most_common())
+def _counts(counts: dict[str, int], lang: str) -> str:
+    return ", ".join(f"{treatment(k, lang)} {n}" for k, n in Counter(counts).most_common())

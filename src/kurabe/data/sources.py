@@ -1,82 +1,58 @@
-"""Where a user's images lie: the files of a folder, of a zip file, the rows of a Parquet file.
+"""Where a user's images lie: a folder's files, a zip file's, the rows of tables, members of tars.
 
 Files of an archive are read into memory and never written under their own names. Order is by
 name, so the same files always give the same set. No mathematics.
 """
 
-import csv
 import hashlib
-import json
-import lzma
 import os
-import re
+import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from kurabe.data.decoding import ENDINGS, UnreadableError
-from kurabe.errors import UserError
+from kurabe.data.entries import Entry, Listing, hidden
+from kurabe.data.shards import TABLES, TARS, entries_of, is_shard
+from kurabe.data.tables import LABELS, METADATA, read_table
+from kurabe.data.zips import zipped
+from kurabe.errors import UserError, shown
 
 LARGEST = 1 << 30
-LABELS = "labels.csv"
-LABEL_TITLES = ("label", "labels", "class", "category")
-# All that Python's zipfile raises for a member that is damaged, encrypted or packed unusually.
-_UNPACKING = (
-    zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error,
-    lzma.LZMAError,
-)  # fmt: skip
-BYTES = "bytes"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One candidate: its name in the source, how to read its bytes, its label if the source
-    itself (a Parquet column) gives one. `read` raises UnreadableError or OSError."""
-
-    name: str
-    read: Callable[[], bytes]
-    label: str | None = None
-
-
-@dataclass
-class Listing:
-    """What a source holds; `entries` may be walked once."""
-
-    entries: Iterable[Entry]
-    ignored: int = 0
-    dropped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    labels: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @contextmanager
 def opened(path: Path) -> Generator[Listing]:
-    """The listing of a folder, .zip or .parquet file, with a labels.csv at its top read.
+    """The listing of a folder, .zip, .parquet, .arrow or .tar file, its tables of labels read.
 
     Raises UserError for what does not exist, cannot be read or is of another kind.
     """
+    name = shown(path)
     try:
         if path.is_dir():
             _refuse_records(path)
             yield _folder(path)
         elif not path.exists():
-            raise UserError(f"{path} does not exist, and no known set has that name.")
+            raise UserError(f"{name} does not exist, and no known set has that name.")
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield _zip(archive)
-        elif path.suffix == ".parquet":
-            yield _parquet(path)
+                listing, names = zipped(archive)
+                _choose(listing, names, lambda member: Entry(member, names[member]))
+                yield listing
+        elif path.suffix.lower() in TABLES or path.name.lower().endswith(TARS):
+            yield _single(path)
         else:
-            raise UserError(f"{path} is neither a folder nor a readable .zip or .parquet file.")
+            raise UserError(
+                f"{name} is neither a folder nor a readable .zip, .parquet, .arrow or .tar file."
+            )
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is a damaged zip file: {error}.") from None
-    except UnreadableError as error:
-        raise UserError(f"{path}: {LABELS} {error}.") from None
+        raise UserError(f"{name} is a damaged zip file: {error}.") from None
     except PermissionError as error:
-        raise UserError(f"{error.filename or path} may not be read: {error.strerror}.") from None
+        raise UserError(
+            f"{shown(error.filename or path)} may not be read: {error.strerror}."
+        ) from None
 
 
 def fingerprint(path: Path) -> str:
@@ -90,46 +66,31 @@ def fingerprint(path: Path) -> str:
             state = file.stat()
         except OSError:
             continue
-        digest.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_mode}\0".encode())
+        said = f"\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_mode}\0"
+        digest.update(os.fsencode(file) + said.encode())
     return digest.hexdigest()
 
 
-def read_labels(content: bytes, source: str) -> dict[str, str]:
-    """The rows of a labels.csv: file,label with or without a heading. UserError where it is not
-    UTF-8 text, has no two columns or gives a file two labels."""
-    labels = dict[str, str]()
-    column = 1
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{source} is not UTF-8 text; save it as CSV in UTF-8.") from None
-    for number, row in enumerate(csv.reader(lines), 1):
-        if not row:
-            continue
-        titles = [cell.strip().lower() for cell in row]
-        if number == 1 and (known := [n for n in LABEL_TITLES if n in titles[1:]]):
-            column = titles.index(known[0], 1)
-            continue
-        if len(row) <= column:
-            raise UserError(f'{source}, line {number}: expected "file,label", found "{row[0]}".')
-        name = PurePosixPath(row[0].strip().replace("\\", "/")).as_posix()
-        label = row[column].strip()
-        if labels.setdefault(name, label) != label:
-            raise UserError(f"{source}, line {number}: {name} has two labels.")
-    return labels
-
-
 def _walked(
-    path: Path, onerror: Callable[[OSError], None] | None = None
+    path: Path,
+    onerror: Callable[[OSError], None] | None = None,
+    left: Callable[[Path, str], None] = lambda folder, why: None,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Folders and their files, below none that is hidden, a run's or a study's: the samples of
-    runs are no images to train on."""
+    """Folders and their files, below none that is hidden, a link, a run's or a study's: the
+    samples of runs are no images to train on. left: is told of each of these."""
     for top, folders, files in os.walk(path, onerror=onerror):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and not _is_record(Path(top) / name)
-        )
+        entered = list[str]()
+        for name in sorted(folders):
+            folder = Path(top) / name
+            if folder.is_symlink():
+                left(folder, "left.link")
+            elif hidden(PurePosixPath(name)):
+                left(folder, "left.hidden")
+            elif _is_record(folder):
+                left(folder, "left.record")
+            else:
+                entered.append(name)
+        folders[:] = entered
         yield top, files
 
 
@@ -147,135 +108,110 @@ def _refuse_records(path: Path) -> None:
     for folder in (whole, *whole.parents):
         if _is_record(folder):
             raise UserError(
-                f"{path} lies in {folder}, the folder of a run or a study, whose pictures are "
-                "what was drawn; name a folder of images."
+                f"{shown(path)} lies in {shown(folder)}, the folder of a run or a study, whose "
+                "pictures are what was drawn; name a folder of images."
             )
 
 
 def _folder(path: Path) -> Listing:
     listing, names = Listing([]), list[str]()
 
-    def unreadable(error: OSError) -> None:
+    def closed(error: OSError) -> None:
         where = Path(error.filename)
         if where == path:
-            raise UserError(f"{path} may not be read: {error.strerror}.")
-        listing.dropped.append((f"{where.relative_to(path).as_posix()}/", "may not be read"))
+            raise UserError(f"{shown(path)} may not be read: {error.strerror}.")
+        listing.left.append((f"{where.relative_to(path).as_posix()}/", "left.closed", 0))
 
-    for top, files in _walked(path, unreadable):
+    def left(folder: Path, why: str) -> None:
+        count = 1 if why == "left.link" else _files_below(folder)
+        listing.left.append((f"{folder.relative_to(path).as_posix()}/", why, count))
+
+    for top, files in _walked(path, closed, left):
         inside = Path(top).relative_to(path)
         names += [(inside / name).as_posix() for name in files]
-    _choose(listing, names, lambda name: Entry(name, lambda: _read_file(path / name)))
-    if (path / LABELS).is_file():
-        listing.labels = read_labels((path / LABELS).read_bytes(), str(path / LABELS))
+    found = {name: lambda name=name: _read_file(path / name) for name in sorted(names)}
+    shards = _choose(listing, found, lambda name: Entry(name, found[name]))
+    if not listing.entries and shards:
+        listing.left = [one for one in listing.left if one[0] not in shards]
+        listing.left += [(name, "left.container", 1) for name in shards]
+        listing.entries = _of_shards(path, shards, listing)
     return listing
 
 
+def _files_below(folder: Path) -> int:
+    """All files below a folder, links to folders among them, as a listing of the disk has them."""
+    count = 0
+    for top, folders, files in os.walk(folder):
+        count += len(files) + sum((Path(top) / name).is_symlink() for name in folders)
+    return count
+
+
 def _read_file(path: Path) -> bytes:
-    if path.stat().st_size > LARGEST:
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise UnreadableError("is no file but a device, a pipe or a folder")
+    if state.st_size > LARGEST:
         raise UnreadableError(f"is larger than {LARGEST >> 20} MB")
     return path.read_bytes()
 
 
-def _zip(archive: zipfile.ZipFile) -> Listing:
-    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+def _single(path: Path) -> Listing:
     listing = Listing([])
 
-    def read(name: str) -> bytes:
-        info = members[name]
-        if info.file_size > LARGEST:
-            raise UnreadableError(f"unpacks to more than {LARGEST >> 20} MB")
+    def entries() -> Iterator[Entry]:
         try:
-            return archive.read(info)
-        except _UNPACKING as error:
-            raise UnreadableError(f"cannot be unpacked ({error})") from None
+            yield from entries_of(path, "", listing)
+        except UnreadableError as error:
+            raise UserError(f"{shown(path)} {error}.") from None
 
-    labels = _labels_in(members)
-    outside = [name for name in members if _points_outside(name)]
-    listing.dropped += [(name, "has a name that points outside the archive") for name in outside]
-    inside = [name for name in members if name not in set(outside)]
-    _choose(listing, inside, lambda name: Entry(name, lambda: read(name)), labels)
-    if labels in members:
-        top = PurePosixPath(labels).parent
-        rows = read_labels(read(labels), labels)
-        listing.labels = {(top / name).as_posix(): label for name, label in rows.items()}
+    listing.entries = entries()
     return listing
 
 
-def _labels_in(names: Iterable[str]) -> str:
-    """Where an archive keeps its labels: at its top, or in the one folder that holds all."""
-    tops = {path.parts[0] for path in map(PurePosixPath, names) if not _hidden(path)}
-    inside = f"{tops.pop()}/{LABELS}" if len(tops) == 1 else LABELS
-    return inside if inside in names else LABELS
-
-
-def _points_outside(name: str) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or bool(re.match("[A-Za-z]:", name))
-
-
-def _choose(
-    listing: Listing, names: list[str], entry: Callable[[str], Entry], labels: str = LABELS
-) -> None:
-    """Keep what has an image's ending; hidden files and macOS's own are not even counted."""
-    seen = [name for name in names if not _hidden(PurePosixPath(name))]
-    images = sorted(name for name in seen if PurePosixPath(name).suffix.lower() in ENDINGS)
-    listing.ignored = len(seen) - len(images) - (labels in seen)
-    listing.entries = [entry(name) for name in images]
-
-
-def _hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-
-
-def _parquet(path: Path) -> Listing:
-    import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
-
-    try:
-        file: Any = pq.ParquetFile(path)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {error}.") from None
-    image: str | None = next((f.name for f in file.schema_arrow if _holds_bytes(f.type)), None)
-    if image is None:
-        raise UserError(f"{path} has no column of image bytes.")
-    titles = file.schema_arrow.names
-    label = next((n for n in LABEL_TITLES if n in titles and _is_one(file, n)), None)
-    names = _class_names(file.schema_arrow.metadata, label)
-    nested = str(file.schema_arrow.field(image).type).startswith("struct")
-    columns = [image] if label is None else [image, label]
-
-    def entries() -> Iterator[Entry]:
-        records = (r for b in file.iter_batches(256, columns=columns) for r in b.to_pylist())
+def _of_shards(path: Path, names: list[str], listing: Listing) -> Iterator[Entry]:
+    """The images of each shard in turn; one that is damaged does not stop the others."""
+    for name in names:
         try:
-            for row, record in enumerate(records):
-                cell, value = record[image], record.get(label)
-                content: bytes = (cell[BYTES] if nested and cell else cell) or b""
-                text = None if value is None else names.get(value, str(value))
-                yield Entry(f"row-{row:06d}", lambda content=content: content, text)
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path} is a damaged Parquet file: {error}.") from None
-
-    return Listing(entries())
+            if not stat.S_ISREG((path / name).stat().st_mode):
+                raise UnreadableError("is no file")
+            yield from entries_of(path / name, f"{name}/", listing)
+        except (UnreadableError, OSError) as error:
+            listing.left.remove((name, "left.container", 1))
+            listing.dropped.append((name, str(error)))
 
 
-def _is_one(file: Any, column: str) -> bool:
-    """Whether a row of that column is one value; several classes an image are no label here."""
-    return not str(file.schema_arrow.field(column).type).startswith(
-        ("list", "large_list", "struct")
-    )
+def _choose(listing: Listing, names: Iterable[str], entry: Callable[[str], Entry]) -> list[str]:
+    """Keep what has an image's ending, read tables, and say what else there is; the shards."""
+    images, shards = list[str](), list[str]()
+    for name in sorted(names):
+        path = PurePosixPath(name)
+        if hidden(path):
+            listing.left.append((name, "left.hidden", 1))
+        elif path.suffix.lower() in ENDINGS:
+            images.append(name)
+        elif path.name.lower() in (LABELS, *METADATA) and _is_table(listing, name, entry(name)):
+            listing.left.append((name, "left.table", 1))
+        else:
+            listing.left.append((name, "left.ending", 1))
+            shards += [name] if is_shard(name) else []
+    listing.entries = [entry(name) for name in images]
+    return shards
 
 
-def _holds_bytes(kind: Any) -> bool:
-    """Whether a column's type is bytes, or a struct with a member "bytes" as `datasets` writes."""
-    if str(kind).startswith("struct"):
-        return any(member.name == BYTES and _holds_bytes(member.type) for member in kind)
-    return str(kind) in {"binary", "large_binary", "binary_view"}
-
-
-def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> dict[Any, str]:
-    """The names of whole-number labels where the `datasets` library left them in the file."""
+def _is_table(listing: Listing, name: str, entry: Entry) -> bool:
+    """Read a table into the listing; one that is only metadata and cannot be used is noted."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        named: list[str] = features[label]["names"]
-        return dict(enumerate(named))
-    except (KeyError, TypeError, ValueError):
-        return {}
+        table = read_table(entry.read(), name)
+    except UnreadableError as error:
+        raise UserError(f"{shown(name)} {error}.") from None
+    except UserError as error:
+        if PurePosixPath(name).name.lower() == LABELS:
+            raise
+        listing.notes.append(
+            ("table.unused", {"table": shown(name), "why": str(error).removesuffix(".")})
+        )
+        return False
+    folder = PurePosixPath(name).parent
+    rows = {(folder / row).as_posix(): label for row, label in table.rows.items()}
+    listing.tables.append(replace(table, rows=rows))
+    return True

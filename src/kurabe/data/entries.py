@@ -1,0 +1,52 @@
+"""What a source of images holds: candidates, and what is left out of them. No mathematics."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from kurabe.data.report import Left, Note
+from kurabe.data.tables import Table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate: its name in the source, how to read its bytes, its label if the source
+    itself (a column) gives one. `read` raises UnreadableError or OSError.
+
+    path: what labels are looked up by, "" for a row; None is the name. row: it is no file of its
+    own. without: the source says that it has no label.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    label: str | None = None
+    path: str | None = None
+    row: bool = False
+    without: bool = False
+
+    @property
+    def place(self) -> str:
+        """The name by which a table or a folder labels it."""
+        return self.name if self.path is None else self.path
+
+
+@dataclass
+class Listing:
+    """What a source holds; `entries` may be walked once, and adds to the rest on its way."""
+
+    entries: Iterable[Entry]
+    left: list[Left] = field(default_factory=list[Left])
+    dropped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    tables: list[Table] = field(default_factory=list[Table])
+    notes: list[Note] = field(default_factory=list[Note])
+    rows_dropped: int = 0
+
+    @property
+    def ignored(self) -> int:
+        """Files without an image's ending."""
+        return sum(count for _, why, count in self.left if why == "left.ending")
+
+
+def hidden(path: PurePosixPath) -> bool:
+    """Whether a name is hidden, or macOS's own beside the true file."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
