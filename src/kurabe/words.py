@@ -160,6 +160,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "ja": "{n} 枚 × {dim} 次元を {path} に保存しました（{where}）",
         "en": "{n} images × {dim} features in {path} ({where})",
     },
+    "done.embed.left": {
+        "ja": "読めない {n} ファイルは含まれません: {which}",
+        "en": "{n} unreadable and not among them: {which}",
+    },
     "data.licence": {"ja": "ライセンス", "en": "licence"},
     "short.transfer-learning-with-diffusion-models": {"ja": "転移学習", "en": "transfer learning"},
     "short.self-supervised-diffusion-model": {"ja": "自己教師あり", "en": "self-supervised"},

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pyarrow import parquet
 
 from kurabe import data
+from kurabe.commands import running
 from kurabe.errors import UserError
 from kurabe.methods import choices_of, find
 from kurabe.randomness import normal
@@ -71,3 +73,27 @@ def test_the_file_holds_the_mean_of_tokens_over_fresh_noise(model, tmp_path):
 def test_a_place_that_the_network_has_not(model, tmp_path, wanted, says):
     with pytest.raises(UserError, match=says):
         embed_images(model, data.load("digits", limit=2), wanted, RunFolder(tmp_path / "none"))
+
+
+def test_a_row_for_every_file_that_can_be_read(model, tmp_path, monkeypatch, capsys):
+    """Copies, and images equal only after shrinking, included; what is left out is named."""
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "e"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for k in range(4):
+        coarse = Image.fromarray(random.integers(0, 256, (5, 5), np.uint8))
+        coarse.resize((40, 40), Image.Resampling.NEAREST).save(folder / f"{k}.png")
+        (folder / f"copy{k}.png").write_bytes((folder / f"{k}.png").read_bytes())
+    large = coarse.resize((1000, 1000), Image.Resampling.NEAREST)
+    large.save(folder / "large-a.png")
+    large.putpixel((500, 500), 0)
+    large.save(folder / "large-b.png")
+    (folder / "bad\x1b.png").write_text("<html>")
+    monkeypatch.setattr("kurabe.training.load_model", lambda *_: model)
+    out = tmp_path / "e.parquet"
+    running.embed("emoji-32", str(folder), out, None, None, None, 1, "cpu", tmp_path, "en")
+    ids = parquet.read_table(out)["id"].to_pylist()
+    assert sorted(ids) == sorted(f.name for f in folder.iterdir() if f.name != "bad\x1b.png")
+    said = capsys.readouterr().out
+    assert "1 unreadable and not among them: bad\\x1b.png is not an image" in said

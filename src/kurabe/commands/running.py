@@ -125,7 +125,10 @@ def embed(
     below: Path,
     lang: str,
 ) -> None:
-    """Features of every image as Parquet: id, label where known, and the vector."""
+    """Features of every image that can be read as Parquet: id, label where known, the vector.
+
+    Copies have rows too; files that cannot be read are named.
+    """
     from kurabe import data
     from kurabe.studies.embedding import Wanted, embed_images, write_parquet
     from kurabe.training import load_model
@@ -133,12 +136,16 @@ def embed(
     check_place(out, folder=False)
     place = source_of(run, below)
     model = load_model(place, settled_device(device))
-    images = data.load(source, size=model.image_size, channels=model.channels)
+    images = data.load(source, size=model.image_size, channels=model.channels, copies=True)
     wanted = Wanted(layer, log_snr, grid, draws)
     embedding = embed_images(model, images, wanted, RunFolder(place))
     write_parquet(out, images, embedding)
     count, dim = embedding.vectors.shape
     print(say("done.embed", lang, n=count, dim=dim, path=out, where=embedding.described))
+    dropped = images.report.dropped if images.report else ()
+    if dropped:
+        which = data.some_of([f"{file} {reason}" for file, reason in dropped])
+        print(say("done.embed.left", lang, n=len(dropped), which=which))
 
 
 def export(run: str, out: Path, to: str, below: Path, lang: str) -> None:

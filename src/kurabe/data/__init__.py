@@ -3,7 +3,7 @@
 from kurabe.data.images import ImageSet
 from kurabe.data.loading import check, load
 from kurabe.data.named import available
-from kurabe.data.report import Report
+from kurabe.data.report import Report, some_of
 from kurabe.data.splits import Split, split
 from kurabe.data.traces import FILE as TRACES
 from kurabe.data.traces import Traces
@@ -17,5 +17,6 @@ __all__ = [
     "available",
     "check",
     "load",
+    "some_of",
     "split",
 ]

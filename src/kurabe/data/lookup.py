@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from kurabe.data.report import Note, named
+from kurabe.data.report import Note, some_of
 from kurabe.data.tables import Table
 from kurabe.errors import UserError, shown
 
@@ -92,7 +92,7 @@ def by_tables(
     bare = [name for name, text in zip(names, texts, strict=True) if text is None]
     if bare:
         which = ", ".join(dict.fromkeys(table.name for table in used))
-        counts = {"n": len(bare), "of": len(names), "names": named(bare)}
+        counts = {"n": len(bare), "of": len(names), "names": some_of(bare)}
         notes.append(("table.missing", {"table": which, **counts}))
     return texts, notes
 
@@ -101,10 +101,10 @@ def _about(table: Table, fit: Fit) -> list[Note]:
     file, label = table.columns
     notes: list[Note] = [("table.taken", {"table": table.name, "file": file, "label": label})]
     if table.unused:
-        notes.append(("table.columns", {"table": table.name, "names": named(table.unused)}))
+        notes.append(("table.columns", {"table": table.name, "names": some_of(table.unused)}))
     for key, rows in (("table.unfit", fit.unfit), ("table.several", fit.several)):
         if rows:
-            notes.append((key, {"table": table.name, "n": len(rows), "names": named(rows)}))
+            notes.append((key, {"table": table.name, "n": len(rows), "names": some_of(rows)}))
     if table.without:
         notes.append(("table.without", {"table": table.name, "n": table.without}))
     return notes
@@ -123,11 +123,11 @@ def by_folders(names: Sequence[str]) -> tuple[list[str | None], list[Note]]:
     if not classes:
         return nothing, []
     if len(classes) < 2 or len(stray) > len(names) / 2:
-        counts = {"n": len(stray), "of": len(names), "names": named(classes)}
+        counts = {"n": len(stray), "of": len(names), "names": some_of(classes)}
         return nothing, [("folders.none", counts)]
     notes: list[Note] = [("folders.taken", {"n": len(classes)})]
     if stray:
-        notes.append(("folders.stray", {"n": len(stray), "names": named(stray)}))
+        notes.append(("folders.stray", {"n": len(stray), "names": some_of(stray)}))
     return texts, notes
 
 

@@ -20,7 +20,7 @@ from kurabe.data.duplicates import exact_duplicates, near_duplicates
 from kurabe.data.entries import Entry, Listing
 from kurabe.data.images import UNLABELLED, ImageSet
 from kurabe.data.lookup import by_folders, by_tables
-from kurabe.data.report import Note, Report, named
+from kurabe.data.report import Note, Report, some_of
 from kurabe.data.scales import scales_of
 from kurabe.data.sources import opened
 from kurabe.data.tables import read_table
@@ -184,7 +184,7 @@ def _joined(texts: list[str | None], first: NDArray[np.int64], entries: list[Ent
     if not twice:
         return []
     names = [" = ".join(shown(entries[i].name) for i in members[at]) for at in twice]
-    return [("labels.two", {"n": len(twice), "names": named(names)})]
+    return [("labels.two", {"n": len(twice), "names": some_of(names)})]
 
 
 def _numbers(texts: list[str | None], label_names: tuple[str, ...]) -> NDArray[np.int64] | None:

@@ -19,7 +19,7 @@ Left = tuple[str, str, int]
 NAMED = 5
 
 
-def named(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
     """A few names as text, and how many more there are."""
     rest = f", … (+{len(names) - NAMED})" if len(names) > NAMED else ""
     return ", ".join(shown(name) for name in names[:NAMED]) + rest

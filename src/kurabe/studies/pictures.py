@@ -107,7 +107,7 @@ def _read(source: str | Path, size: int) -> Pixels:
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() in ENDINGS:
         return _from_bytes(path.read_bytes(), size, str(path))
-    return data.load(str(source), size=size).pixels
+    return data.load(str(source), size=size, copies=True).pixels
 
 
 def _from_bytes(content: bytes, size: int, name: str) -> Pixels:
