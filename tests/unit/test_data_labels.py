@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 import unicodedata
 import zipfile
@@ -257,3 +258,40 @@ def unmarked(place, names):
         for name, seed in names.items():
             archive.writestr(Cp932(name), png(seed))
     return place
+
+
+def test_names_that_a_terminal_would_act_on_or_no_encoding_holds_are_shown_escaped(tmp_path):
+    """One file is one line, whatever its bytes; what only looks odd stays as it is."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+    raw = [b"a\nb.png", b"\x1b[31m.png", "写真.png".encode("cp932"), "a　👩‍🔬.png".encode()]
+    for seed, name in enumerate(raw):
+        (folder / os.fsdecode(name)).write_bytes(png(seed))
+    shown = {"a\\nb.png", "\\x1b[31m.png", "\\udc8eʐ^.png", "a　👩‍🔬.png"}
+    images = load(str(folder))
+    assert set(images.ids) == shown
+    (folder / os.fsdecode(raw[0])).write_bytes(b"x")
+    report = load(str(folder)).report
+    assert report is not None
+    assert [file for file, _ in report.dropped] == ["a\\nb.png"]
+    (folder / os.fsdecode(b"a\\nb.png")).write_bytes(png(9))
+    (folder / os.fsdecode(raw[0])).write_bytes(png(0))
+    assert set(load(str(folder)).ids) == shown | {"a\\nb.png (2)"}
+
+
+def test_a_row_without_a_name_is_refused():
+    with pytest.raises(UserError, match=r"labels\.csv, line 3 names no file"):
+        read_table(b"file,label\na.png,x\n,y\n", "labels.csv")
+
+
+def test_what_a_square_crop_keeps_is_said(tmp_path):
+    folder = fill(tmp_path / "s", ["a.png"])
+    Image.new("RGB", (100, 40)).save(folder / "wide.png")
+    Image.new("L", (30, 40), 9).save(folder / "tall.png")
+    report = load(str(folder)).report
+    assert report is not None and report.cropped == (2, 0.4, "wide.png")
+    assert any(
+        "of 2 images that are not square" in line and "40 % of the area, of wide.png" in line
+        for line in report.lines()
+    )
+    assert any("wide.png の面積の 40 %" in line for line in report.lines(lang="ja"))

@@ -26,6 +26,7 @@ FILE_TITLES = (
 )  # fmt: skip
 NO_LABEL = ("", "-1")  # what datasets write where an image has no label
 DELIMITERS = ",\t;"
+LONGEST = 80
 
 Row = tuple[int, list[str]]
 
@@ -68,7 +69,7 @@ def _of_csv(rows: list[Row], source: str, required: bool) -> Table:
         return _titled(titles, first, rows[1:], source, required)
     if len(first) < 2:
         raise UserError(
-            f'{source}, line {number}: expected "file,label", found "{shown(first[0])}".'
+            f'{source}, line {number}: expected "file,label", found "{shown(first[0])[:LONGEST]}".'
         )
     if len(first) > 2:
         raise UserError(_unknown(source, first))
@@ -116,10 +117,13 @@ def _filled(
     width = 2 + len(unused)
     for number, row in rows:
         if len(row) <= max(file, label) or any(cell.strip() for cell in row[width:]):
+            found_there = shown(",".join(row))[:LONGEST]
             raise UserError(
-                f'{source}, line {number}: expected "file,label", found "{shown(",".join(row))}".'
+                f'{source}, line {number}: expected "file,label", found "{found_there}".'
             )
         name = PurePosixPath(row[file].strip().replace("\\", "/")).as_posix()
+        if name == ".":
+            raise UserError(f"{source}, line {number} names no file.")
         text = row[label].strip()
         value = None if text in NO_LABEL else shown(text)
         if found.setdefault(name, value) != value:
