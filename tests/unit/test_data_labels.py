@@ -295,3 +295,28 @@ def test_what_a_square_crop_keeps_is_said(tmp_path):
         for line in report.lines()
     )
     assert any("wide.png の面積の 40 %" in line for line in report.lines(lang="ja"))
+
+
+def test_parts_of_a_split_are_no_classes_and_the_folders_below_them_are(tmp_path):
+    names = ["train/cat/1.png", "train/dog/1.png", "Test/cat/2.png", "Test/dog/3.png"]
+    folder = fill(tmp_path / "s", names)
+    images = load(str(folder))
+    assert labels_of(images) == {name: name.split("/")[1] for name in sorted(names)}
+    assert (
+        "the folders Test, train are called as parts of a split and are not taken for labels"
+    ) in said(images)
+    plain = fill(tmp_path / "t", ["train/1.png", "val/2.png"])
+    assert load(str(plain)).labels is None
+
+
+def test_one_class_is_one_in_every_normal_form(tmp_path):
+    forms = [unicodedata.normalize(form, "が") for form in ("NFC", "NFD")]
+    folder = fill(tmp_path / "s", [f"{name}/{k}.png" for k, name in enumerate([*forms, "b"])])
+    assert load(str(folder)).label_names == ("b", "が")
+
+
+def test_rows_of_a_parquet_file_are_labelled_by_a_table_that_is_named(tmp_path):
+    pq.write_table(pa.table({"image": cells(2)}), tmp_path / "x.parquet")
+    (tmp_path / "given.csv").write_text("row-000001,b\nrow-000000,a\n")
+    images = load(str(tmp_path / "x.parquet"), labels=str(tmp_path / "given.csv"))
+    assert labels_of(images) == {"row-000000": "a", "row-000001": "b"}

@@ -20,7 +20,7 @@ from kurabe.data.images import ImageSet
 from kurabe.data.report import Report
 from kurabe.files import cache_dir, write_bytes_atomic
 
-FORMAT = 4
+FORMAT = 5
 
 
 def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:

@@ -13,8 +13,11 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 
 from kurabe.data.report import Note, some_of
-from kurabe.data.tables import Table
+from kurabe.data.tables import Table, as_label
 from kurabe.errors import UserError, shown
+
+# What people and datasets call the parts of a split.
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
 
 
 @dataclass
@@ -112,23 +115,37 @@ def _about(table: Table, fit: Fit) -> list[Note]:
 
 def by_folders(names: Sequence[str]) -> tuple[list[str | None], list[Note]]:
     """The first folder below those that all files share, where there are two or more and at
-    least half of the images lie in one; the others have no label. names: "" has no folder."""
+    least half of the images lie in one; the others have no label. names: "" has no folder.
+
+    Folders that are called as the parts of a split are are no classes; those below them may be.
+    """
     nothing: list[str | None] = [None] * len(names)
     parents = [PurePosixPath(name).parent.parts for name in names]
     alike = (len(set(level)) == 1 for level in zip(*parents, strict=False))
     shared = sum(1 for _ in takewhile(bool, alike))
-    texts = [shown(parts[shared]) if len(parts) > shared else None for parts in parents]
+    below = [parts[shared:] for parts in parents]
+    notes = list[Note]()
+    if parts := _split_parts(below):
+        notes.append(("folders.split", {"names": some_of(parts)}))
+        below = [place[1:] for place in below]
+    texts = [as_label(place[0]) if place else None for place in below]
     classes = sorted({text for text in texts if text})
     stray = [name for name, text in zip(names, texts, strict=True) if text is None]
     if not classes:
-        return nothing, []
+        return nothing, notes
     if len(classes) < 2 or len(stray) > len(names) / 2:
         counts = {"n": len(stray), "of": len(names), "names": some_of(classes)}
-        return nothing, [("folders.none", counts)]
-    notes: list[Note] = [("folders.taken", {"n": len(classes)})]
+        return nothing, [*notes, ("folders.none", counts)]
+    notes.append(("folders.taken", {"n": len(classes)}))
     if stray:
         notes.append(("folders.stray", {"n": len(stray), "names": some_of(stray)}))
     return texts, notes
+
+
+def _split_parts(places: list[tuple[str, ...]]) -> list[str]:
+    """The first folders, where there are two or more and all are called as parts of a split."""
+    first = sorted({place[0] for place in places if place})
+    return first if len(first) > 1 and all(name.lower() in SPLITS for name in first) else []
 
 
 def _is_end(name: str, row: str) -> bool:

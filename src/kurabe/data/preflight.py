@@ -154,9 +154,10 @@ def _decoded(listing: Listing, size: int) -> tuple[list[Entry], list[Decoded]]:
 def _labels(entries: list[Entry], listing: Listing) -> tuple[list[str | None], list[Note]]:
     """Labels by tables, else the source's own, else folders, one an entry; what to say of them."""
     others = [name for name, _ in listing.dropped]
-    places = [entry.place for entry in entries]
     notes = list[Note]()
     if listing.tables:
+        # A row of a table has no path; what the report calls it serves.
+        places = [entry.path or entry.name for entry in entries]
         texts, notes = by_tables(listing.tables, places, others)
         if texts is not None:
             return texts, notes
@@ -164,7 +165,7 @@ def _labels(entries: list[Entry], listing: Listing) -> tuple[list[str | None], l
         if without := sum(entry.without for entry in entries):
             notes.append(("source.without", {"n": without}))
         return [entry.label for entry in entries], notes
-    texts, more = by_folders(places)
+    texts, more = by_folders([entry.place for entry in entries])
     return texts, notes + more
 
 

@@ -126,7 +126,7 @@ class Report:
         for name, why, count in self.left:
             reasons.setdefault(why, []).append((name, count))
         for why, entries in reasons.items():
-            count = sum(n for _, n in entries)
+            count = sum(n or 1 for _, n in entries)
             title = say(why, lang, n=_n(count, lang))
             lines += _listed(title, [name for name, _ in entries], show)
         return lines

@@ -8,6 +8,7 @@ named. Nothing is guessed. No mathematics.
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -125,7 +126,7 @@ def _filled(
         if name == ".":
             raise UserError(f"{source}, line {number} names no file.")
         text = row[label].strip()
-        value = None if text in NO_LABEL else shown(text)
+        value = None if text in NO_LABEL else as_label(text)
         if found.setdefault(name, value) != value:
             raise UserError(f"{source}, line {number}: {shown(name)} has two labels.")
     without = sum(value is None for value in found.values())
@@ -232,7 +233,12 @@ def class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> dict[
 def label_text(value: Any) -> str | None:
     """A label's cell as text; None for what stands for none: null, NaN, empty, −1."""
     text = _text(value).strip()
-    return None if text in NO_LABEL or value != value else shown(text)
+    return None if text in NO_LABEL or value != value else as_label(text)
+
+
+def as_label(text: str) -> str:
+    """A label as it is kept: safe to show, in Unicode's form NFC, so that one class is one."""
+    return unicodedata.normalize("NFC", shown(text))
 
 
 def _text(value: Any) -> str:

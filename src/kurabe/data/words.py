@@ -82,6 +82,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{n} 個のフォルダーの名前をラベルとした",
         "the names of {n} folders are taken for labels",
     ),
+    "folders.split": (
+        "フォルダー {names} は分割の名前なので、ラベルとしない",
+        "the folders {names} are called as parts of a split and are not taken for labels",
+    ),
     "folders.stray": (
         "{n} 枚はラベルのフォルダーの外にあり、ラベルがない: {names}",
         "{n} images lie beside the folders of labels and have none: {names}",
