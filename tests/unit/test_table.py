@@ -502,11 +502,23 @@ def test_the_table_says_on_how_many_test_images_its_marks_stand_and_how_often_th
     assert "テスト画像 45 枚" in study_table(folder, "ja").tested[0]
 
 
-def test_a_shipped_studys_ledgers_are_counted():
-    """47 openings of 25 checkpoints stand in its ledgers."""
-    said = study_table(StudyFolder(SHIPPED / "emoji-openmoji"), "en").tested
-    assert said[0] == "The marks stand on 409 test images of this data set."
-    assert "opened 47 times for 2" in said[1]
+def test_a_shipped_studys_ledgers_are_counted_and_its_rules_are_named():
+    """51 openings of 25 checkpoints stand in the ledgers of the one, 30 of 30 in the other's."""
+    earlier = study_table(StudyFolder(SHIPPED / "fashion-animals"), "en").tested
+    assert earlier[0] == "The marks stand on 1,000 test images of this data set."
+    assert "opened 51 times for 25" in earlier[1]
+    assert earlier[2].startswith("Measured by the rules of before")
+    today = study_table(StudyFolder(SHIPPED / "emoji-openmoji"), "en").tested
+    assert today == ("The marks stand on 418 test images of this data set.",)
+
+
+def test_blank_and_noise_are_worse_than_every_column_of_a_shipped_study():
+    """The first headline row: every column's worst block against its best reference of nothing."""
+    runs = StudyFolder(SHIPPED / "emoji-openmoji").runs()
+    rows = [run.score("scores")["metrics"]["feature-distance"] for run in runs.values()]
+    assert len(rows) == 30
+    nothing = [row["references"][name] for row in rows for name in ("blank", "noise")]
+    assert max(row["value"] for row in rows) < min(nothing)
 
 
 def test_the_number_of_rates_tried_stands_beside_each_rate(tmp_path):

@@ -118,13 +118,16 @@ def _learning_rate(results: StudyResults, column: str | None) -> LearningRate | 
 
 
 def _tested(results: StudyResults, lang: str) -> tuple[str, ...]:
-    """On how many images the marks stand, and whether a checkpoint met them more than once."""
+    """On how many images the marks stand, whether a checkpoint met them more than once, and
+    whether by the rules of before."""
     said: list[str] = []
     if number_tested := results.test_images:
         said.append(word("tested", lang, n=f"{number_tested:,}"))
     openings, checkpoints = results.openings
     if openings > checkpoints:
         said.append(word("openings", lang, openings=openings, checkpoints=checkpoints))
+    if "kid" in results.headlines:
+        said.append(word("earlier", lang))
     return tuple(said)
 
 

@@ -70,6 +70,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The test images were opened {openings} times for {checkpoints} checkpoints: some were "
         "measured again.",
     ),
+    "earlier": (
+        "以前の規則による測定：特徴距離はまだなく、分割はファイル名によって決まり、"
+        "近い複製の判定も以前のもの。判定の規則は現在のもの。",
+        "Measured by the rules of before: there was no feature distance, names decided the split, "
+        "and near-copies were found as they were then. The marks are by today's rule.",
+    ),
     "asked": ("指定は {n} 秒", "{n} s asked"),
     "asked.off": ("指定は {n} 秒、{names}", "{n} s asked; {names}"),
     "asked.column": ("{name} は {percent} %", "{name} {percent} %"),
