@@ -242,6 +242,13 @@ def test_white_is_zero_is_followed_at_every_depth(bits, kind):
     assert black[0, 0, 0] == 0 and black[0, -1, 0] == 255
 
 
+def grey_profile(gamma: float) -> bytes:
+    """An ICC 2.1 profile of grey with one curve."""
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    white = b"XYZ \0\0\0\0" + struct.pack(">iii", 63190, 65536, 54061)
+    return icc(b"GRAY", {b"wtpt": white, b"kTRC": curve})
+
+
 def wide_profile() -> bytes:
     """An ICC 2.1 profile of matrix and curve: the primaries of Adobe RGB, gamma 2.2."""
 
@@ -249,25 +256,40 @@ def wide_profile() -> bytes:
         return b"".join(struct.pack(">i", round(x * 65536)) for x in values)
 
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, 563) + b"\0\0"
-    text = b"wide\0"
-    described = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 79
     points = {
         b"wtpt": (0.9642, 1, 0.8249), b"rXYZ": (0.60974, 0.31111, 0.01947),
         b"gXYZ": (0.20528, 0.62567, 0.06087), b"bXYZ": (0.14919, 0.06322, 0.74457),
     }  # fmt: skip
-    tags = {b"desc": described, b"cprt": b"text\0\0\0\0none\0\0\0\0"}
-    tags |= {name: b"XYZ \0\0\0\0" + numbers(*xyz) for name, xyz in points.items()}
-    tags |= {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    tags = {name: b"XYZ \0\0\0\0" + numbers(*xyz) for name, xyz in points.items()}
+    return icc(b"RGB ", tags | {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve})
+
+
+def icc(space: bytes, own: dict[bytes, bytes]) -> bytes:
+    """A display profile with these tags, laid out as ICC.1 says."""
+    text = b"made\0"
+    described = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 79
+    tags = {b"desc": described, b"cprt": b"text\0\0\0\0none\0\0\0\0", **own}
     table, body, at = b"", b"", 132 + 12 * len(tags)
     for name, value in tags.items():
         table += struct.pack(">4sII", name, at, len(value))
         body, at = body + value, at + len(value)
     head = struct.pack(
-        ">I4sI4s4s4s6H4s", at, b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ", 2026, 1, 1, 0, 0, 0,
+        ">I4sI4s4s4s6H4s", at, b"lcms", 0x02100000, b"mntr", space, b"XYZ ", 2026, 1, 1, 0, 0, 0,
         b"acsp",
     )  # fmt: skip
-    head += b"\0" * 28 + numbers(0.9642, 1, 0.8249) + b"\0" * 48
+    white = struct.pack(">iii", 63190, 65536, 54061)
+    head += b"\0" * 28 + white + b"\0" * 48
     return head + struct.pack(">I", len(tags)) + table + body
+
+
+def test_a_profile_of_grey_gives_grey():
+    """Y = v/255, then the curve of sRGB (IEC 61966-2-1): 12.92 Y or 1.055 Y^(1/2.4) − 0.055."""
+    v = np.arange(0, 256, 16, dtype=np.uint8).reshape(4, 4)
+    decoded = decode(stored(Image.fromarray(v), icc_profile=grey_profile(1.0)), 4)
+    y = v / 255
+    expected = 255 * np.where(y <= 0.0031308, 12.92 * y, 1.055 * y ** (1 / 2.4) - 0.055)
+    assert np.ptp(decoded.pixels, axis=2).max() == 0
+    np.testing.assert_allclose(decoded.pixels[..., 0], expected, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])

@@ -31,6 +31,8 @@ def to_srgb(image: Image.Image, profile: bytes, treated: list[str]) -> Image.Ima
             raise ValueError(mode)
         wanted = _cms.createProfile("sRGB")
         converted = _cms.profileToProfile(image.convert(mode), source, wanted, outputMode="RGB")
+        # What is grey stays so, to the last bit, whatever the conversion rounds to.
+        converted = converted.convert("L").convert("RGB") if grey else converted
     except (ImageCms.PyCMSError, OSError, KeyError, ValueError, TypeError):
         converted = None
     treated.append(BROKEN if converted is None else CONVERTED)

@@ -132,7 +132,8 @@ def _folder(path: Path) -> Listing:
     found = {name: lambda name=name: _read_file(path / name) for name in sorted(names)}
     shards = _choose(listing, found, lambda name: Entry(name, found[name]))
     if not listing.entries and shards:
-        listing.left = [one for one in listing.left if one[0] not in shards]
+        read = set(shards)
+        listing.left = [one for one in listing.left if one[0] not in read]
         listing.left += [(name, "left.container", 1) for name in shards]
         listing.entries = _of_shards(path, shards, listing)
     return listing
