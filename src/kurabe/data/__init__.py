@@ -1,5 +1,6 @@
 """Images in: known sets, folders, zip and Parquet files → `ImageSet`; splits; views."""
 
+from kurabe.data.captions import captions, captions_digest
 from kurabe.data.images import ImageSet
 from kurabe.data.loading import check, load
 from kurabe.data.named import available
@@ -15,6 +16,8 @@ __all__ = [
     "Split",
     "Traces",
     "available",
+    "captions",
+    "captions_digest",
     "check",
     "load",
     "some_of",

@@ -81,7 +81,8 @@ class Batch:
     """One stream's part of a micro-batch; a view counts as an image of its own.
 
     images x₀ (B, C, H, W) in [−1, 1]; noise ε like images; t (B,); keep (B, K) token indices or
-    None; condition (B,) class indices or None. The views of one image stand side by side.
+    None; condition (B,) class indices, (B, L, D) a text encoder's states, or None. The views of
+    one image stand side by side.
     """
 
     images: Tensor

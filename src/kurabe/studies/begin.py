@@ -301,6 +301,9 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     base = base_for(request.base, request.size, channels)
     if base is not None and request.base is not None and request.size is None:
         check_reach(base, seen)
+    if base is not None and base.asks_for_text:
+        # Half of them, or a damaged file, is said before anything is trained.
+        data.captions(request.source, seen.ids)
     size = request.size or (base.image_size if base else USUAL_SIZE)
     budget = parse_budget(request.budget) if request.budget else Budget(seconds=SECONDS)
     if request.columns is not None:

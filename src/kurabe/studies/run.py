@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from kurabe.adaptations.full import Full
-from kurabe.data import TRACES, ImageSet, Split, Traces
+from kurabe.data import TRACES, ImageSet, Split, Traces, captions, captions_digest
 from kurabe.errors import UserError
 from kurabe.evaluation import SourceDomain, draw_samples, evaluate
 from kurabe.evaluation.drawing import Samples
@@ -51,9 +51,11 @@ def go_on(folder: RunFolder) -> float:
     images = load_images(recipe.data)
     split = split_images(images, recipe.data, recipe.seed)
     check_same_images([folder], images, recipe.data.source)
+    told = _told(recipe, images, folder)
     info = folder.update(
         **_circumstances(recipe),
         **known_by(images),
+        **told,
         training_images=len(split.train),
         test_images_left_out=left_out(images, recipe.data, split),
         test_images=len(split.test),
@@ -75,6 +77,21 @@ def go_on(folder: RunFolder) -> float:
         scores = measure(recipe, model, images, split, folder, samples)
         folder.write_scores("scores", scores)
     return trained
+
+
+def _told(recipe: Recipe, images: ImageSet, folder: RunFolder) -> dict[str, str | None]:
+    """The digest of the captions that a text base is told; UserError where a run was begun with
+    other ones."""
+    if prompt_of(recipe.network) is None:
+        return {}
+    texts = captions(recipe.data.source, images.ids)
+    told = captions_digest(texts, images.ids)
+    if folder.info.get("captions_digest", told) != told:
+        raise UserError(
+            f"{recipe.data.source} has other captions now than when {folder.path} was begun; put "
+            "them back, or begin anew with --out."
+        )
+    return {"captions_digest": told}
 
 
 def _draw(recipe: Recipe, model: Model) -> Samples:

@@ -5,6 +5,7 @@ images from the start of the run; which image stands there is a permutation of (
 neither a resumption nor the size of a micro-batch changes what the network sees.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,8 +18,23 @@ from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import generator, normal, permutation, uniform
 from kurabe.spaces import Pixels, Space
 
+# Of captions, so that the network also learns what images look like of which nothing is said (Ho
+# & Salimans 2022, "Classifier-free diffusion guidance", section 3.2; Rombach et al. 2022 as well).
+DROPPED = 0.1
 # The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.
 _GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Told:
+    """Captions as a text encoder's states, float16 (texts, tokens, width).
+
+    which: int64 (N,), the text of each image. nothing: the place of the empty text.
+    """
+
+    states: NDArray[np.float16]
+    which: NDArray[np.int64]
+    nothing: int
 
 
 class Source:
@@ -27,6 +43,7 @@ class Source:
     pixels: uint8 (N, H, W, C). tokens: how many tokens the network has. space: what the network
     sees of an image; the pixels themselves where none is given. encoded: what it sees of each
     image, (N, *shape), where that was computed before; views that change an image are not in it.
+    told: what is said of each image, where something is.
     """
 
     def __init__(
@@ -37,10 +54,11 @@ class Source:
         device: torch.device | str,
         space: Space | None = None,
         encoded: NDArray[np.float16] | None = None,
+        told: Told | None = None,
     ) -> None:
         self.pixels, self.seed, self.tokens, self.device = pixels, seed, tokens, device
         self.space = Pixels(pixels.shape[1], pixels.shape[3]) if space is None else space
-        self.encoded = encoded
+        self.encoded, self.told = encoded, told
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def batch(self, stream: Stream, first: int, count: int) -> Batch:
@@ -52,7 +70,17 @@ class Source:
             noise=self._to_device(noise),
             t=self._to_device(self._times(stream, positions)),
             keep=self._kept(stream, positions),
+            condition=self._told(stream, positions),
         )
+
+    def _told(self, stream: Stream, positions: range) -> Tensor | None:
+        """What is said of each view: its image's caption, or nothing at the rate DROPPED."""
+        if self.told is None:
+            return None
+        places = [self._index(stream.name, position) for position in positions]
+        dropped = uniform(self.seed, f"caption/{stream.name}", positions) < DROPPED
+        which = np.where(dropped, self.told.nothing, self.told.which[places])
+        return self._to_device(self.told.states[which].repeat(stream.views, 0)).float()
 
     def _images(self, stream: Stream, positions: range) -> Tensor:
         if self.encoded is not None and stream.policy == "none":
