@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from kurabe.data.sources import LABEL_TITLES
+from kurabe.data.tables import LABEL_TITLES
 from kurabe.errors import UserError
 
 FILES = ("metadata.jsonl", "metadata.csv")
