@@ -1,6 +1,5 @@
 """Splits, limits, groups and near-duplicates as numbers."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -151,12 +150,12 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 def test_near_duplicates_are_those_of_the_full_matrix():
     """Noisy, moved, mirrored copies of a few pictures, on both sides of the limit: every pair."""
     rng = np.random.default_rng(5)
-    coarse = rng.integers(40, 216, (12, 8, 8, 1))
+    coarse = rng.integers(40, 216, (8, 8, 8, 1))
     kinds = np.repeat(np.repeat(coarse, 2, axis=1), 2, axis=2)
-    noise = rng.uniform(2, 40, (48, 1, 1, 1)) * rng.normal(size=(48, 16, 16, 1))
-    copies = kinds[rng.integers(0, 12, 48)] + noise
-    copies[:12] = np.roll(copies[:12], (1, -2), axis=(1, 2))
-    copies[12:24] = copies[12:24, :, ::-1]
+    noise = rng.uniform(2, 40, (24, 1, 1, 1)) * rng.normal(size=(24, 16, 16, 1))
+    copies = kinds[rng.integers(0, 8, 24)] + noise
+    copies[:6] = np.roll(copies[:6], (1, -2), axis=(1, 2))
+    copies[6:12] = copies[6:12, :, ::-1]
     pixels = np.clip(np.concatenate([kinds, copies]), 0, 255).astype(np.uint8)
     count = len(pixels)
     found = [
@@ -165,7 +164,7 @@ def test_near_duplicates_are_those_of_the_full_matrix():
         for j in range(i)
         if correlation(pixels[i], pixels[j]) >= alike.CORRELATION
     ]
-    assert 10 < len(found) < 300
+    assert 5 < len(found) < 200
     parent = list(range(count))
 
     def root(i):
@@ -197,14 +196,23 @@ def test_near_duplicates_join_groups_given_beforehand():
     assert groups.tolist() == [0, 0, 1, 2, 0, 3]
 
 
-@pytest.mark.parametrize(("kinds", "sets"), [(10_000, 10_000), (2, 2)])
-def test_near_duplicates_are_fast(kinds, sets):
-    """10,000 images, all different or noisy copies of two (25 million pairs), in seconds."""
+@pytest.mark.parametrize("kinds", [4000, 2])
+def test_few_of_the_pairs_are_compared(kinds):
+    """4,000 images, all different or noisy copies of two: 8 million pairs."""
     rng = np.random.default_rng(7)
-    coarse = rng.integers(0, 256, (kinds, 4, 4, 1))[np.arange(10_000) % kinds]
+    coarse = rng.integers(0, 256, (kinds, 4, 4, 1))[np.arange(4000) % kinds]
     pixels = np.repeat(np.repeat(coarse, 4, axis=1), 4, axis=2)
-    pixels = np.clip(pixels + rng.integers(-2, 3, (10_000, 16, 16, 1)), 0, 255).astype(np.uint8)
-    begun = time.perf_counter()
-    groups = near_duplicates(pixels)
-    assert time.perf_counter() - begun < 30
-    assert len(np.unique(groups)) == sets
+    pixels = np.clip(pixels + rng.integers(-2, 3, (4000, 16, 16, 1)), 0, 255).astype(np.uint8)
+    compared = 0
+    compare = alike.Alike.__call__
+
+    def counted(self, i, j):
+        nonlocal compared
+        compared += len(i)
+        return compare(self, i, j)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alike.Alike, "__call__", counted)
+        groups = near_duplicates(pixels)
+    assert len(np.unique(groups)) == kinds
+    assert compared < 0.02 * 4000 * 3999 / 2
