@@ -572,6 +572,10 @@ def test_samples_nearer_to_training_than_chance_and_the_base_are_told_of(tmp_pat
         tmp_path / "even", [0] * 5, [0] * 5, nearest | {"untouched": nearest["transfer"]}
     )
     assert even["en"].text == "no copy of a training image was seen"
+    # 65 of 128 in every block is one more than chance, however alike the blocks.
+    alike = {key: [65 / 128] * 5 for key in nearest}
+    said = counted(tmp_path / "alike", [0] * 5, [0] * 5, alike)["en"].text
+    assert "nearer" not in said
 
 
 @pytest.mark.parametrize(

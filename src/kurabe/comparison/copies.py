@@ -17,7 +17,6 @@ from kurabe.comparison.differences import (
     Blocks,
     Difference,
     mean_and_variance,
-    paired,
 )
 from kurabe.comparison.families import LEVEL
 from kurabe.comparison.measured import Shown
@@ -69,7 +68,8 @@ def copying(
     nothing: Blocks = {}
     base = next((nearest.get(c.source or "", nothing) for c in shown if c.id in untrained), nothing)
     own = {key: nearest.get(sources[key], nothing) for key in seen}
-    if leaning := [key for key, of in own.items() if _leans(of, base)]:
+    drawn = next(iter(next(iter(seen.values())).values())).samples
+    if leaning := [key for key, of in own.items() if _leans(of, base, drawn)]:
         said = [_share_nearest(own[key], base, names[key], lang) for key in leaning]
         text += word("copies.nearest", lang, names=joined(said, lang))
     return Sentence(
@@ -122,13 +122,21 @@ def _binomial(counts: Iterable[_Counted]) -> float:
     return share * (1 - share) * each
 
 
-def _leans(own: Blocks, base: Blocks) -> bool:
-    """Whether samples lie nearer to training images than chance and, if it is there, the base."""
-    for other in (dict.fromkeys(own, CHANCE), base or dict.fromkeys(own, CHANCE)):
-        difference = paired(other, own)
-        if difference is None or difference.blocks < FEWEST_BLOCKS:
+def _leans(own: Blocks, base: Blocks, samples: int) -> bool:
+    """Whether samples lie nearer to training images than chance and, if it is there, the base.
+
+    A block's share of so many samples varies by no less than a binomial one of one half.
+    """
+    for other, counted in ((dict.fromkeys(own, CHANCE), 1), (base, 2)):
+        if counted == 2 and not base:
+            return True
+        gaps = [share - other[block] for block, share in own.items() if block in other]
+        if len(gaps) < FEWEST_BLOCKS:
             return False
-        if difference.p >= LEVEL or difference.mean <= 0:
+        mean, variance = mean_and_variance(gaps)
+        least = counted * CHANCE * (1 - CHANCE) / samples
+        error = math.sqrt(max(variance, least) / len(gaps))
+        if Difference(mean, error, len(gaps) - 1, len(gaps)).p >= LEVEL or mean <= 0:
             return False
     return True
 
