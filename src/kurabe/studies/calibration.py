@@ -104,7 +104,7 @@ def _measured(study: Study, state: StudyState, workers: int) -> dict[str, float]
 
 
 def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, float]]:
-    command = [sys.executable, "-m", "kurabe.studies.calibration", str(folder)]
+    command = [sys.executable, "-P", "-m", "kurabe.studies.calibration", str(folder)]
     copies = [
         subprocess.Popen(
             command,
