@@ -25,7 +25,7 @@ from kurabe.files import write_bytes_atomic, write_json_atomic, write_text_atomi
 from kurabe.recipe import DataSettings, Evaluation, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.samples import sheet
-from kurabe.studies.images import traces_of
+from kurabe.runs.images import traces_of
 from kurabe.training import load_model
 from kurabe.training.model import WEIGHTS
 

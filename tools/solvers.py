@@ -23,9 +23,9 @@ from kurabe.methods import choices_of, find
 from kurabe.recipe import DataSettings, Evaluation, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.surroundings import cores
-from kurabe.studies.bases import find_base, network_of
-from kurabe.studies.images import load_images, split_images
-from kurabe.studies.precision import usual_dtype
+from kurabe.runs.bases import find_base, network_of
+from kurabe.runs.images import load_images, split_images
+from kurabe.runs.precision import usual_dtype
 
 SAMPLES, SEED = 256, 5
 SOLVERS = ("dpmpp-2m", "dpmpp-2m-sde", "ddim", "ddpm", "heun")

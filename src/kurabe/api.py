@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kurabe.comparison import Table
-    from kurabe.studies.loaded import LoadedRun
+    from kurabe.runs.loaded import LoadedRun
 
 
 def fit(method: str, data: str | Path, **options: Any) -> "LoadedRun":
@@ -68,7 +68,7 @@ def load(run: str | Path, device: str = "auto") -> "LoadedRun":
     >>> kurabe.load("emoji-32").sample(1).dtype
     dtype('uint8')
     """
-    from kurabe.studies.loaded import load_run
+    from kurabe.runs.loaded import load_run
 
     return load_run(str(run), device)
 

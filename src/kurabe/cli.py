@@ -4,16 +4,16 @@ Exit codes: 0 done; 1 the run failed; 2 what was given is wrong, in one sentence
 130 interrupted, everything saved. Nothing heavy is imported before a command needs it.
 """
 
-import codecs
-import contextlib
 import os
 import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
+
+from kurabe import streams
 
 app = typer.Typer(
     name="kurabe",
@@ -321,47 +321,9 @@ def _language(given: Language | None) -> str:
 
 def main() -> None:
     """The `kurabe` command: runs, and turns every error into a sentence and an exit code."""
-    _in_utf8()
-    _open_streams()
-    codecs.register_error("kurabe", _stand_in)
-    for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(errors="kurabe")
+    streams.prepare()
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(answer(sys.argv[1:]))
-
-
-def _in_utf8() -> None:
-    """Begin again in Python's UTF-8 mode where the locale would read names otherwise.
-
-    What is said keeps the encoding of the terminal. An old locale, of Latin-1 or EUC-JP, cannot
-    name a file that a study.toml, which is UTF-8, speaks of.
-    """
-    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8"):
-        return
-    said = getattr(sys.stdout, "encoding", None) or "utf-8"
-    environment = {"PYTHONIOENCODING": said, **os.environ, "PYTHONUTF8": "1"}
-    try:
-        # Not every locale gives the bytes of an argument back.
-        words = Path("/proc/self/cmdline").read_bytes().split(b"\0")[1:-1]
-        os.execve(sys.executable, [os.fsencode(sys.executable), *words], environment)
-    except (OSError, UnicodeError):
-        return
-
-
-def _open_streams() -> None:
-    """Give a standard stream that was closed the null device, before a file gets its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
-
-
-def _stand_in(error: UnicodeError) -> tuple[str, int]:
-    """What a stream says for characters its encoding lacks: never "?", which is a verdict."""
-    from kurabe.comparison.drawings.width import sayable
-
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return sayable(error.object[error.start : error.end], error.encoding), error.end
 
 
 def answer(arguments: list[str]) -> int:
@@ -370,7 +332,7 @@ def answer(arguments: list[str]) -> int:
 
     code = _answer(arguments)
     for problem in registry.told():
-        _say(problem, code=0)
+        streams.say(problem, code=0)
     return code
 
 
@@ -382,25 +344,25 @@ def _answer(arguments: list[str]) -> int:
         # What could not be said is found out here, not while Python ends.
         sys.stdout.flush()
     except typer.TyperException as error:
-        return _say(error.format_message(), "kurabe --help shows what there is.", code=2)
+        return streams.say(error.format_message(), "kurabe --help shows what there is.", code=2)
     except KurabeError as error:
-        return _say(str(error), code=error.exit_code)
+        return streams.say(str(error), code=error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except (BrokenPipeError, SystemExit):
         # Whoever read the output has seen enough; click ends with SystemExit there.
-        _let_go(sys.stdout)
+        streams.let_go(sys.stdout)
         return 0
     except OSError as error:
-        _let_go(sys.stdout)
+        streams.let_go(sys.stdout)
         refused = refusal(error)
-        return _say(str(refused), code=refused.exit_code)
+        return streams.say(str(refused), code=refused.exit_code)
     except MemoryError as error:
-        return _say(sentence(error), code=1)
+        return streams.say(sentence(error), code=1)
     except Exception as error:
         if os.environ.get("KURABE_TRACEBACK"):
             raise
-        return _say(_unexpected(error), code=1)
+        return streams.say(_unexpected(error), code=1)
     return code if isinstance(code, int) else 0
 
 
@@ -416,30 +378,6 @@ def _unexpected(error: Exception) -> str:
         f"Kurabe failed{place}: {sentence(error).rstrip('.')}. Nothing written before is lost; "
         "KURABE_TRACEBACK=1 before the command shows more."
     )
-
-
-def _let_go(stream: TextIO) -> None:
-    """Drop what a stream could not say, so that Python does not try again when it ends."""
-    try:
-        stream.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())
-            os.close(null)
-    except ValueError:
-        pass
-
-
-def _say(*sentences: str, code: int) -> int:
-    text = " ".join(" ".join(sentences).split())
-    # A number of a thousand digits says no more than its beginning.
-    text = text if len(text) <= 1000 else f"{text[:300]} … {text[-150:]}"
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except OSError:
-        _let_go(sys.stderr)
-    return code
 
 
 def _interrupt(*_: Any) -> None:

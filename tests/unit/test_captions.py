@@ -16,7 +16,7 @@ from kurabe.data import captions, captions_digest, load, split
 from kurabe.errors import UserError
 from kurabe.objectives.term import Stream
 from kurabe.records import RunFolder
-from kurabe.studies.bases import network_of
+from kurabe.runs.bases import network_of
 from kurabe.studies.begin import Request, of_images
 from kurabe.training.batches import DROPPED
 from kurabe.training.model import start_model

@@ -15,7 +15,7 @@ from kurabe.methods import choices_of, find
 from kurabe.randomness import normal
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
-from kurabe.studies.embedding import Wanted, embed_images, write_parquet
+from kurabe.runs.embedding import Wanted, embed_images, write_parquet
 from kurabe.training.model import start_model
 
 DRAWS = 3

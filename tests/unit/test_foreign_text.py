@@ -21,7 +21,7 @@ from kurabe.diffusion.sampling import ddim
 from kurabe.errors import UserError
 from kurabe.exports.diffusers import export
 from kurabe.records import RunFolder
-from kurabe.studies.bases import network_of
+from kurabe.runs.bases import network_of
 from kurabe.studies.begin import Request, of_images
 from kurabe.training import Model, load_model, train
 

@@ -10,8 +10,8 @@ from PIL import Image
 import kurabe
 from kurabe import api, data
 from kurabe.errors import UserError
-from kurabe.studies import loaded
-from kurabe.studies.pictures import as_pixels
+from kurabe.runs import loaded
+from kurabe.runs.pictures import as_pixels
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kurabe.studies import precision
-from kurabe.studies.precision import usual_dtype
+from kurabe.runs import precision
+from kurabe.runs.precision import usual_dtype
 
 # As Linux writes them: x86 on one line "flags", Arm on one line "Features".
 COOPER_LAKE = "processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx512f avx512_vnni avx512_bf16\n"

@@ -9,7 +9,7 @@ import pytest
 from kurabe.cli import answer
 from kurabe.errors import UserError
 from kurabe.records import RunFolder, RunIndex
-from kurabe.studies.run_names import find_run
+from kurabe.runs.names import find_run
 
 
 def begun(path, started, **info):

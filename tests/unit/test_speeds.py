@@ -8,8 +8,8 @@ from test_study import study
 from kurabe import training
 from kurabe.errors import UserError
 from kurabe.records import StudyFolder
+from kurabe.runs.images import load_images
 from kurabe.studies import calibration, speeds
-from kurabe.studies.images import load_images
 from kurabe.studies.jobs import block_jobs, renew
 from kurabe.studies.state import StudyState
 from kurabe.training import calibration as turns

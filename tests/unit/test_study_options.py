@@ -5,8 +5,8 @@ import pytest
 
 from kurabe.cli import answer
 from kurabe.errors import UserError
+from kurabe.runs.precision import settled_device
 from kurabe.studies.begin import Request, begin
-from kurabe.studies.precision import settled_device
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,9 @@ from kurabe.cli import answer
 from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import StudyFolder
+from kurabe.runs.images import known_by, load_images
 from kurabe.studies.begin import Request, begin
 from kurabe.studies.carry_out import carry_out
-from kurabe.studies.images import known_by, load_images
 from kurabe.studies.jobs import block_jobs
 from kurabe.studies.progress import Clock, plain
 from kurabe.studies.state import StudyState
@@ -34,7 +34,7 @@ def scans(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("kurabe.bases.available", lambda: ())
-    monkeypatch.setattr("kurabe.studies.side_by_side.cores", lambda: 2)
+    monkeypatch.setattr("kurabe.studies.jobs.cores", lambda: 2)
     monkeypatch.setattr("kurabe.studies.plan.cores", lambda: 2)
     folder = tmp_path / "scans"
     folder.mkdir()

@@ -13,7 +13,7 @@ from kurabe.data import ImageSet, Traces
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
 from kurabe.recipe import DataSettings
-from kurabe.studies.images import split_images, traces_of
+from kurabe.runs.images import split_images, traces_of
 
 
 def digits(count: int = 400) -> ImageSet:

@@ -8,8 +8,8 @@ from typing import Any
 from kurabe.errors import UserError
 from kurabe.files import check_place, write_bytes_atomic
 from kurabe.records import RunFolder
-from kurabe.studies.precision import settled_device
-from kurabe.studies.run_names import find_run, newest_first, source_of
+from kurabe.runs.names import find_run, newest_first, source_of
+from kurabe.runs.precision import settled_device
 from kurabe.words import aligned, say
 
 # So many images are drawn before they are written, and an interrupted command keeps the rest.
@@ -130,7 +130,7 @@ def embed(
     Copies have rows too; files that cannot be read are named.
     """
     from kurabe import data
-    from kurabe.studies.embedding import Wanted, embed_images, write_parquet
+    from kurabe.runs.embedding import Wanted, embed_images, write_parquet
     from kurabe.training import load_model
 
     check_place(out, folder=False)
@@ -160,7 +160,7 @@ def export(run: str, out: Path, to: str, below: Path, lang: str) -> None:
 def evaluate(run: str, source: str | None, device: str, below: Path, lang: str) -> None:
     """Measure a run again, or on other images; the scores go into its folder."""
     from kurabe.commands.facts import print_json
-    from kurabe.studies.run import measure_again
+    from kurabe.runs.stages import measure_again
 
     scores = measure_again(find_run(run, below), source, settled_device(device))
     values = {key: entry["value"] for key, entry in scores["metrics"].items()}

@@ -40,7 +40,7 @@ def demo(
 
 def _fetch() -> None:
     """Have the demo's drawings in the cache; UserError where they cannot be fetched."""
-    from kurabe.studies.images import load_images
+    from kurabe.runs.images import load_images
     from kurabe.studies.study import Study
 
     load_images(Study.from_toml(RECIPES / "demo.toml").data)

@@ -18,9 +18,9 @@ from kurabe.files import check_place
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Budget, Optimiser, read_toml
 from kurabe.records import StudyFolder
-from kurabe.studies.bases import base_for, check_base, check_reach, colour, find_base, network_of
-from kurabe.studies.images import shown
-from kurabe.studies.precision import settled_device, usual_dtype
+from kurabe.runs.bases import base_for, check_base, check_reach, colour, find_base, network_of
+from kurabe.runs.images import shown
+from kurabe.runs.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
 

@@ -9,7 +9,6 @@ runs add to it: `kurabe.studies.speeds`.
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from pathlib import Path
 
 from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import RunFailed, UserError
+from kurabe.execution.processes import process_environment
 from kurabe.recipe import Recipe
-from kurabe.studies.bases import find_base, network_of
+from kurabe.runs.bases import find_base, network_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 
@@ -129,17 +129,11 @@ def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, float]
     return [json.loads(out.strip().splitlines()[-1]) for out, _ in answers]
 
 
-def process_environment(threads: int) -> dict[str, str]:
-    """The environment of a process that computes on that many threads."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
-
-
 def _measure(folder: Path) -> dict[str, float]:
     import torch
 
     from kurabe import training
-    from kurabe.studies.images import load_images
+    from kurabe.runs.images import load_images
 
     study = Study.from_toml(folder / "study.toml")
     state = StudyState.read(folder / "study.json")

@@ -8,16 +8,16 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 
+from kurabe.execution.job import Job, check_finished
+from kurabe.execution.processes import Running, run_jobs
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
+from kurabe.runs.images import check_same_images, load_images, split_images
 from kurabe.studies import begin, calibration, plan, speeds, trials
-from kurabe.studies.closing_words import closing, write_table
-from kurabe.studies.execution import Running, check_finished, run_jobs
+from kurabe.studies.closing import closing, write_table
 from kurabe.studies.gallery import write_gallery
-from kurabe.studies.images import check_same_images, load_images, split_images
-from kurabe.studies.jobs import Job, block_jobs, renew
+from kurabe.studies.jobs import block_jobs, renew, runs_at_once
 from kurabe.studies.progress import Board, Clock, beside_training
-from kurabe.studies.side_by_side import workers
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 from kurabe.words import say
@@ -105,7 +105,7 @@ def run_study(
             state.write(folder.state_path)
             renew(study, state, jobs, job.block)
 
-    clock = Clock(state.rates, workers(study), beside_training(study.evaluation, state.rates))
+    clock = Clock(state.rates, runs_at_once(study), beside_training(study.evaluation, state.rates))
     try:
         _execute(jobs, study, clock, lang, draw, lambda: write_table(folder, lang), settle)
     finally:
@@ -118,10 +118,10 @@ def run_study(
 
 def _try_rates(study: Study, state: StudyState, folder: StudyFolder, lang: str) -> None:
     """Find the learning rates that are still to be found, and keep them."""
-    rest = plan.block_seconds(study, state, folder) / workers(study)
+    rest = plan.block_seconds(study, state, folder) / runs_at_once(study)
 
     def execute(pending: Sequence[Job]) -> None:
-        clock = Clock(state.rates, workers(study), 0.0, later=rest)
+        clock = Clock(state.rates, runs_at_once(study), 0.0, later=rest)
         _execute(pending, study, clock, lang, lambda growing: None, lambda: None, lambda job: None)
 
     if found := trials.search(study, state, folder, execute):
@@ -156,7 +156,7 @@ def _execute(
             board.ended(job)
             tabulate()
 
-        run_jobs(jobs, workers(study), look, ended, before)
+        run_jobs(jobs, runs_at_once(study), look, ended, before)
 
 
 def _calibrate(study: Study, state: StudyState, lang: str, show: Show) -> None:
@@ -165,7 +165,7 @@ def _calibrate(study: Study, state: StudyState, lang: str, show: Show) -> None:
         if measured := calibration.to_measure(study, state):
             seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(measured)
             show(plan.line("", say("calibrating", lang, seconds=seconds)))
-        rates = calibration.calibrate(study, state, workers(study))
+        rates = calibration.calibrate(study, state, runs_at_once(study))
         state.add_rates(rates, study.speed_key)
 
 

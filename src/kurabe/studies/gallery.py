@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from kurabe.execution.job import Job
 from kurabe.files import write_text_atomic
-from kurabe.studies.jobs import Job
 from kurabe.words import say
 
 # Tiles are shown at least this wide, in pixels of the page.

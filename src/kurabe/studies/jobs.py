@@ -6,37 +6,22 @@ the images of a run that is still planned follow the speeds of its block.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from kurabe.errors import UserError
+from kurabe.execution.job import Job
 from kurabe.files import write_text_atomic
 from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder, StudyFolder
+from kurabe.records.surroundings import cores
 from kurabe.studies.state import StudyState
-from kurabe.studies.study import Column, Study
+from kurabe.studies.study import Study
 
 
-@dataclass(eq=False)
-class Job:
-    """One run to be done; block is None for a learning-rate trial.
-
-    Two jobs are never equal: a job is its place among the study's.
-    """
-
-    column: Column
-    folder: RunFolder
-    recipe: Recipe
-    block: int | None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run is finished, by this command or an earlier one."""
-        return self.folder.status == "finished"
-
-    @property
-    def over(self) -> bool:
-        """Whether the run has ended, well or not."""
-        return self.folder.status in ("finished", "failed")
+def runs_at_once(study: Study) -> int:
+    """How many runs share the machine: as many as the cores have threads for, one on a GPU."""
+    if study.device != "cpu":
+        return study.workers or 1
+    return study.workers or max(1, cores() // study.threads)
 
 
 def block_jobs(study: Study, state: StudyState, folder: StudyFolder) -> list[Job]:

@@ -8,11 +8,11 @@ from kurabe.data import ImageSet, Report, Split
 from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
 from kurabe.records.surroundings import cores
+from kurabe.runs.bases import find_base
+from kurabe.runs.images import left_out, shown
 from kurabe.studies import trials
-from kurabe.studies.bases import find_base
-from kurabe.studies.images import left_out, shown
+from kurabe.studies.jobs import runs_at_once
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
-from kurabe.studies.side_by_side import workers
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 from kurabe.words import cells, duration, say
@@ -103,7 +103,7 @@ def expected_seconds(study: Study, state: StudyState, folder: StudyFolder) -> fl
         number * (study.trials.share * run_seconds(study, column, state) + TRIAL_BESIDE)
         for column in _untried(study, state)
     )
-    return (trying + block_seconds(study, state, folder)) / workers(study)
+    return (trying + block_seconds(study, state, folder)) / runs_at_once(study)
 
 
 def block_seconds(study: Study, state: StudyState, folder: StudyFolder) -> float:
@@ -129,7 +129,7 @@ def budget(study: Study, lang: str) -> str:
 
 def where(study: Study, lang: str) -> str:
     """The cores that the runs keep busy."""
-    count = min(cores(), workers(study) * study.threads)
+    count = min(cores(), runs_at_once(study) * study.threads)
     return say("plan.core", lang) if count == 1 else say("plan.cores", lang, n=count)
 
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from kurabe.execution.job import Job
+from kurabe.execution.processes import Running
 from kurabe.recipe import Evaluation
 from kurabe.records import RunFolder
-from kurabe.studies.execution import Running
-from kurabe.studies.jobs import Job
 from kurabe.words import duration, say
 
 # Start of a process, decoding and features, in seconds, before a run has shown it.

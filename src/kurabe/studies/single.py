@@ -11,17 +11,18 @@ from typing import Any
 
 from kurabe.data import ImageSet
 from kurabe.errors import RunFailed, UserError
+from kurabe.execution.job import Job
+from kurabe.execution.processes import run_jobs
 from kurabe.files import check_place
 from kurabe.methods import find
 from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.lock import FolderBusy, writing
 from kurabe.records.surroundings import cores
+from kurabe.runs.images import check_same_images, load_images
+from kurabe.runs.precision import settled_device
 from kurabe.studies import begin, calibration
-from kurabe.studies.execution import run_jobs
-from kurabe.studies.images import check_same_images, load_images
-from kurabe.studies.jobs import Job, moved
-from kurabe.studies.precision import settled_device
+from kurabe.studies.jobs import moved
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study, parse_budget

@@ -14,8 +14,8 @@ budgets.
 
 from collections.abc import Sequence
 
+from kurabe.execution.job import Job
 from kurabe.studies.calibration import SECONDS_EACH, alike
-from kurabe.studies.jobs import Job
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 

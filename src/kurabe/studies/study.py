@@ -18,7 +18,7 @@ from kurabe.errors import UserError
 from kurabe.files import write_text_atomic
 from kurabe.methods import find
 from kurabe.recipe import Budget, DataSettings, Recipe
-from kurabe.studies.precision import settled_device, usual_dtype
+from kurabe.runs.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.study_settings import TRIAL_SEEDS, Column, StudySettings
 from kurabe.words import short_name

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kurabe.errors import RunFailed
+from kurabe.execution.job import Job
 from kurabe.records import StudyFolder
-from kurabe.studies.jobs import Job, trial_jobs
+from kurabe.studies.jobs import trial_jobs
 from kurabe.studies.state import LearningRate, StudyState
 from kurabe.studies.study import Study
 

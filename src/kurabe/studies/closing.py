@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from kurabe.comparison import draw_html, draw_terminal, screen_of, study_table
 from kurabe.comparison.results import read_results
+from kurabe.execution.job import Job, failed
 from kurabe.records import StudyFolder
-from kurabe.studies.execution import failed
-from kurabe.studies.jobs import Job
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 from kurabe.words import LANGUAGES, aligned, say

@@ -9,10 +9,10 @@ import numpy as np
 
 from kurabe.data import ImageSet
 from kurabe.records import RunFolder
-from kurabe.studies.embedding import Wanted, embed_images
-from kurabe.studies.pictures import as_pixels
-from kurabe.studies.precision import settled_device
-from kurabe.studies.run_names import source_of
+from kurabe.runs.embedding import Wanted, embed_images
+from kurabe.runs.names import source_of
+from kurabe.runs.pictures import as_pixels
+from kurabe.runs.precision import settled_device
 from kurabe.training import Model, load_model
 
 

@@ -24,8 +24,8 @@ from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Ledger, RunFolder
 from kurabe.records.run import now
 from kurabe.records.surroundings import cores, surroundings
-from kurabe.studies.bases import find_base
-from kurabe.studies.images import (
+from kurabe.runs.bases import find_base
+from kurabe.runs.images import (
     check_same_images,
     known_by,
     left_out,

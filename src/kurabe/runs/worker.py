@@ -1,4 +1,4 @@
-"""One run, in a process of its own: python -m kurabe.studies.worker RUNFOLDER.
+"""One run, in a process of its own: python -m kurabe.runs.worker RUNFOLDER.
 
 Load the images (decoded once, cached), split them by the block's seed, train, measure, write the
 scores. Everything it needs stands in the folder; begun again, it goes on.
@@ -36,7 +36,7 @@ def execute(folder: RunFolder) -> None:
         folder.update(status="running", error=None)
         try:
             began = time.monotonic()
-            from kurabe.studies.run import go_on
+            from kurabe.runs.stages import go_on
 
             trained = go_on(folder)
             beside = time.monotonic() - began - trained

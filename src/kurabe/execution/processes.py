@@ -5,6 +5,7 @@ on two. A worker learns that its parent is gone, or wants to stop, when its stan
 it saves and ends. So Ctrl-C, a closed terminal and a killed parent all leave the same state.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -13,11 +14,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from kurabe.errors import RunFailed
+from kurabe.execution.job import Job
 from kurabe.records.lock import FolderBusy
-from kurabe.studies.calibration import process_environment
-from kurabe.studies.jobs import Job
-from kurabe.studies.worker import BUSY
+from kurabe.runs.worker import BUSY
 
 # How often the runs' records are looked at, in seconds.
 LOOK = 0.5
@@ -76,7 +75,7 @@ def start(job: Job, attempt: int = 1) -> Running:
     with (job.folder.path / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             # -P: files beside which the command was typed are no modules of Python's.
-            [sys.executable, "-P", "-m", "kurabe.studies.worker", str(job.folder.path)],
+            [sys.executable, "-P", "-m", "kurabe.runs.worker", str(job.folder.path)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -115,13 +114,7 @@ def _stop(running: Sequence[Running]) -> None:
             one.process.wait()
 
 
-def check_finished(jobs: Sequence[Job]) -> None:
-    """RunFailed where not one job finished: there is nothing to show."""
-    if jobs and not any(job.finished for job in jobs):
-        error = next((e for job in jobs if (e := job.folder.info.get("error"))), "no reason given")
-        raise RunFailed(f"No run finished; the first failed with: {error}")
-
-
-def failed(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that failed; they are tried again by the next command."""
-    return [job for job in jobs if job.folder.status == "failed"]
+def process_environment(threads: int) -> dict[str, str]:
+    """The environment of a process that computes on that many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}

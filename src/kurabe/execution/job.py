@@ -1,0 +1,44 @@
+"""A job: one run to be done, which is a folder with its recipe in it and needs nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kurabe.errors import RunFailed
+from kurabe.recipe import Recipe
+from kurabe.records import RunFolder
+from kurabe.study_settings import Column
+
+
+@dataclass(eq=False)
+class Job:
+    """One run to be done; block is None for a learning-rate trial.
+
+    Two jobs are never equal: a job is its place among the study's.
+    """
+
+    column: Column
+    folder: RunFolder
+    recipe: Recipe
+    block: int | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is finished, by this command or an earlier one."""
+        return self.folder.status == "finished"
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, well or not."""
+        return self.folder.status in ("finished", "failed")
+
+
+def check_finished(jobs: Sequence[Job]) -> None:
+    """RunFailed where not one job finished: there is nothing to show."""
+    if jobs and not any(job.finished for job in jobs):
+        error = next((e for job in jobs if (e := job.folder.info.get("error"))), "no reason given")
+        raise RunFailed(f"No run finished; the first failed with: {error}")
+
+
+def failed(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that failed; they are tried again by the next command."""
+    return [job for job in jobs if job.folder.status == "failed"]
