@@ -53,6 +53,11 @@ _WORDS: dict[str, dict[str, str]] = {
         "ja": "{methods} 手法 × {blocks} ブロック × {budget}{trials}  ≈ {minutes}（{where}）",
         "en": "{methods} methods × {blocks} blocks × {budget}{trials}  ≈ {minutes} on {where}",
     },
+    "plan.marks": {"ja": "判定", "en": "marks"},
+    "plan.marks.text": {
+        "ja": "{first} ブロックから付けます。{blocks} ブロックの表に ≠ と ≈ はありません",
+        "en": "from {first} blocks on; a table of {blocks} has neither ≠ nor ≈",
+    },
     "plan.plan.flag": {
         "ja": "Ctrl-C で中断可: 同じコマンドで再開",
         "en": "Ctrl-C is safe: the same command continues",

@@ -131,6 +131,19 @@ def test_without_labels_the_label_rows_are_missing_and_the_others_the_same(score
         assert unlabelled[row] == scores["metrics"][row]
 
 
+def test_few_shots_see_no_validation_label(scores, images, parts):
+    """k labels a class choose their own place: with others' labels mixed up they score the same."""
+    labels = images.labels.copy()
+    labels[parts.validation] = generator(0, "mixed").permutation(labels[parts.validation])
+    mixed = evaluate(
+        small_model(), replace(images, labels=labels), parts, SETTINGS, seed=3,
+        base=small_model(1), untrained=small_model(2),
+    )["metrics"]  # fmt: skip
+    for row in ("few-shot-1", "few-shot-5", "few-shot-10"):
+        assert mixed[row] == scores["metrics"][row]
+    assert mixed["knn"]["detail"]["validation"] != scores["metrics"]["knn"]["detail"]["validation"]
+
+
 def test_a_copier_is_found_and_its_pairs_are_named(images, parts):
     rng = generator(0, "a copier's noise")
     copied = parts.train[:40]

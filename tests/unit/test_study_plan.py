@@ -124,6 +124,15 @@ def test_seeds_between_and_beyond_planned_looks_are_refused(scans, capsys, seeds
     assert folder.study_path.read_text() == before
 
 
+@pytest.mark.parametrize(("seeds", "first"), [(1, 5), (2, 5), (3, None), (4, None), (5, None)])
+def test_a_plan_below_the_first_look_says_that_there_will_be_no_marks(scans, capsys, seeds, first):
+    assert answer(["study", "scans", "--seeds", str(seeds), "--dry-run", "--lang", "en"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = [re.split(r"\s{2,}", line.strip()) for line in lines if "marks" in line]
+    wanted = ["marks", f"from {first} blocks on; a table of {seeds} has neither ≠ nor ≈"]
+    assert said == ([] if first is None else [[*wanted, f"--seeds {first}"]])
+
+
 def test_looks_that_were_written_down_are_kept(scans, capsys):
     assert answer(["study", "scans", "--dry-run"]) == 0
     path = Path("scans-study/study.toml")

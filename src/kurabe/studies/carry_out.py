@@ -59,6 +59,8 @@ def carry_out(
             study.save(folder.study_path)
             state.write(folder.state_path)
         show(plan.about_runs(study, state, folder, lang))
+        for line in plan.about_marks(study, lang):
+            show(line)
         written = str(folder.study_path)
         if dry_run:
             show(plan.line(say("plan.written", lang), say("plan.dry", lang, path=written)))

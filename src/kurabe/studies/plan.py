@@ -71,6 +71,15 @@ def about_runs(study: Study, state: StudyState, folder: StudyFolder, lang: str) 
     return line(say("plan.plan", lang), text if left == total else f"{text}; {done}", flag)
 
 
+def about_marks(study: Study, lang: str) -> list[str]:
+    """A line where so few blocks are planned that the table will have no marks."""
+    blocks, first = len(study.all_blocks), study.planned[0]
+    if blocks >= first:
+        return []
+    text = say("plan.marks.text", lang, first=first, blocks=blocks)
+    return [line(say("plan.marks", lang), text, f"--seeds {first}")]
+
+
 def about_own_settings(study: Study, lang: str) -> list[str]:
     """A line for each method whose card overrules what [optimiser] of the study changed."""
     usual, lines = Optimiser(), list[str]()
