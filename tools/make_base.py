@@ -67,9 +67,21 @@ def parts_of(images: data.ImageSet, target: Path) -> data.Split:
     traces = data.Traces.read(target / data.TRACES)
     if traces is None:
         raise UserError(f"{target / data.TRACES} is missing: nothing tells what {target} saw.")
+    traces = renewed(traces, images, target)
     known = np.isin(images.groups, images.groups[traces.hold(images)])
     trained = np.isin(images.keys, traces.keys)
     return data.Split(np.flatnonzero(trained), np.flatnonzero([]), np.flatnonzero(~known))
+
+
+def renewed(traces: data.Traces, images: data.ImageSet, target: Path) -> data.Traces:
+    """The traces with signatures as they are made today, of the images that the keys name."""
+    place = {key: k for k, key in enumerate(images.keys.tolist())}
+    wanted: list[int] = traces.keys.tolist()
+    if not all(key in place for key in wanted):
+        raise UserError(f"{images.name} no longer holds all images that {target} was trained on.")
+    anew = data.Traces.of(images.subset([place[key] for key in wanted]))
+    anew.write(target / data.TRACES)
+    return anew
 
 
 def measure(name: str) -> None:
