@@ -22,6 +22,7 @@ from kurabe.diffusion import Denoiser
 from kurabe.evaluation.distances import blocks
 from kurabe.randomness import normal
 from kurabe.spaces import Space
+from kurabe.training.devices import at_once
 
 # Views of one image have noise of their own; there are never this many draws.
 _DRAWS = 1 << 16
@@ -173,7 +174,7 @@ def extract(
     """Features at one log-SNR for all layers and grids asked for, by (layer, grid)."""
     t_value = time_of(model, log_snr)
     cells: Cells = {}
-    for rows in blocks(len(pictures), batch):
+    for rows in blocks(len(pictures), at_once(batch, model.device)):
         x0 = model.space.encode(pictures.pixels[rows], model.device)
         t = torch.full((len(x0),), t_value, device=x0.device)
         pooled: dict[tuple[str, int], Tensor | float] = {}

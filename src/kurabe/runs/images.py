@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kurabe import bases, data
+from kurabe.data.sources import fingerprint
 from kurabe.errors import UserError
 from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import RunFolder
@@ -39,6 +41,18 @@ def load_images(settings: DataSettings) -> data.ImageSet:
             f"kurabe data check {shown(settings.source)} lists them."
         )
     return images.by_content()
+
+
+def kept_images(settings: DataSettings) -> data.ImageSet:
+    """`load_images`, from memory where this process loaded them last and no file has changed."""
+    places = (settings.source, settings.labels)
+    found = (fingerprint(Path(place).expanduser()) for place in places if place is not None)
+    return _kept(settings.model_dump_json(), tuple(found))
+
+
+@lru_cache(maxsize=1)
+def _kept(settings: str, found: tuple[str, ...]) -> data.ImageSet:
+    return load_images(DataSettings.model_validate_json(settings))
 
 
 def shown(source: str) -> str:

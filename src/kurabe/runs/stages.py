@@ -5,7 +5,6 @@ run, so that a second one for the same checkpoint shows; training begins again w
 and a model that is trained already is only measured.
 """
 
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -27,13 +26,16 @@ from kurabe.records.surroundings import cores, surroundings
 from kurabe.runs.bases import find_base
 from kurabe.runs.images import (
     check_same_images,
+    kept_images,
     known_by,
     left_out,
     load_images,
     split_images,
     traces_of,
 )
+from kurabe.runs.memory import PeakMemory
 from kurabe.training import Model, load_model, train
+from kurabe.training.devices import usable
 from kurabe.training.model import WEIGHTS, prompt_of, start_model
 
 # Rows that compare with the images of a run's own training.
@@ -48,7 +50,9 @@ def go_on(folder: RunFolder) -> float:
     A learning-rate trial is trained only.
     """
     recipe = Recipe.from_toml(folder.recipe_path)
-    images = load_images(recipe.data)
+    usable(recipe.where.device)
+    peak = PeakMemory(recipe.where.device)
+    images = kept_images(recipe.data)
     split = split_images(images, recipe.data, recipe.seed)
     check_same_images([folder], images, recipe.data.source)
     told = _told(recipe, images, folder)
@@ -69,7 +73,7 @@ def go_on(folder: RunFolder) -> float:
         model = load_model(folder.path, recipe.where.device)
     else:
         model = train(recipe, images, split, folder)
-        folder.update(**_footprint(model, folder))
+        folder.update(**_footprint(model, folder, peak))
     trained = (folder.info.get("seconds") or 0.0) - before
     if "trial" not in info:
         samples = _draw(recipe, model)
@@ -183,27 +187,15 @@ def _write_grids(folder: RunFolder, samples: Samples, images: ImageSet, split: S
     folder.write_samples(training[distances.argmin(1).numpy()], seeds, seen, "nearest")
 
 
-def _footprint(model: Model, folder: RunFolder) -> dict[str, Any]:
+def _footprint(model: Model, folder: RunFolder, peak: PeakMemory) -> dict[str, Any]:
     """What the trained method takes up: parameters, bytes to store, peak memory."""
     weights = folder.checkpoints / WEIGHTS
     return {
         "trainable_parameters": model.trainable_count,
         "total_parameters": model.parameters_count,
         "stored_bytes": weights.stat().st_size if model.trainable_count else 0,
-        "peak_memory": _peak_memory(model.device),
+        "peak_memory": peak.bytes,
     }
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    """The most bytes held at once: on the device where it counts them, else by the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _circumstances(recipe: Recipe) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""One run, in a process of its own: python -m kurabe.runs.worker RUNFOLDER.
+"""Runs, one after another, in a process of their own: python -m kurabe.runs.worker.
 
-Load the images (decoded once, cached), split them by the block's seed, train, measure, write the
-scores. Everything it needs stands in the folder; begun again, it goes on.
+A line of standard input is a run's folder, as JSON text; a line of the answer says that the run is
+finished. Each is trained and measured, and its scores are written: everything a run needs stands in
+its folder, and begun again, it goes on. What all runs need (torch, encoder, images) is loaded once.
+
+Of the runs before it a run sees nothing: what is random is a function of its recipe, and after one
+that did not finish the process ends, with an exit code that says why.
 """
 
+import json
 import os
 import signal
 import sys
@@ -12,6 +17,8 @@ import time
 import traceback
 from _thread import interrupt_main
 from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
 
 from kurabe.errors import KurabeError, sentence
 from kurabe.records import RunFolder
@@ -36,6 +43,10 @@ def execute(folder: RunFolder) -> None:
         folder.update(status="running", error=None)
         try:
             began = time.monotonic()
+            # Drawn in by the first optimiser that torch makes; a process's first run would else
+            # seem to need the memory that the module takes.
+            import torch._dynamo  # noqa: F401
+
             from kurabe.runs.stages import go_on
 
             trained = go_on(folder)
@@ -51,12 +62,30 @@ def execute(folder: RunFolder) -> None:
             raise
 
 
-def main(path: str) -> int:
-    """Run and answer with the exit code: 0, 1, 2 or 130."""
+def main() -> int:
+    """Carry out what is asked for until standard input closes; the exit code is 0, 1, 2, BUSY or
+    130 and belongs to the last run."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_watch_parent, daemon=True).start()
+    answers, asked = os.dup(1), SimpleQueue[str | None]()
+    at_work = threading.Event()
+    threading.Thread(target=_listen, args=(asked, at_work), daemon=True).start()
     try:
-        execute(RunFolder(path))
+        while (folder := asked.get()) is not None:
+            at_work.set()
+            _speak_into(Path(folder) / "worker.log")
+            if code := _carried_out(RunFolder(folder)):
+                return code
+            _let_go()
+            at_work.clear()
+            os.write(answers, b"finished\n")
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _carried_out(folder: RunFolder) -> int:
+    try:
+        execute(folder)
     except KeyboardInterrupt:
         return 130
     except FolderBusy as error:
@@ -72,11 +101,34 @@ def main(path: str) -> int:
     return 0
 
 
-def _watch_parent() -> None:
+def _listen(asked: SimpleQueue[str | None], at_work: threading.Event) -> None:
+    """Pass on what is asked for; where the parent is gone or wants to stop, end."""
     # Not through sys.stdin, whose lock this thread would still hold when the process ends.
-    os.read(0, 1)
-    interrupt_main()
+    rest = b""
+    while part := os.read(0, 1 << 16):
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            asked.put(json.loads(line))
+    asked.put(None)
+    if at_work.is_set():
+        interrupt_main()
+
+
+def _speak_into(log: Path) -> None:
+    """What this process and torch's own code say from now on goes to that file."""
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def _let_go() -> None:
+    """Give back the memory that the last run held."""
+    from kurabe.runs.memory import let_go
+
+    let_go()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

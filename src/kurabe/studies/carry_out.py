@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from kurabe.execution.job import Job, check_finished
-from kurabe.execution.processes import Running, run_jobs
+from kurabe.execution.processes import Pool, Running, run_jobs
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
 from kurabe.runs.images import check_same_images, load_images, split_images
@@ -94,7 +94,20 @@ def run_study(
     if plan.unfinished(study, folder):
         shown = say("samples.growing", lang, path=samples)
         show("\n" + plan.line(say("samples", lang), shown))
-    _try_rates(study, state, folder, lang)
+    with Pool() as pool:
+        jobs = _run_all(study, state, folder, lang, pool)
+    check_finished(jobs)
+    write_table(folder, lang)
+    for line in closing(study, state, folder, jobs, lang):
+        show(line)
+
+
+def _run_all(
+    study: Study, state: StudyState, folder: StudyFolder, lang: str, pool: Pool
+) -> list[Job]:
+    """Rates first where they are to be found, then every run of the blocks; these come back."""
+    _try_rates(study, state, folder, lang, pool)
+    samples = folder.path / "samples.html"
     jobs = block_jobs(study, state, folder)
     names = study.short_names(lang)
 
@@ -109,22 +122,20 @@ def run_study(
 
     clock = Clock(state.rates, runs_at_once(study), beside_training(study.evaluation, state.rates))
     try:
-        _execute(jobs, study, clock, lang, draw, lambda: write_table(folder, lang), settle)
+        _execute(jobs, study, pool, clock, lang, draw, lambda: write_table(folder, lang), settle)
     finally:
         draw(False)
-    check_finished(jobs)
-    write_table(folder, lang)
-    for line in closing(study, state, folder, jobs, lang):
-        show(line)
+    return jobs
 
 
-def _try_rates(study: Study, state: StudyState, folder: StudyFolder, lang: str) -> None:
+def _try_rates(study: Study, state: StudyState, folder: StudyFolder, lang: str, pool: Pool) -> None:
     """Find the learning rates that are still to be found, and keep them."""
     rest = plan.block_seconds(study, state, folder) / runs_at_once(study)
 
     def execute(pending: Sequence[Job]) -> None:
         clock = Clock(state.rates, runs_at_once(study), 0.0, later=rest)
-        _execute(pending, study, clock, lang, lambda growing: None, lambda: None, lambda job: None)
+        nothing = (lambda growing: None, lambda: None, lambda job: None)
+        _execute(pending, study, pool, clock, lang, *nothing)
 
     if found := trials.search(study, state, folder, execute):
         state.learning_rates |= found
@@ -134,6 +145,7 @@ def _try_rates(study: Study, state: StudyState, folder: StudyFolder, lang: str) 
 def _execute(
     jobs: Sequence[Job],
     study: Study,
+    pool: Pool,
     clock: Clock,
     lang: str,
     draw: Callable[[bool], None],
@@ -158,7 +170,7 @@ def _execute(
             board.ended(job)
             tabulate()
 
-        run_jobs(jobs, runs_at_once(study), look, ended, before)
+        run_jobs(jobs, runs_at_once(study), pool, look, ended, before)
 
 
 def _calibrate(study: Study, state: StudyState, lang: str, show: Show) -> None:

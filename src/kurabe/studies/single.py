@@ -12,7 +12,7 @@ from typing import Any
 from kurabe.data import ImageSet
 from kurabe.errors import RunFailed, UserError
 from kurabe.execution.job import Job
-from kurabe.execution.processes import run_jobs
+from kurabe.execution.processes import Pool, run_jobs
 from kurabe.files import check_place
 from kurabe.methods import find
 from kurabe.recipe import Budget, Recipe
@@ -108,8 +108,8 @@ def _trained(
     job = Job(column, folder, recipe, 1)
     names = {column.id: find(column.method).card.name.of(lang)}
     clock = Clock(rates, 1, beside_training(recipe.evaluation, rates))
-    with Board([job], clock, names, lang) as board:
-        run_jobs([job], 1, board.look, board.ended)
+    with Pool() as pool, Board([job], clock, names, lang) as board:
+        run_jobs([job], 1, pool, board.look, board.ended)
     if not job.finished:
         raise RunFailed(folder.info.get("error") or f"{folder.path} was not finished.")
     return folder

@@ -7,6 +7,9 @@ import torch
 from kurabe.errors import UserError
 from kurabe.recipe import Where
 
+# emoji-32 takes a fifth less time for an image at 32 than at 64, and gives the same bits.
+IN_CACHE = 32
+
 
 def usable(name: str) -> torch.device:
     """The device of that name; UserError where this machine's torch has none such.
@@ -22,6 +25,14 @@ def usable(name: str) -> torch.device:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     return device
+
+
+def at_once(batch: int, device: torch.device) -> int:
+    """How many images of a batch pass a network together where only its answers are wanted.
+
+    On a CPU no more than IN_CACHE: beyond, what a layer hands to the next leaves the cache.
+    """
+    return min(batch, IN_CACHE) if device.type == "cpu" else batch
 
 
 def compute_as(where: Where) -> None:

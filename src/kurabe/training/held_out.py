@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kurabe.diffusion import Denoiser
 from kurabe.randomness import normal, uniform
+from kurabe.training.devices import at_once
 
 _PURPOSE = "held-out loss"
 
@@ -46,6 +47,7 @@ def held_out_loss(
     edges: bands + 1 rising log-SNRs.
     """
     device = next((p.device for p in denoiser.parameters()), images.device)
+    batch = at_once(batch, device)
     errors = torch.zeros(len(images), len(edges) - 1)
     for draw in range(draws):
         log_snrs = torch.from_numpy(band_log_snrs(edges, positions, draw))

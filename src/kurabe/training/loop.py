@@ -179,8 +179,11 @@ def _measure(run: Run) -> None:
         with run.training.ema.applied():
             with run.autocast():
                 bands = run.held_out.loss(run.model.denoiser)
-            pixels = run.model.sample(SAMPLE_SEEDS, SAMPLE_EVALUATIONS)
-        run.folder.write_samples(pixels, SAMPLE_SEEDS, progress.images_seen, "progress")
+            # A learning-rate trial is looked at by its loss alone.
+            if "trial" not in run.folder.info:
+                pixels = run.model.sample(SAMPLE_SEEDS, SAMPLE_EVALUATIONS)
+                seen = progress.images_seen
+                run.folder.write_samples(pixels, SAMPLE_SEEDS, seen, "progress")
     # Whether the run goes on hangs on this loss, so it must be one number in all processes.
     bands = run.of_writer(bands)
     run.model.denoiser.train()

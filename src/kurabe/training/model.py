@@ -26,7 +26,7 @@ from kurabe.randomness import generator
 from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
 from kurabe.spaces import Space
-from kurabe.training.devices import usable
+from kurabe.training.devices import at_once, usable
 from kurabe.training.foreign import ask, load_foreign, make_foreign, space_of
 
 WEIGHTS = "model.safetensors"
@@ -101,10 +101,10 @@ class Model:
         self.denoiser.eval()
         # The solver's own arithmetic stays float32; the network computes as it was trained.
         narrow = torch.autocast(self.device.type, torch.bfloat16, self.dtype == "bfloat16")
+        together = at_once(batch, self.device)
+        shape, spacing = self.space.shape, self.spacing
         with narrow:
-            drawn = sample(
-                self._drawing(), seeds, self.space.shape, solver, steps, batch, spacing=self.spacing
-            )
+            drawn = sample(self._drawing(), seeds, shape, solver, steps, together, spacing=spacing)
         return self.space.decode(drawn)
 
     def _drawing(self) -> Denoiser:
