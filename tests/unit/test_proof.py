@@ -107,9 +107,12 @@ def test_a_planted_gap_is_found_as_often_as_the_noncentral_t_says(luck, monkeypa
     runs = pool(4, luck=luck)
     found = dealt(runs, ["kid"], planted=["kid"], gap=2.0, columns=2, tables=600).found["kid"]
     shift = 2.0 * np.std([run["kid"] for run in runs], ddof=1)
-    # What is left of the spread within a block is 1 for each of the two columns.
-    expected = power_of(shift / math.sqrt(2 / 5), 4, HEADLINE_LEVEL)
-    assert found.share == pytest.approx(expected, abs=0.06)
+    # What is left of the spread within a block is 1 for each of the two columns; half of the level
+    # is each test's, and Welch's has 8 degrees of freedom where blocks share nothing.
+    nc = shift / math.sqrt(2 / 5)
+    least = power_of(nc, 8 if luck == 0 else 4, HEADLINE_LEVEL / 2)
+    most = power_of(nc, 8 if luck == 0 else 4, HEADLINE_LEVEL)
+    assert least - 0.05 < found.share < most + 0.05
 
 
 @pytest.mark.parametrize("columns", [2, 3, 4])
@@ -122,8 +125,8 @@ def test_in_a_table_of_two_headline_rows_each_has_half_of_its_pairs_share(column
     # 1 times the pair's own four degrees of freedom, and is worth more where spreads are equal.
     weight = 1.0 if columns == 2 else PRIMARY_WEIGHT / (columns - 1)
     shift, level = 3 * math.sqrt(2) / math.sqrt(2 / 5), HEADLINE_LEVEL * weight / 2
-    least = power_of(shift, 4 if columns == 2 else 4 * (1 + LENT_DOWN), level)
-    most = least if columns == 2 else power_of(shift, 1e4, level)
+    least = power_of(shift, 4 if columns == 2 else 4 * (1 + LENT_DOWN), level / 2)
+    most = power_of(shift, 8 if columns == 2 else 1e4, level)
     assert least > 0.8
     # Standard error .025; the other pairs' false finds may add a little.
     assert least - 0.06 < found.share < most + 0.06

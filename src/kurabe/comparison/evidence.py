@@ -1,6 +1,6 @@
 """What the runs say of every row and pair of columns at one look, as arrays over rows and pairs.
 
-Rows are tested on the scale that they declare, values or logarithms. Three things stand between
+Rows are tested on the scale that they declare, values or logarithms. Four things stand between
 values and p:
 
 - **Resolution.** A share of n images moves in steps of 1/n, and two shares that differ by q differ
@@ -8,12 +8,14 @@ values and p:
   (McNemar 1947). A block's difference is never taken to vary less, with q the larger of the
   difference seen and the margin: runs that agree by chance prove neither a difference nor equality.
 - **Lent variance**, `kurabe.comparison.differences.moderated`.
-- **Skewness.** A t test over a handful of blocks is wrong many times too often where the values are
-  strongly skewed and columns spread differently, and no five values tell. A whole table does: the
-  mean of g₁² over its rows and columns, g₁ = m₃ / m₂^1.5, is 6 (n − 2) / ((n + 1)(n + 3)) where
-  values are normal (Fisher 1930), and about .2 n − .6 more where they are lognormal with σ = 1
-  (simulated: .41 at five values, 1.7 at ten, 3.9 at twenty). Levels are divided by `strictness`,
-  which follows how much of that way the table has gone.
+- **Two tests.** The paired t test rids a difference of what a block's columns share, and pays half
+  of its degrees of freedom for it; where they share nothing, Welch's (1947) of the same means has
+  them. A block's luck is shared or not, never opposed, so either is valid, and the smaller p counts
+  twice (Bonferroni). In rows of cost, where columns do compete for one machine, the paired one is
+  alone, as it is for "≈" and below five blocks.
+- **Skewness.** A t test over a handful of blocks is wrong many times too often where values are
+  strongly skewed and the two columns spread differently, and no five values tell. A whole table
+  does: `strictness`, which p is multiplied by.
 """
 
 import math
@@ -28,9 +30,15 @@ from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, moderated
 from kurabe.comparison.families import Floats, Pair
 from kurabe.comparison.metrics import Metric
 
-# Levels are divided by exp(SKEW_RATE · (share − SKEW_FROM)), at most by exp(SKEW_RATE), where the
-# table has gone that share of the way from a normal to a lognormal law.
-SKEW_FROM, SKEW_RATE = 0.28, 8.5
+# p is multiplied by exp(SKEW_RATE · (share − SKEW_FROM) · u), the product of both at most 1, where
+# the table has gone that share of the way from a normal to a lognormal law and u of the way from
+# columns that spread alike to columns of which one spreads two and a half times as much.
+SKEW_FROM, SKEW_RATE = 0.28, 13.0
+# Fewer blocks tell nothing of skewness, which makes Welch's test wrong more often than the paired.
+WELCH_FROM = 5
+# Mean logarithms of a pair's ratio of variances between which u goes from 0 to 1, and what a single
+# row's may be beyond them: of five values each it varies by 1.1 where the truth is 0.
+ALIKE, UNLIKE, ONE_ROW = 0.8, 1.8, 2.5
 
 # A row's values by column.
 Values = Mapping[str, Blocks]
@@ -75,23 +83,41 @@ class Evidence:
     """Arrays of shape (rows, pairs) at one look; p is 1 where nothing can be tested.
 
     Attributes:
-        blocks: how many both columns have; mean, error, df: of the difference, second − first.
-        p: two-sided, of no difference, in a cost row of one inside the margin.
-        own_p: the same from the pair's own variance alone. equal_p: of a difference outside it.
+        blocks: how many both columns have; mean: of the difference, second − first.
+        paired, tested: its error and degrees of freedom in the paired test, and in the one of the
+            two that has the smaller p.
+        p: two-sided, of no difference, in a cost row of one inside the margin; of both tests.
+        own_p: the same from the pair's own variance alone, paired. equal_p: of a difference outside
+            the margin. All three are multiplied by the strictness.
         testable: three common blocks at least, and a spread.
-        strictness: what levels are divided by.
+        strictness: what p was multiplied by.
+        tests: how many p was chosen from.
     """
 
     blocks: Floats
     mean: Floats
-    error: Floats
-    df: Floats
+    paired: "Spread"
+    tested: "Spread"
     margin: Floats
     p: Floats
     own_p: Floats
     equal_p: Floats
     testable: NDArray[np.bool_]
-    strictness: float
+    strictness: Floats
+    tests: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """The standard error of each difference and its degrees of freedom, (rows, pairs)."""
+
+    error: Floats
+    df: Floats
+
+    def where(self, chosen: NDArray[np.bool_], other: "Spread") -> "Spread":
+        """These where chosen, the other's elsewhere."""
+        error = np.where(chosen, self.error, other.error)
+        return Spread(error, np.where(chosen, self.df, other.df))
 
 
 def measured(
@@ -142,35 +168,67 @@ def evidence(found: Measured, look: float, reached: Sequence[float]) -> Evidence
     squares = np.where(known, (gaps - mean[..., None]) ** 2, 0.0).sum(-1)
     variance = squares / np.maximum(blocks - 1, 1)
     margin = _margins(found, values)
-    variance = np.maximum(variance, _resolution(found, mean, margin))
+    least = _resolution(found, mean, margin)
+    variance = np.maximum(variance, least)
     # Equal values summed in floating point leave a spread that is none.
     spread = variance > 1e-24 * np.maximum(1e-300, mean**2)
     testable = (blocks >= FEWEST_BLOCKS) & spread
-    drawn, lent = moderated(np.where(testable, variance, np.nan))
-    own = np.where(testable, variance, 0.0)
-    drawn, lent = np.where(testable, drawn, own), np.where(testable, lent, 0.0)
     df = np.maximum(blocks - 1, 1)
-    error = np.sqrt(drawn / np.maximum(blocks, 1))
+    paired = _spread(variance, df, blocks, testable)
+    unpaired = _spread(*_welch(values, found, known, least), blocks, testable)
     cost = np.array([metric.section == "cost" for metric in found.metrics], dtype=bool)[:, None]
     beyond = np.maximum(0.0, abs(mean) - np.where(cost, margin, 0.0))
-    own_error = np.sqrt(own / np.maximum(blocks, 1))
+    strict = strictness(values, found.first, found.second)
 
-    def tail(excess: Floats, error: Floats, df: Floats) -> Floats:
-        safe = np.where(testable, error, 1.0)
-        return np.where(testable, special.stdtr(df, -excess / safe), 1.0)
+    def tail(excess: Floats, by: Spread) -> Floats:
+        safe = np.where(testable, by.error, 1.0)
+        return np.where(testable, special.stdtr(by.df, -excess / safe) * strict, 1.0)
 
+    alone = cost | (blocks < WELCH_FROM)
+    p, other = tail(beyond, paired), np.where(alone, 1.0, tail(beyond, unpaired))
+    tests = np.where(alone, 1.0, 2.0)
+    own = Spread(np.sqrt(np.where(testable, variance, 0.0) / np.maximum(blocks, 1)), df)
     return Evidence(
         blocks,
         mean,
-        error,
-        df * (1 + lent),
+        paired,
+        paired.where(p <= other, unpaired),
         margin,
-        np.minimum(1.0, 2 * tail(beyond, error, df * (1 + lent))),
-        np.minimum(1.0, 2 * tail(beyond, own_error, df)),
-        tail(margin - abs(mean), error, df * (1 + lent)),
+        np.minimum(1.0, 2 * np.minimum(p, other) * tests),
+        np.minimum(1.0, 2 * tail(beyond, own)),
+        np.minimum(1.0, tail(margin - abs(mean), paired)),
         testable,
-        strictness(values),
+        strict,
+        tests,
     )
+
+
+def _spread(variance: Floats, df: Floats, blocks: Floats, testable: NDArray[np.bool_]) -> Spread:
+    """Errors from a block's variances and their degrees of freedom, lent what the row lends."""
+    drawn, lent = moderated(np.where(testable, variance, np.nan))
+    own = np.where(testable, variance, 0.0)
+    drawn, lent = np.where(testable, drawn, own), np.where(testable, lent, 0.0)
+    return Spread(np.sqrt(drawn / np.maximum(blocks, 1)), df * (1 + lent))
+
+
+def _welch(
+    values: Floats, found: Measured, known: NDArray[np.bool_], least: Floats
+) -> tuple[Floats, Floats]:
+    """What a block's difference varies by if its columns share nothing, and the degrees of freedom.
+
+    Over the blocks that both have; the degrees are Satterthwaite's (1946), here
+    (n − 1) (a + b)² / (a² + b²) of the columns' variances a and b.
+    """
+    counted = np.maximum(known.sum(-1), 1)
+    sides: list[Floats] = []
+    for side in (found.first, found.second):
+        of = np.where(known, values[:, side], 0.0)
+        mean = of.sum(-1) / counted
+        squares = np.where(known, (of - mean[..., None]) ** 2, 0.0).sum(-1)
+        sides.append(squares / np.maximum(counted - 1, 1))
+    a, b = sides
+    df = np.maximum(counted - 1, 1) * (a + b) ** 2 / np.maximum(a**2 + b**2, 1e-300)
+    return np.maximum(a + b, least), np.maximum(df, np.maximum(counted - 1, 1))
 
 
 def _margins(found: Measured, values: Floats) -> Floats:
@@ -200,25 +258,42 @@ def _resolution(found: Measured, mean: Floats, margin: Floats) -> Floats:
     return np.where(images > 0, least, 0.0)
 
 
-def strictness(values: Floats) -> float:
-    """What levels are divided by, from the skewness of all rows and columns; 1 where it is normal.
+def strictness(
+    values: Floats, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """What the p of rows and pairs is multiplied by, (rows, pairs); 1 where nothing is skewed, or
+    where a pair's columns spread alike: the difference of two values of one law is symmetric.
 
-    Values that repeat tell of a metric's steps and not of its shape: such columns are left out.
+    The skewness is the whole table's: the mean of g₁² over its rows and columns, g₁ = m₃ / m₂^1.5,
+    is 6 (n − 2) / ((n + 1)(n + 3)) where values are normal (Fisher 1930), and about .2 n − .6 more
+    where they are lognormal with σ = 1 (simulated: .41 at five values, 1.7 at ten, 3.9 at twenty).
+    How unlike a pair's columns spread is the mean over its rows of the logarithm of their ratio of
+    variances, or the row's own where that is far larger. Values that repeat tell of a metric's
+    steps and not of its shape: such columns are left out.
     """
     known = ~np.isnan(values)
     n = known.sum(-1)
     counted = np.maximum(n, 1)
     mean = np.where(known, values, 0.0).sum(-1) / counted
     centred = np.where(known, values - mean[..., None], 0.0)
-    second = (centred**2).sum(-1) / counted
-    third = (centred**3).sum(-1) / counted
+    squared = (centred**2).sum(-1) / counted
+    cubed = (centred**3).sum(-1) / counted
     ordered = np.sort(values, axis=-1)
     repeats = (np.diff(ordered, axis=-1) == 0).any(-1)
-    told = (n >= FEWEST_BLOCKS) & ~repeats & (second > 0)
+    told = (n >= FEWEST_BLOCKS) & ~repeats & (squared > 0)
+    none = np.ones((len(values), len(first)))
     if not told.any():
-        return 1.0
-    squared = third[told] ** 2 / second[told] ** 3
+        return none
+    skews = cubed[told] ** 2 / squared[told] ** 3
     of_normal = 6 * (n[told] - 2) / ((n[told] + 1) * (n[told] + 3))
     of_lognormal = np.maximum(0.4, 0.2 * n[told] - 0.6)
-    share = float((squared - of_normal).sum() / of_lognormal.sum())
-    return math.exp(SKEW_RATE * min(1.0, max(0.0, share - SKEW_FROM)))
+    share = float((skews - of_normal).sum() / of_lognormal.sum())
+    if share <= SKEW_FROM:
+        return none
+    both = told[:, first] & told[:, second]
+    spread = np.log(np.where(told, squared, 1.0))
+    ratio = np.where(both, spread[:, second] - spread[:, first], 0.0)
+    of_pair = abs(ratio.sum(0)) / np.maximum(both.sum(0), 1)
+    unlike = np.maximum(of_pair[None], abs(ratio) - ONE_ROW)
+    part = np.clip((unlike - ALIKE) / (UNLIKE - ALIKE), 0.0, 1.0)
+    return np.exp(SKEW_RATE * np.minimum(1.0, (share - SKEW_FROM) * part))

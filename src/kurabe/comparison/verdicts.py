@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kurabe.comparison.differences import FEWEST_BLOCKS, Difference, detectable
-from kurabe.comparison.evidence import Evidence, Measured, Values, evidence, measured
+from kurabe.comparison.evidence import Evidence, Measured, Spread, Values, evidence, measured
 from kurabe.comparison.families import (
     BEHIND_LEVEL,
     HEADLINE_LEVEL,
@@ -224,16 +224,15 @@ class Procedure:
         self.taken.append((look, of))
         self.spent += share
         usable = of.testable & ~self.few
-        scale = share / of.strictness
         p, lone_p = (np.where(usable, some, 1.0) for some in (of.p, np.maximum(of.p, of.own_p)))
         adjusted, level = np.ones_like(p), np.zeros_like(p)
         rows, rest = np.flatnonzero(self.head), np.flatnonzero(~self.head)
         for family, own, total in ((rows, p, HEADLINE_LEVEL), (rest, lone_p, LONE_LEVEL)):
-            adjusted[family], level[family] = self._holm(family, own, total * scale)
+            adjusted[family], level[family] = self._holm(family, own, total * share)
         newly = (adjusted[rows] < LEVEL).any(0) & ~self.open
         self.open |= newly
         # A pair whose gate opens now has spent nothing behind it before.
-        may = np.where(newly, self.spent, share) / of.strictness
+        may = np.where(newly, self.spent, share)
         if self.open.any() and len(rest):
             behind, least = self._behind(rest, p, may)
             adjusted[rest] = np.minimum(adjusted[rest], behind)
@@ -245,7 +244,7 @@ class Procedure:
         self.differs[usable & fresh & (adjusted < LEVEL)] = place
         close = np.ones_like(p)
         close[self.there] = benjamini_hochberg(np.where(usable, of.equal_p, 1.0)[self.there])
-        self.equal[usable & (self.equal < 0) & (close < LEVEL * scale)] = place
+        self.equal[usable & (self.equal < 0) & (close < LEVEL * share)] = place
 
     def _holm(self, family: NDArray[np.int64], p: Floats, level: float) -> tuple[Floats, Floats]:
         """Corrected p, brought to 5 %, and the own p that is found while the rest stays as it is.
@@ -279,8 +278,8 @@ class Procedure:
 
     @property
     def strictness(self) -> float:
-        """What levels were divided by at the last look; 1 before any."""
-        return self.taken[-1][1].strictness if self.taken else 1.0
+        """What p was multiplied by at most, for skewness, at the last look; 1 before any."""
+        return float(self.taken[-1][1].strictness.max(initial=1.0)) if self.taken else 1.0
 
     def verdict(self, row: int, pair: int, now: Evidence) -> Verdict:
         """What stands in a row for a pair of columns."""
@@ -293,21 +292,24 @@ class Procedure:
                 *names,
                 family,
                 None if self.few[row, pair] else "?",
-                difference=_difference(now, row, pair),
+                difference=_difference(now, now.paired, row, pair),
                 margin=float(now.margin[row, pair]),
                 images=int(self.found.counted[row, pair]) if self.few[row, pair] else None,
             )
         look, of = self.taken[place]
-        difference = _difference(of, row, pair)
+        tested = _difference(of, of.tested, row, pair)
+        difference = tested if differs >= 0 else _difference(of, of.paired, row, pair)
+        assert tested is not None
         assert difference is not None
         margin = float(of.margin[row, pair])
         mark: Mark = "≠" if differs >= 0 else "≈" if equal >= 0 else "?"
         beyond = margin if self.found.metrics[row].section == "cost" else 0.0
-        level = float(self.level[row, pair])
+        # What p itself may be: of one test, and before it is multiplied.
+        level = float(self.level[row, pair] / (of.tests * of.strictness)[row, pair])
         gap, needed = max(abs(difference.mean), margin + beyond), None
         priced = mark == "?" and gap > beyond
         if priced:
-            needed = _look_to_see(difference, gap - beyond, level, look, self.looks)
+            needed = _look_to_see(tested, gap - beyond, level, look, self.looks)
         return Verdict(
             *names,
             family,
@@ -318,19 +320,19 @@ class Procedure:
             gated=mark == "?" and float(of.p[row, pair]) < LEVEL,
             look=look,
             margin=margin,
-            smallest_gap=beyond + difference.smallest_gap(_rounded(level)),
+            smallest_gap=beyond + tested.smallest_gap(_rounded(level)),
             blocks_needed=needed,
             gap=gap if priced else None,
         )
 
 
-def _difference(of: Evidence, row: int, pair: int) -> Difference | None:
+def _difference(of: Evidence, by: Spread, row: int, pair: int) -> Difference | None:
     if of.blocks[row, pair] < 2:
         return None
     return Difference(
         float(of.mean[row, pair]),
-        float(of.error[row, pair]),
-        float(of.df[row, pair]),
+        float(by.error[row, pair]),
+        float(by.df[row, pair]),
         int(of.blocks[row, pair]),
     )
 
