@@ -5,6 +5,7 @@ What the system refuses (a full disk, a closed folder) becomes one of them in on
 """
 
 import errno
+import os
 import unicodedata
 
 
@@ -52,6 +53,20 @@ _MANY = (
     "Too many files are open at once, so {file} could not be opened; close other programs, or "
     "raise the limit (ulimit -n), and give the same command again."
 )
+_AGAIN = "Nothing written before is lost"
+_BUSY = "{file} is in use by another program; close that and give the same command again."
+_AWAY = (
+    "{file} lies on a disk or share that does not answer ({why}). " + _AGAIN + "; connect it again "
+    "and give the same command, or give another place."
+)
+_DAMAGE = (
+    "{file}: the disk reports a fault ({why}). " + _AGAIN + "; give a place on another disk, or "
+    "the same command again."
+)
+_UNFIT = (
+    "{file}: its file system cannot do this ({why}). " + _AGAIN + "; give a place on a disk "
+    "of this machine, or a plainer name."
+)
 # What a person can mend by giving another place, and what only the machine's owner can.
 _REFUSALS: dict[int, tuple[type[KurabeError], str]] = {
     errno.ENOSPC: (UserError, _FULL),
@@ -63,20 +78,42 @@ _REFUSALS: dict[int, tuple[type[KurabeError], str]] = {
     errno.ENOENT: (UserError, "{file} is not there, or is there no longer; give another place."),
     errno.ENOTDIR: (UserError, "{file} lies below a file, not a folder; give another place."),
     errno.EISDIR: (UserError, "{file} is a folder, where a file is meant; give another name."),
-    errno.EEXIST: (UserError, "{file} is a file, where a folder is meant; give another name."),
+    errno.EEXIST: (UserError, "{file} is there already; give another name."),
     errno.ENOTEMPTY: (UserError, "{file} is a folder that is not empty; give another name."),
     errno.ENAMETOOLONG: (UserError, "{file} is too long a name to be stored; give a shorter one."),
     errno.ELOOP: (UserError, "{file} leads around in links; give the place that they stand for."),
+    errno.EXDEV: (UserError, _UNFIT),
+    errno.EINVAL: (UserError, _UNFIT),
+    errno.ENOTSUP: (UserError, _UNFIT),
+    errno.ENOSYS: (UserError, _UNFIT),
+    errno.ENOLCK: (UserError, _UNFIT),
+    errno.EBUSY: (RunFailed, _BUSY),
+    errno.ETXTBSY: (RunFailed, _BUSY),
+    errno.EAGAIN: (RunFailed, _BUSY),
     errno.EMFILE: (RunFailed, _MANY),
     errno.ENFILE: (RunFailed, _MANY),
-}
-_FAULT = "{file}: the system reports a fault ({why}); nothing written before is lost."
+    **dict.fromkeys(
+        (
+            errno.ETIMEDOUT, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN,
+            errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+            errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED,
+        ),
+        (RunFailed, _AWAY),
+    ),
+    errno.EIO: (RunFailed, _DAMAGE),
+}  # fmt: skip
+_FAULT = (
+    "{file}: the system reports a fault ({why}). " + _AGAIN + "; give the same command again, or "
+    "another place."
+)
 _LONGEST = 200
 
 
 def refusal(error: OSError) -> KurabeError:
     """The error that says in one sentence what the system refused, and of which file."""
     kind, text = _REFUSALS.get(error.errno or 0, (RunFailed, _FAULT))
+    if error.errno == errno.EEXIST and _is_file(error):
+        text = "{file} is a file, where a folder is meant; give another name."
     why = error.strerror or str(error) or type(error).__name__
     return kind(text.format(file=_named(error), why=why))
 
@@ -93,6 +130,11 @@ def shown(name: object) -> str:
 def _harmless(character: str) -> bool:
     joiner = character == "\u200d"
     return character.isprintable() or joiner or unicodedata.category(character) == "Zs"
+
+
+def _is_file(error: OSError) -> bool:
+    name = error.filename2 or error.filename
+    return isinstance(name, str | bytes) and os.path.isfile(name)  # noqa: PTH113
 
 
 def _named(error: OSError) -> str:

@@ -206,7 +206,10 @@ def test_a_folder_and_a_file_that_may_not_be_read(tmp_path, folder):
     folder.chmod(0)
     said = child(AS_ANOTHER_USER, str(folder))
     folder.chmod(0o755)
-    assert said.stdout == f"UserError: {folder} may not be read: Permission denied.\n", said.stderr
+    assert said.stdout == (
+        f"UserError: {folder} may not be read or written; change its permissions or give another "
+        "place.\n"
+    ), said.stderr
 
 
 FULL_DISK = """

@@ -161,8 +161,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Marks were made after {at} blocks, as planned.",
     ),
     "looks.skewed": (
-        "値の分布が偏っているため、有意水準を {by} 分の 1 にしました。",
-        "Because values are skewed, levels were divided by {by}.",
+        "値の分布が偏り、ばらつきの異なる列があるため、その組の有意水準を最大で {by} 分の 1 に"
+        "しました。",
+        "Because values are skewed and columns spread unlike, levels of such pairs were divided by "
+        "up to {by}.",
     ),
     "looks.first": (
         "判定は、計画どおり {next} ブロックがそろった時点で始まります。",

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from kurabe.data.tables import LABEL_TITLES
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 
 FILES = ("metadata.jsonl", "metadata.csv")
 FILE, TEXT = "file_name", "text"
@@ -56,7 +56,7 @@ def _of_table(path: Path) -> Mapping[str, str]:
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
     except OSError as error:
-        raise UserError(f"{path} may not be read: {error.strerror}.") from None
+        raise refusal(error) from None
     rows = _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(text)
     told: dict[str, str] = {}
     for number, row in rows:

@@ -18,7 +18,7 @@ from kurabe.data.entries import Entry, Listing, hidden
 from kurabe.data.shards import TABLES, TARS, entries_of, is_shard
 from kurabe.data.tables import LABELS, METADATA, read_table
 from kurabe.data.zips import zipped
-from kurabe.errors import UserError, shown
+from kurabe.errors import UserError, refusal, shown
 
 LARGEST = 1 << 30
 
@@ -50,9 +50,7 @@ def opened(path: Path) -> Generator[Listing]:
     except zipfile.BadZipFile as error:
         raise UserError(f"{name} is a damaged zip file: {error}.") from None
     except PermissionError as error:
-        raise UserError(
-            f"{shown(error.filename or path)} may not be read: {error.strerror}."
-        ) from None
+        raise refusal(error) from None
 
 
 def fingerprint(path: Path) -> str:
@@ -119,7 +117,7 @@ def _folder(path: Path) -> Listing:
     def closed(error: OSError) -> None:
         where = Path(error.filename)
         if where == path:
-            raise UserError(f"{shown(path)} may not be read: {error.strerror}.")
+            raise refusal(error) from None
         listing.left.append((f"{where.relative_to(path).as_posix()}/", "left.closed", 0))
 
     def left(folder: Path, why: str) -> None:

@@ -77,7 +77,10 @@ class RunFolder:
         try:
             info = json_object(self.info_path)
         except FileNotFoundError:
-            raise UserError(f"{self.path} is not a run's folder: run.json is missing.") from None
+            raise UserError(
+                f"{self.path} is not a run's folder: run.json is missing; put it back, "
+                "or give another folder."
+            ) from None
         if info.get("schema") != SCHEMA:
             raise UserError(
                 f"{self.info_path} has schema {info.get('schema')!r}, this version reads "
