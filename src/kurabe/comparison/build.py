@@ -148,16 +148,21 @@ def _proof(results: StudyResults, lang: str) -> str:
 
 def _looks(results: StudyResults, lang: str) -> str:
     """After how many blocks marks were made, and when they will be again."""
-    procedure = results.procedure
-    last = max((look for look, _ in procedure.taken), default=0)
-    following = [str(look) for look in results.looks if look > last]
-    if not last:
-        return word("looks.first", lang, next=following[0])
-    said = [word("looks", lang, at=last)]
+    taken = [look for look, _ in results.procedure.taken]
+    if not taken:
+        return word("looks.first", lang, next=results.looks[0])
+    said = [word("looks", lang, at=joined([str(look) for look in taken], lang))]
+    following = [str(look) for look in results.looks if look > taken[-1]]
     if following:
-        said.append(word("looks.next", lang, next=joined(following, lang)))
-    if procedure.strictness > 1:
-        said.append(word("looks.skewed", lang, by=number(procedure.strictness, 1)))
+        key = "looks.next" if len(following) > 1 else "looks.last"
+        said.append(word(key, lang, next=joined(following, lang)))
+    # A mark keeps the strictness of its look.
+    by_look = results.procedure.strictness
+    strict = [(look, number(by, 2 if by < 10 else 0)) for look, by in by_look.items()]
+    if divided := [(look, by) for look, by in strict if by != "1.00"]:
+        parts = [word("looks.skewed.at", lang, at=look, by=by) for look, by in divided]
+        by = divided[0][1] if len(taken) == 1 else joined(parts, lang)
+        said.append(word("looks.skewed", lang, by=by))
     return (" " if lang == "en" else "").join(said)
 
 

@@ -73,7 +73,8 @@ def _metric_row(
         better=metric.better,
         unit=metric.unit,
         decimals=decimals,
-        note=_note(metric, pairs, results, lang) or _asked(metric, estimates, results, shown, lang),
+        note=_note(metric, pairs, results, shown, lang)
+        or _asked(metric, estimates, results, shown, lang),
         headline=metric.id in results.headlines,
         references=_references(metric, results.references.get(metric.id, {}), decimals, lang),
         pairs=pairs,
@@ -208,16 +209,26 @@ def _label(metric: Metric, results: StudyResults, lang: str) -> str:
     return f"{label} ({encoder})" if metric.encoder and encoder else label
 
 
-def _note(metric: Metric, pairs: Sequence[Pair], results: StudyResults, lang: str) -> str | None:
+def _note(
+    metric: Metric,
+    pairs: Sequence[Pair],
+    results: StudyResults,
+    shown: Sequence[Shown],
+    lang: str,
+) -> str | None:
     """Why a row's mark is not what its numbers alone would say."""
     if metric.scale in ("exact", "untested"):
         return word(metric.scale, lang)
     if counted := [pair.images for pair in pairs if pair.images is not None]:
         least = fewest_images(metric, results.looks[-1])
         return word("too-few", lang, n=min(counted), least=least)
-    if any(pair.gated for pair in pairs) and row_mark([pair.mark for pair in pairs]) != "≠":
+    gated = {(pair.first, pair.second) for pair in pairs if pair.gated}
+    if gated and row_mark([pair.mark for pair in pairs]) != "≠":
         names = [METRICS[key].label(lang) for key in results.headlines]
-        return word("gated" if names else "gated.none", lang, headlines=joined(names or [""], lang))
+        heads = [_pairs(METRICS[k], results.measured[k], results, shown) for k in results.headlines]
+        told = {(pair.first, pair.second) for of in heads for pair in of if pair.mark == "≠"}
+        key = "gated.open" if gated & told else "gated" if names else "gated.none"
+        return word(key, lang, headlines=joined(names or [""], lang))
     return None
 
 

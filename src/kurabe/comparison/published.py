@@ -5,7 +5,7 @@ second from pictures that are known to be worse than others; the sentences stand
 of studies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,6 +96,7 @@ class Proof(BaseModel):
             "proof",
             lang,
             tables=f"{worst['one'].tables:,}",
+            columns=_range([of.columns for of in self.false]),
             **{name: _percent(of.share) for name, of in worst.items()},
             **{f"{name}_upper": _percent(of.upper) for name, of in worst.items()},
             gap=f"{self.gap:g}",
@@ -103,6 +104,11 @@ class Proof(BaseModel):
             blocks=self.blocks_per_table,
             runs=self.runs,
         )
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def _percent(share: float) -> str:

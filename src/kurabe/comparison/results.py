@@ -185,10 +185,10 @@ class StudyResults:
             self._floor_errors(),
             {metric: self._images(metric) for metric in self.measured if METRICS[metric].share},
             self.looks,
-            {column.id: self._reached(column.id) for column in self.columns},
+            {column.id: self.reached(column.id) for column in self.columns},
         )
 
-    def _reached(self, column: str) -> int:
+    def reached(self, column: str) -> int:
         """Up to which block a column's runs have ended: before the first that goes on."""
         runs = self.of(column)
         goes_on = [block for block, run in runs.items() if run.status not in ("finished", "failed")]

@@ -4,11 +4,13 @@ A question compares the columns with the study's own budget by one metric. The l
 best mean; it is ahead only of those from which a verdict separates it.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kurabe.comparison.copies import copying
+from kurabe.comparison.differences import FEWEST_BLOCKS
 from kurabe.comparison.measured import Shown
 from kurabe.comparison.metrics import HEADLINES
 from kurabe.comparison.numbers import rounded_up
@@ -36,11 +38,18 @@ class _Standing:
         return self.order[0]
 
     def pair(self, other: str) -> Pair | None:
-        return self.pairs.get(frozenset((self.leader, other)))
+        return self.between(self.leader, other)
 
-    def mark(self, other: str) -> Mark | None:
-        pair = self.pair(other)
-        return pair.mark if pair else "?"
+    def between(self, one: str, other: str) -> Pair | None:
+        return self.pairs.get(frozenset((one, other)))
+
+    def mark(self, other: str) -> Mark:
+        return self.mark_of(self.leader, other)
+
+    def mark_of(self, one: str, other: str) -> Mark:
+        """Of two columns; "?" where there are too few images for any."""
+        pair = self.between(one, other)
+        return (pair and pair.mark) or "?"
 
 
 def sentences(
@@ -56,12 +65,13 @@ def sentences(
     # Two columns may show the same runs; they are one answer.
     sources = {column.source: column.id for column in reversed(shown)}
     once = set(sources.values())
+    at = {column.id: column.source for column in shown if column.source}
     equal = [column.id for column in columns if column.budget_factor == 1 and column.id in once]
     for key, metrics in (("images", _IMAGES), ("features", _FEATURES)):
         row = _deciding(metrics, by_key, results)
         standing = row and _standing(row, columns, equal, lang)
         if standing:
-            found.append(_ranking(key, standing, results, lang))
+            found.append(_ranking(key, standing, results, at, lang))
     if copies := copying(results, columns, shown, lang):
         found.append(copies)
     image_row = _deciding(_IMAGES, by_key, results)
@@ -84,16 +94,28 @@ def _standing(
     if len(means) < 2:
         return None
     order = sorted(means, key=lambda key: means[key], reverse=row.better == "up")
-    return _Standing(
-        row,
-        cells,
-        {frozenset((pair.first, pair.second)): pair for pair in row.pairs},
-        {column.id: in_sentence(column.name, lang) for column in columns},
-        order,
-    )
+    pairs = {frozenset((pair.first, pair.second)): pair for pair in row.pairs}
+    # Means may lie the other way round than a difference that was found: of blocks that one column
+    # lost, or that came after the look. What was found decides.
+    for key in order:
+        found = (pairs.get(frozenset((key, other))) for other in order if other != key)
+        if not any(pair and pair.mark == "≠" and _winner(pair, row) != key for pair in found):
+            order.remove(key)
+            order.insert(0, key)
+            break
+    names = {column.id: in_sentence(column.name, lang) for column in columns}
+    return _Standing(row, cells, pairs, names, order)
 
 
-def _ranking(key: str, standing: _Standing, results: StudyResults, lang: str) -> Sentence:
+def _winner(pair: Pair, row: Row) -> str:
+    """Which column of a pair its difference says is better."""
+    rises = (pair.difference or 0.0) > (1.0 if pair.ratio else 0.0)
+    return pair.second if rises == (row.better == "up") else pair.first
+
+
+def _ranking(
+    key: str, standing: _Standing, results: StudyResults, sources: Mapping[str, str], lang: str
+) -> Sentence:
     tied = [other for other in standing.order[1:] if standing.mark(other) != "≠"]
     behind = [other for other in standing.order[1:] if standing.mark(other) == "≠"]
     command = None
@@ -102,15 +124,14 @@ def _ranking(key: str, standing: _Standing, results: StudyResults, lang: str) ->
         text = word("ahead.small" if pair and pair.small else "ahead", lang, leader=_name(standing))
         mark, detail = "≠", _against(standing, lang)
     else:
-        names = joined([standing.names[key] for key in (standing.leader, *tied)], lang)
         mark = "≈" if all(standing.mark(other) == "≈" for other in tied) else "?"
-        text = word("equal" if mark == "≈" else "unclear", lang, names=names)
+        text = _tied(standing, tied, mark, lang)
         if behind:
             names = joined([standing.names[key] for key in behind], lang)
             text += word("behind", lang, names=names)
         detail = _against(standing, lang)
         if mark == "?":
-            detail, command = _settling(standing, tied, results, lang)
+            detail, command = _settling(standing, tied, results, sources, lang)
     if key == "features" and (note := _nothing_shown(standing, lang)):
         detail += f"{'。' if lang == 'ja' else '; '}{note}"
     return Sentence(
@@ -121,6 +142,25 @@ def _ranking(key: str, standing: _Standing, results: StudyResults, lang: str) ->
         detail=detail,
         command=command,
     )
+
+
+def _tied(standing: _Standing, tied: Sequence[str], mark: Mark, lang: str) -> str:
+    """What is said of the leader and those whom nothing separates from it.
+
+    Of all of them together only what holds of every two; else of the leader and each other one.
+    """
+    key = "equal" if mark == "≈" else "unclear"
+    every = itertools.combinations((standing.leader, *tied), 2)
+    if all(standing.mark_of(*two) == mark for two in every):
+        names = joined([standing.names[key] for key in (standing.leader, *tied)], lang)
+        return word(key, lang, names=names)
+    alike = [other for other in tied if standing.mark(other) == mark]
+    names = joined([standing.names[key] for key in alike], lang)
+    text = word(f"{key}.to", lang, leader=_name(standing), names=names)
+    if equal := [other for other in tied if other not in alike]:
+        names = joined([standing.names[key] for key in equal], lang)
+        text += word("equal.too", lang, names=names)
+    return text
 
 
 def _name(standing: _Standing) -> str:
@@ -140,7 +180,11 @@ def _against(standing: _Standing, lang: str) -> str:
 
 
 def _settling(
-    standing: _Standing, tied: Sequence[str], results: StudyResults, lang: str
+    standing: _Standing,
+    tied: Sequence[str],
+    results: StudyResults,
+    sources: Mapping[str, str],
+    lang: str,
 ) -> tuple[str, str | None]:
     """What would settle the open pairs with the leader: the one that needs most blocks decides.
 
@@ -149,17 +193,16 @@ def _settling(
     pairs = [pair for other in tied if (pair := standing.pair(other)) and pair.mark != "≈"]
     if counted := [pair.images for pair in pairs if pair.images is not None]:
         return word("settle.images", lang, n=min(counted)), None
-    has = results.blocks + len(results.added_blocks())
     if not pairs or any(pair.look is None for pair in pairs):
-        first = results.looks[0]
-        following = next((look for look in results.looks if look >= has), has)
-        return word("settle.few", lang, n=first), f"{results.command} --seeds {following}"
+        return _untested(pairs, sources, results, lang)
     decimals = standing.row.decimals
     hardest = max(pairs, key=lambda pair: pair.blocks_needed or math.inf)
     if hardest.blocks_needed is None or hardest.look is None or hardest.gap is None:
         gap = rounded_up((hardest.smallest_gap or 0.0) / standing.row.unit, decimals)
         return word("settle.never", lang, smallest=gap), None
-    more = hardest.blocks_needed - hardest.look
+    # Blocks that wait for the next look are there already.
+    ended = min(results.reached(sources[column]) for column in (hardest.first, hardest.second))
+    more = max(1, hardest.blocks_needed - max(hardest.look, ended))
     seconds = results.seconds_per_block()
     minutes = math.ceil(more * seconds / 60) if seconds else None
     text = word(
@@ -170,6 +213,23 @@ def _settling(
         gap=rounded_up(hardest.gap / standing.row.unit, decimals),
     )
     return text, f"{results.command} --seeds {hardest.blocks_needed}"
+
+
+def _untested(
+    pairs: Sequence[Pair], sources: Mapping[str, str], results: StudyResults, lang: str
+) -> tuple[str, str | None]:
+    """Why pairs were not tested: no look yet, blocks that runs lost, or nothing that varies."""
+    first = results.looks[0]
+    has = results.blocks + len(results.added_blocks())
+    never = [pair for pair in pairs if pair.look is None]
+    ended = [min(results.reached(sources[key]) for key in (p.first, p.second)) for p in never]
+    if not never or min(ended) < first:
+        following = next((look for look in results.looks if look >= has), has)
+        return word("settle.few", lang, n=first), f"{results.command} --seeds {following}"
+    fewest = min(pair.blocks or 0 for pair in never)
+    if fewest >= FEWEST_BLOCKS:
+        return word("settle.spread", lang), None
+    return word("settle.lost", lang, least=FEWEST_BLOCKS), results.command
 
 
 def _nothing_shown(standing: _Standing, lang: str) -> str | None:
@@ -196,7 +256,8 @@ def _larger_budgets(row: Row, columns: Sequence[Column], lang: str) -> Sentence 
     key, column, mark = "never-reaches", larger[-1], standing.mark(larger[-1].id)
     for column in larger:
         mark = standing.mark(column.id)
-        better = _is_better(standing.cells[column.id], leader, row)
+        pair = standing.pair(column.id)
+        better = pair is not None and _winner(pair, row) == column.id
         if mark != "≠" or better:
             key = "passes" if mark == "≠" else "reaches" if mark == "≈" else "may-reach"
             break
@@ -216,10 +277,3 @@ def _larger_budgets(row: Row, columns: Sequence[Column], lang: str) -> Sentence 
             name=in_sentence(column.name, lang),
         ),
     )
-
-
-def _is_better(cell: Cell, than: Cell, row: Row) -> bool:
-    if cell.estimate is None or than.estimate is None:
-        return False
-    gap = cell.estimate.mean - than.estimate.mean
-    return gap > 0 if row.better == "up" else gap < 0

@@ -277,9 +277,9 @@ class Procedure:
         return corrected, own_level
 
     @property
-    def strictness(self) -> float:
-        """What p was multiplied by at most, for skewness, at the last look; 1 before any."""
-        return float(self.taken[-1][1].strictness.max(initial=1.0)) if self.taken else 1.0
+    def strictness(self) -> dict[int, float]:
+        """What p was multiplied by at most, for skewness, by the look."""
+        return {look: float(of.strictness.max(initial=1.0)) for look, of in self.taken}
 
     def verdict(self, row: int, pair: int, now: Evidence) -> Verdict:
         """What stands in a row for a pair of columns."""

@@ -115,6 +115,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "differs by itself, which among so many rows may be chance: the headline rows "
         "({headlines}) cannot tell",
     ),
+    "gated.open": (
+        "この行だけを見れば差のある組も、表全体の補正では偶然と区別できない",
+        "some pairs differ by this row alone, but among so many rows that may be chance",
+    ),
     "gated.none": (
         "この行だけの差: 多くの行のなかでは偶然かもしれず、確かめる主要行は測定されていない",
         "differs by itself, which among so many rows may be chance; no headline row was measured",
@@ -124,20 +128,16 @@ _WORDS: dict[str, tuple[str, str]] = {
         "differs by itself, but among so many rows that may be chance",
     ),
     "pair.settle": (
-        "あと {more} ブロック（次に役立つ判定）で {gap} の差を判定できる見込み",
-        "{more} more blocks, at a planned look, would see a gap of {gap}",
-    ),
-    "pair.settle.one": (
-        "あと 1 ブロックで {gap} の差を判定できる見込み",
-        "1 more block would see a gap of {gap}",
+        "計画された {look} ブロックの時点で {gap} の差を判定できる見込み",
+        "the planned look after {look} blocks is expected to see a gap of {gap}",
     ),
     "pair.never": (
         "計画された残りのブロックでも判定できない見込み",
         "no planned look is expected to tell",
     ),
     "pair.few": (
-        "計画された最初の判定のブロック数に達していません",
-        "Not yet at the first planned look",
+        "まだ検定していません（両方の値がそろうブロックが足りないか、差にばらつきがない）",
+        "not tested: too few blocks have both values yet, or their difference never varies",
     ),
     "pair.exact": ("ばらつきのない値どうしの比較", "values without spread, compared as they are"),
     "pair.look": (
@@ -166,6 +166,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Because values are skewed and columns spread unlike, levels of such pairs were divided by "
         "up to {by}.",
     ),
+    "looks.skewed.at": ("{at} ブロックでは {by}", "{by} after {at} blocks"),
     "looks.first": (
         "判定は、計画どおり {next} ブロックがそろった時点で始まります。",
         "Marks begin after {next} blocks, as planned.",
@@ -173,6 +174,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "looks.next": (
         "次の判定は {next} ブロックの時点です。",
         "The next looks are after {next} blocks.",
+    ),
+    "looks.last": (
+        "最後の判定は {next} ブロックの時点です。",
+        "The last look is after {next} blocks.",
     ),
     "settle.images": (
         "画像 {n} 枚では判定しない",
@@ -220,6 +225,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "equal": ("{names}は実質同等", "{names} are practically equal"),
     "unclear": ("{names}の優劣は判定保留", "cannot tell {names} apart"),
+    "equal.to": ("{names}は{leader}と実質同等", "{names} are practically equal to {leader}"),
+    "equal.too": ("（{names}とは実質同等）", ", to which {names} are practically equal"),
+    "unclear.to": (
+        "{leader}と{names}との優劣は判定保留",
+        "cannot tell {leader} from {names}",
+    ),
     "behind": ("（{names}は劣る）", "; {names} behind"),
     "against": (
         "{metric}: {first}、{name}は {second}",
@@ -240,6 +251,14 @@ _WORDS: dict[str, tuple[str, str]] = {
     "settle.few": (
         "判定は計画された最初の時点（{n} ブロック）から",
         "marks begin at the first planned look, after {n} blocks",
+    ),
+    "settle.lost": (
+        "両方の値がそろうブロックが {least} 個に満たない",
+        "fewer than {least} blocks have both values",
+    ),
+    "settle.spread": (
+        "差がブロックごとに変わらず、検定できない",
+        "the difference never varies from block to block, so there is nothing to test",
     ),
     "settle.time": ("（約 {minutes} 分）", " ({minutes} min)"),
     "below": (
@@ -301,18 +320,19 @@ _WORDS: dict[str, tuple[str, str]] = {
         "show a false ≠ in any row.",
     ),
     "proof": (
-        "判定の確かさ: 実際の学習 {runs} 回から、同じ手法どうしの表を {tables} 枚ずつ作りました。"
+        "判定の確かさ: 実際の学習 {runs} 回から、同じ手法どうしの表を {tables} 枚ずつ"
+        "（{columns} 列、以下は最も悪い列数の値）作りました。"
         "≠ が1つでも出たのは {blocks} ブロックで {one}（95% 信頼上限 {one_upper}）、"
         "計画された判定をすべて行うと {all}（{all_upper}）。主要行の1つだけに差を加えると、"
         "ほかに誤った ≠ が出た表は {beside}（{beside_upper}）、半分の行に差を加えると、"
         "≠ のうち誤りは {marks}（{marks_upper}）。"
         "標準偏差の {gap} 倍の差は {blocks} ブロックで {found} 以上の表で検出。",
         "How far the marks can be trusted, from {runs} real runs of one method, {tables} tables "
-        "each: any ≠ in {one} of tables at {blocks} blocks (upper bound {one_upper}), in {all} "
-        "({all_upper}) when every planned look is taken. With a difference planted in one headline "
-        "row, {beside} ({beside_upper}) show a false ≠ elsewhere; with one in half of the rows, "
-        "{marks} ({marks_upper}) of the ≠ are false. A gap of {gap} standard deviations is found "
-        "in at least {found} at {blocks} blocks.",
+        "each of {columns} columns, the worst of them: any ≠ in {one} of tables at {blocks} blocks "
+        "(upper bound {one_upper}), in {all} ({all_upper}) when every planned look is taken. With "
+        "a difference planted in one headline row, {beside} ({beside_upper}) show a false ≠ "
+        "elsewhere; with one in half of the rows, {marks} ({marks_upper}) of the ≠ are false. A "
+        "gap of {gap} standard deviations is found in at least {found} at {blocks} blocks.",
     ),
     "chosen": (
         "特徴距離を主要行とする理由: 既知のデータ {sets} 組で確かめました。"

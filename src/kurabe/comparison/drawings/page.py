@@ -302,7 +302,6 @@ def _probability(p: float) -> str:
 def _settled(pair: Pair, gap: str, lang: str) -> str:
     if pair.gated and pair.blocks_needed is None:
         return word("pair.gated", lang)
-    if pair.blocks_needed is None or pair.look is None:
+    if pair.blocks_needed is None:
         return word("pair.never", lang)
-    more = pair.blocks_needed - pair.look
-    return word("pair.settle.one" if more == 1 else "pair.settle", lang, more=more, gap=gap)
+    return word("pair.settle", lang, look=pair.blocks_needed, gap=gap)
