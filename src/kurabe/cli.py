@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the run failed; 2 what was given is wrong, in one sentence
 """
 
 import os
+import re
 import signal
 import sys
 from enum import StrEnum
@@ -76,7 +77,7 @@ Where = Annotated[str | None, typer.Option("--device", help="auto (the fastest),
 Encoder = Annotated[str | None, typer.Option("--encoder", help="What compares images.")]
 FirstSeed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, max=400_000, help="The first block's; the others count up."),
+    typer.Option("--seed", min=0, max=MOST_SEED, help="The first block's; the others count up."),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A folder, an id, or latest.")]
 Below = Annotated[Path, typer.Option("--runs", help="Where runs lie.")]
@@ -344,7 +345,7 @@ def _answer(arguments: list[str]) -> int:
         # What could not be said is found out here, not while Python ends.
         sys.stdout.flush()
     except typer.TyperException as error:
-        return streams.say(error.format_message(), "kurabe --help shows what there is.", code=2)
+        return streams.say(_mistake(error), code=2)
     except KurabeError as error:
         return streams.say(str(error), code=error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -364,6 +365,24 @@ def _answer(arguments: list[str]) -> int:
             raise
         return streams.say(_unexpected(error), code=1)
     return code if isinstance(code, int) else 0
+
+
+def _mistake(error: typer.TyperException) -> str:
+    """What is wrong with a command line, in one sentence, and where help on it is."""
+    from kurabe.errors import plainly
+
+    said = error.format_message().rstrip(".")
+    if match := re.fullmatch(r"Invalid value for '(.+?)': (.+)", said, re.DOTALL):
+        reason = plainly(match[2])
+        said = f"{match[1]} {reason}" if reason.startswith("must ") else f"{match[1]}: {reason}"
+    elif match := re.fullmatch(r"Missing (?:argument|option|parameter) '(.+)'", said):
+        said = f"{match[1]} is missing"
+    elif match := re.fullmatch(r"Option '(.+)' requires .*", said):
+        said = f"{match[1]} needs a value behind it"
+    elif match := re.fullmatch(r"Got unexpected extra arguments?(?:\(s\))? \((.+)\)", said):
+        said = f"{match[1]} is more than this command takes"
+    context = getattr(error, "ctx", None)
+    return f"{said}; {context.command_path if context else 'kurabe'} --help shows what there is."
 
 
 def _unexpected(error: Exception) -> str:

@@ -6,6 +6,7 @@ What the system refuses (a full disk, a closed folder) becomes one of them in on
 
 import errno
 import os
+import re
 import unicodedata
 
 
@@ -116,6 +117,35 @@ def refusal(error: OSError) -> KurabeError:
         text = "{file} is a file, where a folder is meant; give another name."
     why = error.strerror or str(error) or type(error).__name__
     return kind(text.format(file=_named(error), why=why))
+
+
+# What Pydantic says of a value, as a person would say it.
+_PLAINLY = (
+    (r"Input should be greater than or equal to (.+)", r"must be at least \1"),
+    (r"Input should be less than or equal to (.+)", r"must be at most \1"),
+    (r"Input should be greater than (.+)", r"must be more than \1"),
+    (r"Input should be less than (.+)", r"must be less than \1"),
+    (r"Input should be a valid integer.*", r"must be a whole number"),
+    (r"Input should be a (?:valid|finite) number.*", r"must be a number"),
+    (r"Input should be a valid boolean.*", r"must be true or false"),
+    (r"Input should be a valid (?:string|text).*", r"must be text in quotation marks"),
+    (r"Input should be a valid (?:tuple|list).*", r"must be a list in square brackets"),
+    (r"Input should be a valid dictionary.*", r"must be a table of settings"),
+    (r"Input should be (.+)", r"must be \1"),
+    (r"String should match pattern .*", r"must be small letters, digits, dots, - and _"),
+    (r"(?:Tuple|List) should have at least (\d+) items?.*", r"must have at least \1 of them"),
+    (r"(?:Tuple|List) should have at most (\d+) items?.*", r"must have at most \1 of them"),
+    (r"Value error, (.+)", r"\1"),
+)
+
+
+def plainly(said: str) -> str:
+    """What a checker says of a value, without the checker's own words and without a full stop."""
+    said = " ".join(said.split()).rstrip(".")
+    for pattern, instead in _PLAINLY:
+        if match := re.fullmatch(pattern, said):
+            return match.expand(instead)
+    return said
 
 
 def shown(name: object) -> str:

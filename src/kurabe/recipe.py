@@ -26,7 +26,7 @@ from pydantic import (
 
 from kurabe import registry
 from kurabe.bases.foreign import DiffusersNetwork
-from kurabe.errors import UserError, refusal
+from kurabe.errors import UserError, plainly, refusal
 from kurabe.methods.choices import Choices
 
 # Of a value that is wrong, so many characters are shown.
@@ -275,7 +275,7 @@ def first_problem(error: ValidationError) -> str:
     """The first problem of a failed check in one sentence: field, value, what was expected."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
-    said = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    said = plainly(problem["msg"])
     said += "" if said.endswith("?") else "."
     if problem["type"] == "extra_forbidden":
         return f"there is no setting '{field}'."
@@ -286,4 +286,5 @@ def first_problem(error: ValidationError) -> str:
         return said
     given = repr(problem["input"])
     given = given if len(given) <= _LONGEST_SHOWN else f"{given[: _LONGEST_SHOWN - 1]}…"
-    return f"{field} = {given}: {said}"
+    # "must be …" is said of the field, all else of what was given.
+    return f"{field} = {given}: {'it ' if said.startswith('must ') else ''}{said}"

@@ -25,8 +25,10 @@ from kurabe.recipe import (
     read_toml,
 )
 
-# Learning-rate trials draw their seeds from here on, far above any block's.
+# Learning-rate trials have seeds so far above those of the blocks, of which there are fewer.
 TRIAL_SEEDS = 1_000_000
+# Seeds are numbers of 63 bits; those of blocks, trials and images count up from the one given.
+MOST_SEED = 2**62
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.×_-]*$")]
 
@@ -84,7 +86,7 @@ class StudySettings(Settings):
     blocks: Annotated[int, Field(gt=0, le=1000)] = 5
     added_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
     looks: tuple[int, ...] | None = None
-    first_seed: Annotated[int, Field(ge=0, lt=TRIAL_SEEDS // 2)] = 0
+    first_seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     network: AnyNetwork = Network()
     optimiser: Optimiser = Optimiser()
     evaluation: Evaluation = Evaluation()

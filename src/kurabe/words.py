@@ -136,8 +136,13 @@ _WORDS: dict[str, dict[str, str]] = {
     "end.own": {"ja": "自分の画像で", "en": "your own images"},
     "end.marks": {"ja": "記号の読み方", "en": "what the marks mean"},
     "end.failed": {
-        "ja": "{n} 件の実行が失敗しました（表では —）。同じコマンドで再試行します",
-        "en": "{n} runs failed and stand as — in the table; the same command tries them again",
+        "ja": "{column}（ブロック {block}）は失敗しました（表では —）: {why}",
+        "en": "{column}, block {block}, failed and stands as — in the table: {why}",
+    },
+    "end.failed.rest": {"ja": "ほか {n} 件も失敗しました", "en": "and {n} more"},
+    "end.failed.again": {
+        "ja": "原因を除いてから {command} で、失敗した実行だけを再試行します",
+        "en": "once the reason is mended, {command} tries these again, and only these",
     },
     "end.edge": {
         "ja": "{column}: 最良の学習率 {lr:g} が範囲の端にあり、その外がさらに良い可能性があります",

@@ -10,6 +10,7 @@ from kurabe.comparison import study_table
 from kurabe.records import StudyFolder
 from kurabe.runs.images import load_images, split_images
 from kurabe.runs.worker import execute
+from kurabe.studies.closing import closing
 from kurabe.studies.jobs import block_jobs
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
@@ -30,8 +31,8 @@ def shapes(tmp_path: Path) -> Path:
     return tmp_path / "shapes"
 
 
-def test_twenty_labelled_images_from_the_folder_to_the_table(shapes, tmp_path):
-    settings = {
+def settings_of(source: Path, **more: object) -> dict[str, object]:
+    return {
         "name": "few",
         "baseline": "ddpm",
         "equal": "images",
@@ -39,7 +40,7 @@ def test_twenty_labelled_images_from_the_folder_to_the_table(shapes, tmp_path):
         "threads": 1,
         "budget": {"images": 192},
         "trials": {"count": 0},
-        "data": {"source": str(shapes), "size": 8, "channels": 1},
+        "data": {"source": str(source), "size": 8, "channels": 1},
         "network": {"patch": 2, "width": 32, "depth": 3, "heads": 2, "decoder": 1},
         "optimiser": {"batch": 64, "held_out_share": 1.0},
         "evaluation": {
@@ -52,8 +53,37 @@ def test_twenty_labelled_images_from_the_folder_to_the_table(shapes, tmp_path):
             "place": [0.5, 4, 1],
             "search_images": 20,
         },
-        "columns": [{"id": name, "method": name} for name in COLUMNS],
+        **more,
     }
+
+
+def test_the_ending_names_failed_runs_why_and_what_to_type(shapes, tmp_path):
+    """Fault: an ending said how many runs had failed, and nothing else of them."""
+    columns = [{"id": name, "method": name} for name in COLUMNS]
+    study = Study.checked(settings_of(shapes, columns=columns, blocks=4), "few")
+    place = StudyFolder(tmp_path / "few")
+    place.path.mkdir()
+    study.save(place.study_path)
+    jobs = block_jobs(study, StudyState(), place)
+    why = "The loss is not finite after 12 updates; try a smaller learning rate."
+    for job in jobs[:-1]:
+        job.folder.update(status="failed", error=f"{job.block}: {why}")
+    for lang, named, more, again in (
+        ("en", "from scratch, block 1, failed and stands as — in the table: 1: ",
+         "and 2 more", "once the reason is mended, kurabe study "),
+        ("ja", "（ブロック 1）は失敗しました（表では —）: 1: ",
+         "ほか 2 件も失敗しました", "失敗した実行だけを"),
+    ):  # fmt: skip
+        lines = closing(study, StudyState(), place, jobs, lang)
+        told = [line for line in lines if why in line]
+        assert len(told) == 5
+        assert any(f"{named}{why}" in line for line in told)
+        assert any(more in line for line in lines)
+        assert any(again in line and str(place.path) in line for line in lines)
+
+
+def test_twenty_labelled_images_from_the_folder_to_the_table(shapes, tmp_path):
+    settings = settings_of(shapes, columns=[{"id": name, "method": name} for name in COLUMNS])
     study, place = Study.checked(settings, "few"), StudyFolder(tmp_path / "few")
     place.path.mkdir()
     study.save(place.study_path)

@@ -178,7 +178,9 @@ def parse_budget(text: str) -> Budget:
     UserError for anything else, and for zero.
     """
     factors = {"s": 1, "min": 60, "h": 3600, "img": 1, "kimg": 1e3, "mimg": 1e6}
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(s|min|h|img|kimg|mimg)", text.strip().lower())
+    match = re.fullmatch(
+        r"([0-9]*\.?[0-9]+(?:e\+?[0-9]+)?)\s*(s|min|h|img|kimg|mimg)", text.strip().lower()
+    )
     if match is None:
         raise UserError(f"--budget {text}: write it like 90s, 5min, 1h, 5000img or 200kimg.")
     amount = float(match[1]) * factors[match[2]]

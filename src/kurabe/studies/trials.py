@@ -94,7 +94,7 @@ def _losses(column: str, jobs: Sequence[Job]) -> dict[float, float]:
     if all(map(math.isinf, losses.values())):
         raise RunFailed(
             f"Every learning-rate trial of {column} failed; the first said: "
-            f"{own[0].folder.info.get('error')}"
+            f"{own[0].folder.info.get('error')} Mend that, or leave the column out with --columns."
         )
     return losses
 
