@@ -68,7 +68,8 @@ def measure_rates(out: Path, seconds: float = 10.0) -> None:
     """Images per second, every candidate taking its turn again and again."""
     images = data.load("emoji-base", size=32)
     recipes = {name: recipe(network, 1) for name, network in CANDIDATES.items()}
-    rates = training.calibrate(recipes, images, seconds)
+    measured = training.calibrate(recipes, images, seconds)
+    rates = {name: of.rate for name, of in measured.items()}
     out.mkdir(parents=True, exist_ok=True)
     (out / "rates.json").write_text(json.dumps(rates, indent=1))
     print(json.dumps(rates, indent=1))

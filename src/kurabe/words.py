@@ -58,6 +58,11 @@ _WORDS: dict[str, dict[str, str]] = {
         "ja": "{first} ブロックから付けます。{blocks} ブロックの表に ≠ と ≈ はありません",
         "en": "from {first} blocks on; a table of {blocks} has neither ≠ nor ≈",
     },
+    "plan.disk": {"ja": "ディスク", "en": "disk"},
+    "plan.disk.text": {
+        "ja": "約 {need} を使用（空き {free}）",
+        "en": "about {need} of {free} free",
+    },
     "plan.plan.flag": {
         "ja": "Ctrl-C で中断可: 同じコマンドで再開",
         "en": "Ctrl-C is safe: the same command continues",

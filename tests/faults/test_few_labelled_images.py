@@ -10,10 +10,12 @@ from kurabe.comparison import study_table
 from kurabe.records import StudyFolder
 from kurabe.runs.images import load_images, split_images
 from kurabe.runs.worker import execute
+from kurabe.studies import disk
 from kurabe.studies.closing import closing
 from kurabe.studies.jobs import block_jobs
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
+from kurabe.training.model import WEIGHTS
 
 COLUMNS = ("ddpm", "masked-diffusion")
 
@@ -89,6 +91,14 @@ def test_twenty_labelled_images_from_the_folder_to_the_table(shapes, tmp_path):
     study.save(place.study_path)
     for job in block_jobs(study, StudyState(), place):
         execute(job.folder)
+    files = [path for path in place.path.rglob("*") if path.is_file()]
+    kept = next(path.stat().st_size for path in files if path.name == WEIGHTS)
+    need, _ = disk.needed(
+        study,
+        StudyState(kept_bytes=dict.fromkeys(COLUMNS, kept)),
+        [(column, block) for column in study.columns for block in (1, 2, 3)],
+    )
+    assert need / 20 < sum(path.stat().st_size for path in files) < need
     table = study_table(place, "en")
     rows = {row.key: row for row in table.rows}
     tested = len(split_images(load_images(study.data), study.data, 0).test)

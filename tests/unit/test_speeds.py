@@ -36,8 +36,12 @@ def test_columns_with_one_step_graph_are_measured_once_and_have_one_rate(monkeyp
         "wide": ("wide",),
     }
     measured = {"ddpm": 100.0, "masked": 150.0, "wide": 60.0}
-    monkeypatch.setattr(calibration, "_measured", lambda *_: dict(measured))
-    assert calibration.calibrate(one, StudyState(), 1) == measured | {"other": 100.0}
+    monkeypatch.setattr(
+        calibration, "_measured", lambda *_: {k: (v, 4e6) for k, v in measured.items()}
+    )
+    state = StudyState()
+    assert calibration.calibrate(one, state, 1) == measured | {"other": 100.0}
+    assert state.kept_bytes == dict.fromkeys(("ddpm", "other", "masked", "wide"), 4_000_000)
     # A column that comes later and computes what another does needs no measurement at all.
     known = StudyState(rates={"ddpm": 90.0, "masked": 150.0, "wide": 60.0})
     assert calibration.to_measure(one, known) == ()
@@ -81,7 +85,7 @@ def test_every_stretch_of_a_run_is_priced_by_its_share_and_recipes_take_turns(mo
     settled = StudyState(rates=dict.fromkeys(("ddpm", "wide", "masked"), 1.0))
     recipes = {c.id: one.recipe(c, 1, settled) for c in one.columns}
     rates = training.calibrate(recipes, load_images(one.data), 4.0)
-    per_image = {key: 1 / rate for key, rate in rates.items()}
+    per_image = {key: 1 / of.rate for key, of in rates.items()}
     assert per_image["wide"] / per_image["ddpm"] == pytest.approx(2, rel=0.02)
     # .75 · 1 + .25 · 4 = 1.75 ms against 4 ms of plain steps; were the end unpriced, 1 against 4.
     assert per_image["masked"] / per_image["ddpm"] == pytest.approx(1.75 / 4, rel=0.02)

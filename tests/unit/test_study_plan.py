@@ -7,6 +7,7 @@ import string
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ def scans(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr("kurabe.bases.available", lambda: ())
     monkeypatch.setattr("kurabe.studies.jobs.cores", lambda: 2)
     monkeypatch.setattr("kurabe.studies.plan.cores", lambda: 2)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=3_000_000_000))
     folder = tmp_path / "scans"
     folder.mkdir()
     for k in range(40):
@@ -63,8 +65,29 @@ def test_the_plan_in_five_lines(scans, capsys):
         ["plan", "2 methods × 5 blocks × 60 s + 6 to 10 learning-rate trials",
          "≈ 8 min on 2 cores",
          "Ctrl-C is safe: the same command continues"],
+        ["disk", "about 40 MB of 3.0 GB free"],
         ["written to", "scans-study/study.toml (--dry-run: nothing was started)"],
     ]  # fmt: skip
+    assert not (scans.parent / "scans-study" / "runs").exists()
+
+
+def test_a_study_that_has_no_room_is_refused_before_anything_runs(scans, capsys):
+    """Two columns, five runs and up to five trials each: twenty times 4 MB of weights and 2 MB of
+    records, and on two workers ten copies of a state each: 200 MB."""
+    path = scans.parent / "scans-study" / "study.json"
+    state = StudyState.read(path)
+    state.kept_bytes = dict.fromkeys(TWO, 4_000_000)
+    state.write(path)
+    for free, code in ((200_500_000, 0), (199_500_000, 2)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
+            assert answer(["study", "scans", "--dry-run", "--lang", "en"]) == code
+    said = capsys.readouterr()
+    assert "disk           about 200 MB of 200 MB free" in said.out
+    assert said.err == (
+        "scans-study needs about 200 MB and 200 MB are free; make room, or give a place on another "
+        "disk with --out.\n"
+    )
     assert not (scans.parent / "scans-study" / "runs").exists()
 
 

@@ -3,8 +3,8 @@
 As many copies run at once as the study has workers, each on its own threads, so that the speed is
 the one that the runs will have; in each the columns take turns, and a column's rate is the mean
 over the copies. Columns with one step graph are measured once and have one rate. A copy is
-`python -m kurabe.studies.calibration STUDYFOLDER`, which prints {column: images/s}. What finished
-runs add to it: `kurabe.studies.speeds`.
+`python -m kurabe.studies.calibration STUDYFOLDER`, which prints {column: [images/s, bytes that its
+run keeps]}. What finished runs add to it: `kurabe.studies.speeds`.
 """
 
 import hashlib
@@ -81,29 +81,32 @@ def to_measure(study: Study, state: StudyState) -> tuple[Column, ...]:
 
 
 def calibrate(study: Study, state: StudyState, workers: int) -> dict[str, float]:
-    """Images per second of every column without a speed.
+    """Images per second of every column without a speed; the state learns what their runs keep.
 
     UserError where a column's settings do not fit, RunFailed where a copy fails otherwise.
     """
     known = dict(state.rates)
-    if to_measure(study, state):
-        known |= _measured(study, state, workers)
     families = alike(study)
+    if to_measure(study, state):
+        for key, (rate, kept) in _measured(study, state, workers).items():
+            known[key] = rate
+            state.kept_bytes |= dict.fromkeys(families[key], round(kept))
     return {
         c.id: next(known[other] for other in families[c.id] if other in known)
         for c in missing(study, state)
     }
 
 
-def _measured(study: Study, state: StudyState, workers: int) -> dict[str, float]:
+def _measured(study: Study, state: StudyState, workers: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as place:
         study.save(Path(place) / "study.toml")
         state.write(Path(place) / "study.json")
         measured = _all_copies(Path(place), study.threads, workers)
-    return {key: sum(m[key] for m in measured) / len(measured) for key in measured[0]}
+    rates = {key: sum(m[key][0] for m in measured) / len(measured) for key in measured[0]}
+    return {key: (rate, measured[0][key][1]) for key, rate in rates.items()}
 
 
-def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, float]]:
+def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, tuple[float, float]]]:
     command = [sys.executable, "-P", "-m", "kurabe.studies.calibration", str(folder)]
     copies = [
         subprocess.Popen(
@@ -129,7 +132,7 @@ def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, float]
     return [json.loads(out.strip().splitlines()[-1]) for out, _ in answers]
 
 
-def _measure(folder: Path) -> dict[str, float]:
+def _measure(folder: Path) -> dict[str, tuple[float, float]]:
     import torch
 
     from kurabe import training
@@ -142,7 +145,8 @@ def _measure(folder: Path) -> dict[str, float]:
     # Any budget will do to measure a speed.
     settled = StudyState(rates=dict.fromkeys((c.id for c in study.columns), 1.0))
     recipes = {c.id: study.recipe(c, 1, settled) for c in to_measure(study, state)}
-    return training.calibrate(recipes, images)
+    measured = training.calibrate(recipes, images)
+    return {key: (of.rate, of.kept_bytes) for key, of in measured.items()}
 
 
 if __name__ == "__main__":

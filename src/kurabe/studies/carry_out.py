@@ -13,7 +13,7 @@ from kurabe.execution.processes import Pool, Running, run_jobs
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
 from kurabe.runs.images import check_same_images, load_images, split_images
-from kurabe.studies import begin, calibration, plan, speeds, trials
+from kurabe.studies import begin, calibration, disk, plan, speeds, trials
 from kurabe.studies.closing import closing, write_table
 from kurabe.studies.gallery import write_gallery
 from kurabe.studies.jobs import block_jobs, renew, runs_at_once
@@ -59,7 +59,7 @@ def carry_out(
             study.save(folder.study_path)
             state.write(folder.state_path)
         show(plan.about_runs(study, state, folder, lang))
-        for line in plan.about_marks(study, lang):
+        for line in (*plan.about_marks(study, lang), *disk.about(study, state, folder, lang)):
             show(line)
         written = str(folder.study_path)
         if dry_run:

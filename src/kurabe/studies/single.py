@@ -21,7 +21,7 @@ from kurabe.records.lock import FolderBusy, writing
 from kurabe.records.surroundings import cores
 from kurabe.runs.images import check_same_images, load_images
 from kurabe.runs.precision import settled_device
-from kurabe.studies import begin, calibration
+from kurabe.studies import begin, calibration, disk
 from kurabe.studies.jobs import moved
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
@@ -90,7 +90,7 @@ def _trained(
         moved(folder, recipe)
         rates = {column.id: folder.info.get("calibrated") or 0.0}
     else:
-        rates = _rates(study)
+        rates = _rates(study, folder)
         recipe = study.recipe(column, 1, StudyState(rates=rates))
         planned = recipe.budget.images if recipe.choices.trains else 0
         folder.create(
@@ -163,6 +163,10 @@ def single_study(wanted: Single) -> Study:
     )
 
 
-def _rates(study: Study) -> dict[str, float]:
+def _rates(study: Study, folder: RunFolder) -> dict[str, float]:
+    """The column's speed; UserError where its run has no room."""
     trained = study.trained(study.columns[0])
-    return calibration.calibrate(study, StudyState(), 1) if trained else {}
+    state = StudyState()
+    rates = calibration.calibrate(study, state, 1) if trained else {}
+    disk.check(sum(disk.needed(study, state, [(study.columns[0], 1)])), folder.path)
+    return rates

@@ -36,12 +36,14 @@ class StudyState(_Part):
 
     settled: by block, the images/s that its budgets in seconds were turned into images with;
     written just before the block's first run, and never again.
+    kept_bytes: what a run of each column keeps of its weights, where it was measured.
     speeds_of: what they were measured with, see Study.speed_key; they hold for nothing else.
     """
 
     version: int = Field(default=1, alias="schema")
     rates: dict[str, float] = Field(default_factory=dict)
     settled: dict[int, dict[str, float]] = Field(default_factory=dict)
+    kept_bytes: dict[str, int] = Field(default_factory=dict)
     speeds_of: str | None = None
     calibrated: str | None = None
     learning_rates: dict[str, LearningRate] = Field(default_factory=dict)

@@ -41,10 +41,18 @@ class Stretch:
     per_image: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Images per second of a recipe's updates, and the bytes that its run keeps of its weights."""
+
+    rate: float
+    kept_bytes: int
+
+
 def calibrate(
     recipes: Mapping[str, Recipe], images: ImageSet, seconds: float = SECONDS
-) -> dict[str, float]:
-    """Images per second of each recipe's updates, from `seconds` of each in small turns."""
+) -> dict[str, Measured]:
+    """What each recipe's run needs, its speed from `seconds` of each in small turns."""
     with tempfile.TemporaryDirectory() as folder:
         runs = {
             key: _prepared(recipe, images, RunFolder(Path(folder) / str(place)))
@@ -60,7 +68,12 @@ def calibrate(
             for run, stretch in turns:
                 _turn(run, stretch, SLICE * stretch.share)
     found = iter(_seconds([stretch.per_image for _, stretch in turns]))
-    return {key: 1 / sum(part.share * next(found) for part in of) for key, of in parts.items()}
+    rates = {key: 1 / sum(part.share * next(found) for part in of) for key, of in parts.items()}
+    return {key: Measured(rate, _kept_bytes(runs[key])) for key, rate in rates.items()}
+
+
+def _kept_bytes(run: Run) -> int:
+    return sum(t.numel() * t.element_size() for t in run.model.adaptation.state().values())
 
 
 def _seconds(per_image: Sequence[Sequence[float]]) -> list[float]:
