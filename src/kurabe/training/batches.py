@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kurabe.data.views import VIEWS, view
 from kurabe.objectives.term import Batch, Stream
-from kurabe.randomness import generator, normal, permutation, uniform
+from kurabe.randomness import generator, generators, normal, permutation, uniform
 from kurabe.spaces import Pixels, Space
 
 # Of captions, so that the network also learns what images look like of which nothing is said (Ho
@@ -83,11 +83,13 @@ class Source:
         return self._to_device(self.told.states[which].repeat(stream.views, 0)).float()
 
     def _images(self, stream: Stream, positions: range) -> Tensor:
-        if self.encoded is not None and stream.policy == "none":
-            places = [self._index(stream.name, position) for position in positions]
+        if stream.policy != "none":
+            drawn = np.concatenate([self._views(stream, position) for position in positions])
+            return self.space.encode(drawn, self.device)
+        places = np.array([self._index(stream.name, position) for position in positions])
+        if self.encoded is not None:
             return self._to_device(self.encoded[places].repeat(stream.views, 0)).float()
-        drawn = np.concatenate([self._views(stream, position) for position in positions])
-        return self.space.encode(drawn, self.device)
+        return self.space.encode(self.pixels[places].repeat(stream.views, 0), self.device)
 
     def indices(self, stream: Stream, first: int, count: int) -> list[int]:
         """Which training images stand at these positions."""
@@ -137,12 +139,15 @@ class Source:
             return None
         kept = max(1, round(stream.keep * self.tokens))
         purpose = f"keep/{stream.name}"
-        rows = [
-            generator(self.seed, purpose, p, v).permutation(self.tokens)[:kept]
-            for p in positions
+        views = [
+            [
+                g.permutation(self.tokens)[:kept]
+                for g in generators(self.seed, purpose, positions, v)
+            ]
             for v in range(stream.views)
         ]
-        return self._to_device(np.sort(np.stack(rows), axis=1))
+        rows = np.stack(views, axis=1).reshape(-1, kept)
+        return self._to_device(np.sort(rows, axis=1))
 
     def _to_device(self, array: NDArray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))

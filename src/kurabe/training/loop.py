@@ -144,7 +144,7 @@ def update(run: Run, wrapped: torch.nn.Module) -> tuple[dict[str, Tensor], Tenso
     means: dict[str, Tensor] = {}
     parts = plan.parts(run.accelerator.process_index)
     for part in parts:
-        batches = run.batches(streams, progress.positions, part)
+        batches = run.next_batches(streams, progress.positions, part)
         # Gradients of micro-batches are summed in place and averaged over processes once.
         alone = run.accelerator.no_sync(wrapped) if part != parts[-1] else nullcontext()
         with alone:

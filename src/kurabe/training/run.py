@@ -24,6 +24,7 @@ from kurabe.randomness import permutation
 from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.spaces import encoded_once
+from kurabe.training.ahead import Ahead
 from kurabe.training.batches import Source, Told
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
@@ -48,6 +49,7 @@ class Run:
     training: Training
     accelerator: Accelerator
     listener: Listener
+    draw: Callable[[Stream, int, int], Batch]
 
     @property
     def is_writer(self) -> bool:
@@ -73,12 +75,16 @@ class Run:
         self, streams: Sequence[Stream], positions: Mapping[str, int], part: int
     ) -> dict[str, Batch]:
         """One part of each stream, from its position (0 where none is named)."""
-        return {
-            stream.name: self.source.batch(
-                stream, *self.plan.window(stream, positions.get(stream.name, 0), part)
-            )
-            for stream in streams
-        }
+        return {s.name: self.source.batch(s, *self._window(s, positions, part)) for s in streams}
+
+    def next_batches(
+        self, streams: Sequence[Stream], positions: Mapping[str, int], part: int
+    ) -> dict[str, Batch]:
+        """The same, part after part: drawn ahead where the network leaves the CPU to others."""
+        return {s.name: self.draw(s, *self._window(s, positions, part)) for s in streams}
+
+    def _window(self, stream: Stream, positions: Mapping[str, int], part: int) -> tuple[int, int]:
+        return self.plan.window(stream, positions.get(stream.name, 0), part)
 
     def total(self, value: Tensor) -> Tensor:
         """The sum of every process's value, in all of them."""
@@ -150,6 +156,8 @@ def prepare(
         training,
         accelerator,
         listener,
+        # On a CPU the cores are the network's own.
+        source.batch if where.device == "cpu" else Ahead(source.batch, plan.processes).batch,
     )
 
 
