@@ -1,7 +1,8 @@
 """The uint8 cache: image sets that were decoded once, one uncompressed .npz file per key.
 
 A key names the content and everything done to it; FORMAT is raised with every change of decoding,
-scaling or grouping, so an entry never goes stale. A file is
+scaling or grouping, so an entry never goes stale. Many pixels
+are read where they are used (`kurabe.data.large`). A file is
 written whole or not at all, so several processes may write the same entry. No mathematics.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kurabe.data.images import ImageSet
+from kurabe.data.large import IN_MEMORY, member
 from kurabe.data.report import Report
 from kurabe.files import cache_dir, write_bytes_atomic
 
@@ -36,7 +38,8 @@ def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:
     images = make()
     with contextlib.suppress(OSError):
         write_bytes_atomic(path, _to_bytes(images))
-    return images
+    # What is too large for memory need not stay there.
+    return images if images.pixels.nbytes <= IN_MEMORY else _read(path) or images
 
 
 def _to_bytes(images: ImageSet) -> bytes:
@@ -61,11 +64,12 @@ def _to_bytes(images: ImageSet) -> bytes:
 
 def _read(path: Path) -> ImageSet | None:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as arrays:
+            mapped = member(archive, "pixels.npy", path)
             meta = json.loads(arrays["meta"].tobytes())
             return ImageSet(
                 name=meta["name"],
-                pixels=arrays["pixels"],
+                pixels=arrays["pixels"] if mapped is None else mapped,
                 ids=tuple(meta["ids"]),
                 groups=arrays["groups"],
                 labels=arrays.get("labels", None),

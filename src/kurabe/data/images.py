@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kurabe.data.grouping import draw_groups, group_draws
+from kurabe.data.large import in_parts, taken
 from kurabe.data.report import Report
 from kurabe.errors import UserError
 
@@ -58,12 +59,8 @@ class ImageSet:
 
         A grey image has the same key among colour ones.
         """
-        grey = (self.pixels == self.pixels[..., :1]).all(axis=(1, 2, 3))
-        hashes = (
-            hashlib.blake2b((image[..., :1] if plain else image).tobytes(), digest_size=8)
-            for image, plain in zip(self.pixels, grey.tolist(), strict=True)
-        )
-        return np.frombuffer(b"".join(h.digest() for h in hashes), ">u8").astype(np.uint64)
+        hashes = b"".join(_hashes(part) for part in in_parts(self.pixels))
+        return np.frombuffer(hashes, ">u8").astype(np.uint64)
 
     @cached_property
     def digest(self) -> str:
@@ -74,7 +71,8 @@ class ImageSet:
         """
         _, first, members = np.unique(self.groups, return_index=True, return_inverse=True)
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels).data)
+        for part in in_parts(self.pixels):
+            digest.update(np.ascontiguousarray(part).data)
         digest.update(first[members].astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
@@ -93,10 +91,11 @@ class ImageSet:
 
     def subset(self, index: Sequence[int] | NDArray[np.int64]) -> "ImageSet":
         """The images at `index`, in that order; group numbers stay as they are."""
-        places: list[int] = np.asarray(index, dtype=np.int64).tolist()
+        rows = np.asarray(index, dtype=np.int64)
+        places: list[int] = rows.tolist()
         return replace(
             self,
-            pixels=self.pixels[places],
+            pixels=taken(self.pixels, rows),
             ids=tuple(self.ids[i] for i in places),
             groups=self.groups[places],
             labels=None if self.labels is None else self.labels[places],
@@ -116,6 +115,15 @@ class ImageSet:
     def reported(self, report: Report | None) -> "ImageSet":
         """The same images with a report."""
         return replace(self, report=report)
+
+
+def _hashes(pixels: NDArray[np.uint8]) -> bytes:
+    """Eight bytes for each image."""
+    grey = (pixels == pixels[..., :1]).all(axis=(1, 2, 3)).tolist()
+    return b"".join(
+        hashlib.blake2b((image[..., :1] if plain else image).tobytes(), digest_size=8).digest()
+        for image, plain in zip(pixels, grey, strict=True)
+    )
 
 
 def concatenate(name: str, parts: Sequence[ImageSet]) -> ImageSet:

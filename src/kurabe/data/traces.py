@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kurabe.data.alike import field
 from kurabe.data.images import ImageSet
+from kurabe.data.large import let_go, parts
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
@@ -42,7 +43,17 @@ class Traces:
     @classmethod
     def of(cls, images: ImageSet) -> "Traces":
         """The traces of all images of a set."""
-        return cls(images.keys, _signatures(_grey(images.pixels)))
+        return cls.of_some(images, np.arange(len(images)))
+
+    @classmethod
+    def of_some(cls, images: ImageSet, index: NDArray[np.int64]) -> "Traces":
+        """The traces of the images at `index`, in that order."""
+        grey: list[NDArray[np.uint8]] = []
+        for part in parts(len(index)):
+            grey.append(_grey(images.pixels[index[part]]))
+            let_go(images.pixels)
+        small = np.concatenate(grey) if grey else _grey(images.pixels[:0])
+        return cls(images.keys[index], _signatures(small))
 
     @classmethod
     def read(cls, path: Path) -> "Traces | None":

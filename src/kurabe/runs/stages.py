@@ -67,7 +67,7 @@ def go_on(folder: RunFolder) -> float:
     )
     if recipe.choices.trains:
         seen = np.concatenate([split.train, split.validation])
-        Traces.of(images.subset(seen)).write(folder.path / TRACES)
+        Traces.of_some(images, seen).write(folder.path / TRACES)
     before = info.get("seconds") or 0.0
     if info.get("stopped"):
         model = load_model(folder.path, recipe.where.device)

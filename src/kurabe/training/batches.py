@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kurabe.data.large import let_go
 from kurabe.data.views import VIEWS, view
 from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import generator, generators, normal, permutation, uniform
@@ -21,6 +22,8 @@ from kurabe.spaces import Pixels, Space
 # Of captions, so that the network also learns what images look like of which nothing is said (Ho
 # & Salimans 2022, "Classifier-free diffusion guidance", section 3.2; Rombach et al. 2022 as well).
 DROPPED = 0.1
+# Images between two times at which pixels on disk leave memory.
+_LET_GO = 8192
 # The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -40,10 +43,12 @@ class Told:
 class Source:
     """Training images and the seed of a run, from which batches of any stream are drawn.
 
-    pixels: uint8 (N, H, W, C). tokens: how many tokens the network has. space: what the network
-    sees of an image; the pixels themselves where none is given. encoded: what it sees of each
-    image, (N, *shape), where that was computed before; views that change an image are not in it.
-    told: what is said of each image, where something is.
+    pixels: uint8 (N, H, W, C), which may lie on disk. tokens: how many tokens the network has.
+    space: what the network sees of an image; the pixels themselves where none is given. encoded:
+    what it sees of each image, (N, *shape), where that was computed before; views that change an
+    image are not in it.
+    told: what is said of each training image, where something is. places: int64 (n,), where the
+    training images stand in pixels and encoded; all of them are where none are given.
     """
 
     def __init__(
@@ -55,15 +60,19 @@ class Source:
         space: Space | None = None,
         encoded: NDArray[np.float16] | None = None,
         told: Told | None = None,
+        places: NDArray[np.int64] | None = None,
     ) -> None:
         self.pixels, self.seed, self.tokens, self.device = pixels, seed, tokens, device
         self.space = Pixels(pixels.shape[1], pixels.shape[3]) if space is None else space
         self.encoded, self.told = encoded, told
+        self.places = np.arange(len(pixels)) if places is None else places
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def batch(self, stream: Stream, first: int, count: int) -> Batch:
         """The batch of `count` images from position `first`; each image as stream.views views."""
         positions = range(first, first + count)
+        if first // _LET_GO != (first + count) // _LET_GO:
+            let_go(self.pixels)
         noise = self._noise(stream, positions, self.space.shape)
         return Batch(
             images=self._images(stream, positions),
@@ -86,7 +95,7 @@ class Source:
         if stream.policy != "none":
             drawn = np.concatenate([self._views(stream, position) for position in positions])
             return self.space.encode(drawn, self.device)
-        places = np.array([self._index(stream.name, position) for position in positions])
+        places = self.places[[self._index(stream.name, position) for position in positions]]
         if self.encoded is not None:
             return self._to_device(self.encoded[places].repeat(stream.views, 0)).float()
         return self.space.encode(self.pixels[places].repeat(stream.views, 0), self.device)
@@ -96,14 +105,14 @@ class Source:
         return [self._index(stream.name, position) for position in range(first, first + count)]
 
     def _index(self, name: str, position: int) -> int:
-        epoch, place = divmod(position, len(self.pixels))
+        epoch, place = divmod(position, len(self.places))
         return int(self._order(name, epoch)[place])
 
     def _permutation(self, name: str, epoch: int) -> NDArray[np.int64]:
-        return permutation(self.seed, f"order/{name}", epoch, len(self.pixels))
+        return permutation(self.seed, f"order/{name}", epoch, len(self.places))
 
     def _views(self, stream: Stream, position: int) -> NDArray[np.uint8]:
-        image = self.pixels[self._index(stream.name, position)]
+        image = self.pixels[self.places[self._index(stream.name, position)]]
         policy = VIEWS[stream.policy]
         purpose = f"view/{stream.name}"
         return np.stack(

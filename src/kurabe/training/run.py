@@ -131,12 +131,13 @@ def prepare(
         cast(Any, objective).to(memory_format=torch.channels_last)
     optimiser = make_optimiser(objective, settings)
     grid = model.token_grid
-    pixels = images.pixels[split.train]
     # Of the whole set, so that all runs of a study share what was computed.
-    encoded = encoded_once(model.space, images.pixels)[split.train] if model.space.cached else None
+    encoded = encoded_once(model.space, images.pixels) if model.space.cached else None
     tokens, device = grid[0] * grid[1], accelerator.device
     told = _told(recipe, model, images, split)
-    source = Source(pixels, recipe.seed, tokens, device, model.space, encoded, told)
+    source = Source(
+        images.pixels, recipe.seed, tokens, device, model.space, encoded, told, split.train
+    )
     plan = make_plan(recipe, objective, accelerator.num_processes)
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
     training = Training(objective, optimiser, ema)
