@@ -338,7 +338,7 @@ def answer(arguments: list[str]) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
-    from kurabe.errors import KurabeError, refusal, sentence
+    from kurabe.errors import KurabeError, refusal, sentence, unexpected
 
     try:
         code = app(arguments or ["--help"], prog_name="kurabe", standalone_mode=False)
@@ -363,7 +363,7 @@ def _answer(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("KURABE_TRACEBACK"):
             raise
-        return streams.say(_unexpected(error), code=1)
+        return streams.say(unexpected(error), code=1)
     return code if isinstance(code, int) else 0
 
 
@@ -383,20 +383,6 @@ def _mistake(error: typer.TyperException) -> str:
         said = f"{match[1]} is more than this command takes"
     context = getattr(error, "ctx", None)
     return f"{said}; {context.command_path if context else 'kurabe'} --help shows what there is."
-
-
-def _unexpected(error: Exception) -> str:
-    """A fault of Kurabe's own in one sentence; the trace is there for whoever asks for it."""
-    from kurabe.errors import sentence
-
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    place = f" in {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""
-    return (
-        f"Kurabe failed{place}: {sentence(error).rstrip('.')}. Nothing written before is lost; "
-        "KURABE_TRACEBACK=1 before the command shows more."
-    )
 
 
 def _interrupt(*_: Any) -> None:

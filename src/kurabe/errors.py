@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import unicodedata
+from pathlib import Path
 
 
 class KurabeError(Exception):
@@ -40,6 +41,19 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError) or any(sign in said for sign in _NO_MEMORY):
         return f"There is not enough memory for this ({said or 'MemoryError'}); {_SMALLER}."
     return f"{type(error).__name__}: {said}"
+
+
+def unexpected(error: Exception) -> str:
+    """A fault of Kurabe's own in one sentence; the trace is there for whoever asks for it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    file = Path(last.tb_frame.f_code.co_filename).name if last else ""
+    place = f" in {file}:{last.tb_lineno}" if last else ""
+    return (
+        f"Kurabe failed{place}: {sentence(error).rstrip('.')}. Nothing written before is lost; "
+        "KURABE_TRACEBACK=1 before the command shows more."
+    )
 
 
 # How torch says it, on CPUs and on GPUs; its own exceptions are RuntimeErrors.

@@ -1,5 +1,6 @@
 """The house: what pyproject, pins, READMEs and decisions say of one another and of kurabe."""
 
+import ast
 import os
 import pkgutil
 import re
@@ -132,3 +133,18 @@ def test_every_decision_is_in_the_index():
             "**Costs.**",
             "**What would change it.**",
         ]
+
+
+def test_no_module_is_longer_than_400_lines_and_no_function_than_60():
+    long = []
+    for path in (ROOT / "src").rglob("*.py"):
+        text = path.read_text("utf-8")
+        if text.count("\n") > 400:
+            long.append(path.name)
+        long += [
+            f"{path.name}: {node.name}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.end_lineno - node.lineno >= 60
+        ]
+    assert not long

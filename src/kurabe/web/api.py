@@ -52,6 +52,13 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def router(library: Library) -> APIRouter:
     """The JSON twins over a library."""
     api = APIRouter(prefix="/api", responses=_ERRORS)
+    _add_methods(api, library)
+    _add_results(api, library)
+    return api
+
+
+def _add_methods(api: APIRouter, library: Library) -> None:
+    """The catalogue and comparisons."""
 
     @api.get("/methods", response_model_exclude_none=True)
     def methods(
@@ -76,6 +83,10 @@ def router(library: Library) -> APIRouter:
         """Methods side by side; with a study's results where one is named."""
         ids = list(dict.fromkeys(part.strip() for part in slugs.split(",") if part.strip()))
         return compare(methods_of(ids), lang, library.results(study) if study else None)
+
+
+def _add_results(api: APIRouter, library: Library) -> None:
+    """Studies and runs."""
 
     @api.get("/studies")
     def studies() -> list[StudyEntry]:
@@ -122,8 +133,6 @@ def router(library: Library) -> APIRouter:
             )
         except UserError as error:
             raise Problem(422, "problem.unreadable", reason=library.published(error)) from error
-
-    return api
 
 
 def _published(info: Info, library: Library) -> Info:
