@@ -46,8 +46,8 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Which images, how large, and which of them are test; fractions: train, validation, test.
 
-    unseen_by: a base or a run; images that it was trained on, and near-copies of them, are never
-    tested. A study writes its base here, for all its columns.
+    unseen_by: a base or a run, or several; images that one was trained on, and near-copies of
+    them, are never tested. A study writes its bases here, for all its columns.
     """
 
     source: str
@@ -57,7 +57,7 @@ class DataSettings(Settings):
     labels: str | None = None
     test_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    unseen_by: str | None = None
+    unseen_by: str | tuple[str, ...] | None = None
 
 
 class Budget(Settings):

@@ -15,7 +15,8 @@ from kurabe.data import ImageSet, Traces
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
 from kurabe.recipe import DataSettings
-from kurabe.runs.images import split_images, traces_of
+from kurabe.runs.images import seen_by, split_images, traces_of
+from kurabe.studies.study import Study
 
 
 def digits(count: int = 400) -> ImageSet:
@@ -107,6 +108,32 @@ def test_what_the_base_has_seen_is_not_tested_and_a_base_that_saw_all_is_refused
     Traces.of(images).write(base / data.TRACES)
     with pytest.raises(UserError, match=rf"was trained on {len(plain.test)} of the .* --base"):
         split_images(images, theirs, 0)
+
+
+def test_a_columns_own_base_counts_for_all_columns(tmp_path):
+    """Fault: the study's base alone was asked; a column with its own was tested on its images."""
+    images = digits()
+    plain = split_images(images, DataSettings(source="digits"), 0)
+    seen = {"one": plain.test[:7], "two": plain.test[7:15]}
+    for name, of in seen.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "base.json").write_text('{"image_size": 32, "channels": 1}')
+        Traces.of(images.subset(of)).write(tmp_path / name / data.TRACES)
+    columns = [
+        {"id": "a", "method": "full-fine-tuning"},
+        {"id": "b", "method": "lora", "overrides": {"base": str(tmp_path / "two")}},
+    ]
+    study = Study.checked(
+        {"name": "s", "baseline": "a", "equal": "images", "base": str(tmp_path / "one"),
+         "columns": columns, "budget": {"images": 64}, "data": {"source": "digits", "size": 32, "channels": 1}},
+        "s",
+    )  # fmt: skip
+    assert seen_by(study.tested) == (str(tmp_path / "one"), str(tmp_path / "two"))
+    left = split_images(images, study.tested, 0).test
+    assert not np.intersect1d(left, np.concatenate(list(seen.values()))).size
+    assert len(plain.test) - len(left) >= 15
+    alone = study.changed(columns=columns[:1])
+    assert alone.tested.unseen_by == str(tmp_path / "one")
 
 
 def test_a_base_is_measured_on_what_it_never_saw(tmp_path):

@@ -108,22 +108,28 @@ def split_images(images: data.ImageSet, settings: DataSettings, seed: int) -> da
     FEWEST_TESTED test images remain of what were more.
     """
     parts = data.split(images, seed, test_seed=settings.test_seed, fractions=settings.fractions)
-    if settings.unseen_by is None:
-        return parts
-    traces = traces_of(settings.unseen_by)
-    if traces is None:
+    named = seen_by(settings)
+    traces = [of for of in map(traces_of, named) if of is not None]
+    if not traces:
         return parts
     tested = images.subset(parts.test)
-    known = np.unique(tested.groups[traces.hold(tested)])
-    left = parts.test[~np.isin(tested.groups, known)]
+    held = np.any([of.hold(tested) for of in traces], axis=0)
+    left = parts.test[~np.isin(tested.groups, np.unique(tested.groups[held]))]
     if len(left) < min(FEWEST_TESTED, len(parts.test)):
+        bases = " and ".join(map(shown, named)) + (" was" if len(named) == 1 else " were")
         raise UserError(
-            f"{shown(settings.unseen_by)} was trained on {len(parts.test) - len(left)} of the "
-            f"{len(parts.test)} test images of {images.name}, or on near-copies of them: too few "
+            f"{bases} trained on {len(parts.test) - len(left)} of the {len(parts.test)} test "
+            f"images of {images.name}, or on near-copies of them: too few "
             "are left to test on. Use another base with --base, images that it has not seen, or "
             "a method that starts from random weights (kurabe fit ddpm)."
         )
     return replace(parts, test=left)
+
+
+def seen_by(settings: DataSettings) -> tuple[str, ...]:
+    """The bases and runs whose training images are not tested."""
+    named = settings.unseen_by
+    return (named,) if isinstance(named, str) else named or ()
 
 
 def left_out(images: data.ImageSet, settings: DataSettings, split: data.Split) -> int:

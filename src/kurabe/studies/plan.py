@@ -9,7 +9,7 @@ from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
 from kurabe.records.surroundings import cores
 from kurabe.runs.bases import find_base
-from kurabe.runs.images import left_out, shown
+from kurabe.runs.images import left_out, seen_by, shown
 from kurabe.studies import trials
 from kurabe.studies.jobs import runs_at_once
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
@@ -42,8 +42,9 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
         "test": len(split.test),
     }
     lines.append(line(say("plan.split", lang), say("plan.split.text", lang, **counts)))
-    if study.base and (known := left_out(images, study.tested, split)):
-        lines.append(line("", say("plan.seen", lang, n=known, base=shown(study.base))))
+    if known := left_out(images, study.tested, split):
+        bases = ", ".join(map(shown, seen_by(study.tested)))
+        lines.append(line("", say("plan.seen", lang, n=known, base=bases)))
     lines.append(line(say("plan.base", lang), _base(study, lang), "--base"))
     return lines
 

@@ -38,8 +38,15 @@ class Study(StudySettings):
 
     @property
     def tested(self) -> DataSettings:
-        """The data's settings, with the base whose training images are not tested."""
-        unseen = self.data.unseen_by or self.base
+        """The data's settings, with the bases whose training images are not tested.
+
+        A column's own base is one of them, for all columns: they share their test images.
+        """
+        own = (column.overrides.get("base") for column in self.columns)
+        named = [self.data.unseen_by or self.base, *own]
+        flat = [name for of in named for name in ([of] if isinstance(of, str) else of or ())]
+        bases = tuple(dict.fromkeys(flat))
+        unseen = bases if len(bases) > 1 else next(iter(bases), None)
         return self.data.model_copy(update={"unseen_by": unseen})
 
     @property
