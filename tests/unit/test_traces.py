@@ -125,7 +125,8 @@ def test_a_columns_own_base_counts_for_all_columns(tmp_path):
     ]
     study = Study.checked(
         {"name": "s", "baseline": "a", "equal": "images", "base": str(tmp_path / "one"),
-         "columns": columns, "budget": {"images": 64}, "data": {"source": "digits", "size": 32, "channels": 1}},
+         "columns": columns, "budget": {"images": 64},
+         "data": {"source": "digits", "size": 32, "channels": 1}},
         "s",
     )  # fmt: skip
     assert seen_by(study.tested) == (str(tmp_path / "one"), str(tmp_path / "two"))
