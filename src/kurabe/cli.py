@@ -32,8 +32,8 @@ MARKS = (
     "? these runs cannot tell; — not measured, or the run failed."
 )
 
-# Seeds are numbers of 63 bits; those of a command's images count up from the one given.
-MOST_SEED = 2**62
+# A run's images start from its seed × 2²⁰ and up, which are keys of 64 bits with room to count up.
+MOST_SEED, MOST_IMAGE_SEED = 10**12, 2**62
 
 
 class Language(StrEnum):
@@ -238,7 +238,8 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, max=10**6, help="How many images.")] = 64,
     steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Evaluations each.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="The first image's; the others count up.")
+        int,
+        typer.Option(min=0, max=MOST_IMAGE_SEED, help="The first image's; the others count up."),
     ] = 0,
     device: Device = "auto",
     below: Below = Path(),

@@ -221,7 +221,8 @@ class Recipe(Settings):
     network: AnyNetwork = Network()
     optimiser: Optimiser = Optimiser()
     evaluation: Evaluation = Evaluation()
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    # Times 2²⁰, the seeds of its images, which are keys of 64 bits.
+    seed: Annotated[int, Field(ge=0, lt=2**43)] = 0
     initialisation: Annotated[int, Field(ge=0, lt=2**63)] = 0
     where: Where = Where()
 

@@ -27,8 +27,9 @@ from kurabe.recipe import (
 
 # Learning-rate trials have seeds so far above those of the blocks, of which there are fewer.
 TRIAL_SEEDS = 1_000_000
-# Seeds are numbers of 63 bits; those of blocks, trials and images count up from the one given.
-MOST_SEED = 2**62
+# A run's images start from its seed × 2²⁰ and up, which are keys of 64 bits; room is left for those
+# of blocks and trials, which count up from the one given.
+MOST_SEED = 10**12
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.×_-]*$")]
 

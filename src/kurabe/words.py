@@ -99,6 +99,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "images": {"ja": "{n} 枚", "en": "{n} images"},
     "run": {"ja": "実行", "en": "run"},
     "run.block": {"ja": "ブロック {n}", "en": "block {n}"},
+    "run.blocks": {"ja": "ブロック {n}", "en": "blocks {n}"},
     "run.trial": {"ja": "学習率 {lr:g} の試行", "en": "trial at learning rate {lr:g}"},
     "run.loss": {"ja": "損失 {loss}", "en": "loss {loss}"},
     "run.rate": {"ja": "{rate} 枚/秒", "en": "{rate} images/s"},
@@ -141,8 +142,20 @@ _WORDS: dict[str, dict[str, str]] = {
     "end.own": {"ja": "自分の画像で", "en": "your own images"},
     "end.marks": {"ja": "記号の読み方", "en": "what the marks mean"},
     "end.failed": {
-        "ja": "{column}（ブロック {block}）は失敗しました（表では —）: {why}",
-        "en": "{column}, block {block}, failed and stands as — in the table: {why}",
+        "ja": "{column}（{blocks}）は失敗しました（表では —）: {why}",
+        "en": "{column}, {blocks}, failed and stands as — in the table: {why}",
+    },
+    "end.failed.all": {
+        "ja": "{column} はどのブロックでも失敗し、列に測定値がありません: {why}",
+        "en": "{column} failed in every block, so its column holds no measurement: {why}",
+    },
+    "end.failed.trial": {
+        "ja": "{column}・学習率 {rates} の試行は失敗し、最も悪いものとして扱われました: {why}",
+        "en": "{column}, trial at learning rate {rates}, failed and counts as the worst: {why}",
+    },
+    "end.failed.silent": {
+        "ja": "理由の記録がありません。{path}/worker.log を見てください",
+        "en": "it left no reason; {path}/worker.log may hold one",
     },
     "end.failed.rest": {"ja": "ほか {n} 件も失敗しました", "en": "and {n} more"},
     "end.failed.again": {

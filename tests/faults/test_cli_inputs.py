@@ -17,10 +17,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import kurabe
+from kurabe import cli, randomness
 from kurabe.cli import answer
+from kurabe.data.fetch import pip
+from kurabe.evaluation.drawing import sample_seeds
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
+from kurabe.studies.single import Single, single_study
+from kurabe.studies.state import StudyState
+from kurabe.studies.study import parse_budget
+from kurabe.study_settings import MOST_SEED
 
 
 @pytest.fixture(autouse=True)
@@ -288,3 +296,74 @@ def test_a_device_that_is_not_there(tmp_path, capsys, device):
     assert said.startswith(f"There is no device {device} here (") and said.count("\n") == 1
     assert said.endswith("); cpu always works.\n")
     assert not (tmp_path / "drawn").exists()
+
+
+def test_a_seed_has_one_limit_and_the_option_is_named(capsys):
+    """A run's own images have the seeds s·2²⁰ and up, keys of 64 bits: 10¹² leaves room."""
+    assert MOST_SEED == cli.MOST_SEED
+    over = str(MOST_SEED + 1)
+    for command in (("fit", "ddpm", "--data", "digits"), ("study", "digits"), ("demo",)):
+        error = refused(capsys, *command, "--seed", over)
+        assert error.startswith(f"--seed must be at most {MOST_SEED}; kurabe {command[0]} --help")
+
+
+@pytest.mark.parametrize("seed", [500_000, MOST_SEED])
+def test_the_largest_seed_of_a_run_reaches_its_last_image(seed):
+    wanted = Single("ddpm", "digits", seed=seed, size=8, channels=1, budget="64img")
+    one = single_study(wanted)
+    state = StudyState(rates={"ddpm": 1.0})
+    run = one.recipe(one.columns[0], 1000, state)
+    trial = one.trial(one.columns[0], 1e-3, state)
+    assert run.seed == seed + 999 < trial.seed
+    last = sample_seeds(trial.seed, 128)[-1]
+    assert randomness.normal(last, "noise", [0], (2,)).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "meant"),
+    [("--seeds", "0", "at least 1"), ("--seeds", "1001", "at most 1000"),
+     ("--seeds", "two", "a whole number"), ("--size", "3", "at least 4"),
+     ("--size", "1.5", "a whole number"), ("--seed", "-1", "at least 0"),
+     ("--lang", "fr", "'ja', 'en'"), ("--budget", "1e30s", "at most 1e9 s"),
+     ("--budget", "soon", "write it like 90s"), ("--budget", "0s", "above zero")],
+)  # fmt: skip
+def test_a_value_that_an_option_does_not_take(capsys, option, value, meant):
+    error = refused(capsys, "study", "digits", option, value)
+    assert option in error
+    assert meant in error
+    assert "Input should" not in error
+    assert "Value error" not in error
+    # One sentence: no second one follows a full stop, or nothing at all.
+    assert ". " not in error
+    assert "--help shows" not in error or "; kurabe study --help shows" in error
+
+
+def test_a_budget_may_have_an_exponent():
+    assert parse_budget("1e3img").images == 1000
+    assert parse_budget("1.5e1 min").seconds == 900
+
+
+def test_modules_beside_which_a_command_is_typed_change_nothing(tmp_path):
+    """What begins another Python there gives it none of the folder's files as modules."""
+    for name in ("torch", "numpy", "json", "random", "pip", "typing"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    (tmp_path / "kurabe").mkdir()
+    (tmp_path / "kurabe" / "__init__.py").write_text("raise SystemExit('not this one')\n")
+    place = pip("no-such-package-anywhere", "0.0.1", "none.whl")
+    assert "-P" in place.command
+    begun = [
+        [*place.command[: place.command.index("pip") + 1], "--version"],
+        [sys.executable, "-P", "-m", "kurabe.studies.calibration", "nowhere"],
+    ]
+    for command in begun:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert "not this one" not in done.stdout + done.stderr
+
+
+def test_every_python_that_is_begun_takes_no_module_from_the_folder():
+    """`python -m` puts the working folder first; all places that begin one say -P."""
+    source = Path(kurabe.__file__).parent
+    for file in source.rglob("*.py"):
+        for part in file.read_text(encoding="utf-8").split("sys.executable, ")[1:]:
+            # The command itself is begun again with the words that its own process was begun with.
+            assert part.startswith('"-P"') or file.name == "streams.py", file

@@ -184,7 +184,7 @@ Place = Installed | Folder | Download | Address
 
 def pip(package: str, version: str, wheel: str) -> Download:
     """A wheel by `pip download`, without its dependencies and without running its code."""
-    command = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+    command = (sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps")
     return Download(
         (*command, "--only-binary=:all:", "-d", "{folder}", f"{package}=={version}"), wheel
     )

@@ -35,8 +35,13 @@ class Job:
 def check_finished(jobs: Sequence[Job]) -> None:
     """RunFailed where not one job finished: there is nothing to show."""
     if jobs and not any(job.finished for job in jobs):
-        error = next((e for job in jobs if (e := job.folder.info.get("error"))), "no reason given")
-        raise RunFailed(f"No run finished; the first failed with: {error}")
+        told = ((job, e) for job in jobs if (e := job.folder.info.get("error")))
+        job, error = next(told, (jobs[0], "no reason given"))
+        which = job.column.id if job.block is None else f"{job.column.id}, block {job.block}"
+        raise RunFailed(
+            f"No run finished; {which}, failed first: {str(error).rstrip('.')}. Once that is "
+            "mended, the same command tries all of them again."
+        )
 
 
 def failed(jobs: Sequence[Job]) -> list[Job]:

@@ -10,14 +10,13 @@ from dataclasses import replace
 
 from kurabe.comparison import draw_html, draw_terminal, screen_of, study_table
 from kurabe.comparison.results import read_results
-from kurabe.execution.job import Job, failed
+from kurabe.execution.job import Job
 from kurabe.records import StudyFolder
+from kurabe.studies.failures import about_failures
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 from kurabe.words import LANGUAGES, aligned, say
 
-# So many failed runs are named one by one.
-SHOWN = 5
 # The study's own page begins with what was found; the facts follow.
 _ORDER = ("samples", "measured", "how", "facts")
 
@@ -54,39 +53,18 @@ def closing(
     return [
         "",
         draw_terminal(table, screen, ("measured",)),
-        *_cautions(study, state, jobs, command, lang),
+        *(f"  {screen.say(text)}" for text in about_failures(study, folder, jobs, command, lang)),
+        *_cautions(study, state, lang),
         *(f"  {screen.say(text)}" for text in aligned(ways)),
     ]
 
 
-def _cautions(
-    study: Study, state: StudyState, jobs: Sequence[Job], command: str, lang: str
-) -> list[str]:
-    """What a reader must know of the runs: failed ones, blocks added, rates on the edge."""
-    lines = _failures(study, jobs, command, lang)
+def _cautions(study: Study, state: StudyState, lang: str) -> list[str]:
+    """What a reader must know of the runs: blocks added, rates on the edge."""
+    lines = list[str]()
     if study.added_blocks:
         lines.append(say("end.added", lang, n=study.added_blocks, total=len(study.all_blocks)))
     for column, found in state.learning_rates.items():
         if found.on_edge:
             lines.append(say("end.edge", lang, column=column, lr=found.lr))
     return [f"  {text}" for text in lines]
-
-
-def _failures(study: Study, jobs: Sequence[Job], command: str, lang: str) -> list[str]:
-    """Which runs failed and why, SHOWN of them, and what to type."""
-    lost, names = failed(jobs), study.short_names(lang)
-    lines = [
-        say(
-            "end.failed",
-            lang,
-            column=names[job.column.id],
-            block=job.block,
-            why=job.folder.info.get("error") or "?",
-        )
-        for job in lost[:SHOWN]
-    ]
-    if len(lost) > SHOWN:
-        lines.append(say("end.failed.rest", lang, n=len(lost) - SHOWN))
-    if lost:
-        lines.append(say("end.failed.again", lang, command=command))
-    return lines

@@ -94,7 +94,8 @@ def _losses(column: str, jobs: Sequence[Job]) -> dict[float, float]:
     if all(map(math.isinf, losses.values())):
         raise RunFailed(
             f"Every learning-rate trial of {column} failed; the first said: "
-            f"{own[0].folder.info.get('error')} Mend that, or leave the column out with --columns."
+            f"{str(own[0].folder.info.get('error')).rstrip('.')}. Once that is mended, the same "
+            "command tries them again; trials.count = 0 in study.toml does without them."
         )
     return losses
 
