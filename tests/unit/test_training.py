@@ -294,6 +294,28 @@ def test_one_process_trains_in_one_format_after_the_other(tmp_path: Path) -> Non
     assert after["held_out"] == pytest.approx(before["held_out"], rel=2**-7)
 
 
+def held_out(folder: Path) -> dict[int, float]:
+    lines = RunFolder(folder).metrics()
+    return {line["images_seen"]: line["held_out"] for line in lines if "held_out" in line}
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_a_trial_is_looked_at_as_often_as_its_loss_is_asked(
+    tmp_path: Path, patience: int | None
+) -> None:
+    """Its last loss is the run's of the same recipe, and so are its weights; no image is drawn."""
+    images, settings = digits(), recipe(held_out_share=0.34, patience=patience)
+    trained(tmp_path / "run", settings, images)
+    trial = RunFolder(tmp_path / "trial").create(settings.to_toml(), {"id": "t", "trial": 1e-2})
+    train(settings, images, split(images, settings.seed), trial)
+    whole, looked = held_out(tmp_path / "run"), held_out(tmp_path / "trial")
+    assert len(whole) == 3
+    assert looked == (whole if patience else {96: whole[96]})
+    assert weights(tmp_path / "run") == weights(tmp_path / "trial")
+    assert RunFolder(tmp_path / "run").sample_grids("progress")
+    assert not trial.sample_grids("progress")
+
+
 def drawn(model: Model) -> Tensor:
     x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():

@@ -118,7 +118,7 @@ def _updates(run: Run, stop: Callable[[], bool]) -> None:
         progress.seconds = clock.seconds
         if progress.updates in plan.logged:
             window.tell(run)
-        if progress.updates in plan.measured:
+        if progress.updates in run.looked_at:
             with clock.paused():
                 _measure(run)
         stopped, due = run.agreed(stop(), run.is_writer and clock.due)
@@ -179,8 +179,7 @@ def _measure(run: Run) -> None:
         with run.training.ema.applied():
             with run.autocast():
                 bands = run.held_out.loss(run.model.denoiser)
-            # A learning-rate trial is looked at by its loss alone.
-            if "trial" not in run.folder.info:
+            if not run.is_trial:
                 pixels = run.model.sample(SAMPLE_SEEDS, SAMPLE_EVALUATIONS)
                 seen = progress.images_seen
                 run.folder.write_samples(pixels, SAMPLE_SEEDS, seen, "progress")

@@ -6,6 +6,7 @@ parts of every update; the main one alone writes into the run's folder.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,6 +56,21 @@ class Run:
     def is_writer(self) -> bool:
         """Whether this is the process that writes."""
         return self.accelerator.is_main_process
+
+    @cached_property
+    def is_trial(self) -> bool:
+        """Whether the run is a learning-rate trial, of which the loss alone is looked at."""
+        return self.folder.exists and "trial" in self.folder.info
+
+    @cached_property
+    def looked_at(self) -> frozenset[int]:
+        """After which updates held-out loss and samples are made.
+
+        Of a trial that patience cannot end the last loss counts, and no other is made.
+        """
+        if self.is_trial and self.recipe.optimiser.patience is None:
+            return self.plan.measured & {self.plan.updates}
+        return self.plan.measured
 
     @property
     def share(self) -> float:
