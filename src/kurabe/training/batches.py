@@ -22,8 +22,8 @@ from kurabe.spaces import Pixels, Space
 # Of captions, so that the network also learns what images look like of which nothing is said (Ho
 # & Salimans 2022, "Classifier-free diffusion guidance", section 3.2; Rombach et al. 2022 as well).
 DROPPED = 0.1
-# Images between two times at which pixels on disk leave memory.
-_LET_GO = 8192
+# Images between two times at which pixels on disk leave memory: each brought its surroundings in.
+_LET_GO = 1024
 # The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.
 _GOLDEN = (5**0.5 - 1) / 2
 
