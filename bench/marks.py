@@ -53,11 +53,23 @@ def draw(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> np.ndarr
 
 
 def table(
-    rng: np.random.Generator, law: str, spreads: Sequence[float], blocks: int, luck: float
+    rng: np.random.Generator,
+    law: str,
+    spreads: Sequence[float],
+    blocks: int,
+    luck: float,
+    together: float = 0.0,
 ) -> Rows:
-    """The rows of one table in which nothing differs."""
+    """The rows of one table in which nothing differs.
+
+    together: the share of a run's own variance that all of its rows have in common.
+    """
     columns = len(spreads)
     common, own = (draw(rng, law, (len(ROWS), n, blocks)) for n in (1, columns))
+    if together:
+        own = np.sqrt(together) * draw(rng, law, (1, columns, blocks)) + (
+            np.sqrt(1 - together) * own
+        )
     values = (np.sqrt(luck) * common + np.sqrt(1 - luck) * own) * np.array(spreads)[None, :, None]
     found: Rows = {}
     for row, of in zip(ROWS, values, strict=True):
@@ -191,6 +203,32 @@ def without_parts(tables: int) -> None:
         print(f"{shown(spreads):12} {bare.share:6.1%}  {lent.share:6.1%}", flush=True)
 
 
+def rows_together(tables: int) -> None:
+    """No bar: where a run's rows vary as one, they know less of skewness than so many would."""
+    print("half of a run's own variance common to its rows, luck .5: five blocks; all looks;")
+    print("and of the ≠ in other rows those that are false, both headline rows differing")
+    for law in LAWS:
+        for spreads in ((1, 1, 1, 1), (10, 1, 1), (10, 1, 1, 1, 1)):
+            rng = np.random.default_rng([LAWS.index(law), len(spreads), 77])
+            five, whole, beside = [], [], []
+            for _ in range(tables):
+                rows = table(rng, law, spreads, 20, 0.5, together=0.5)
+                whole.append((decide(rows, "0", looks=planned_looks(5)).differs >= 0).any())
+                first = {
+                    row: {c: {b: of[b] for b in range(1, 6)} for c, of in columns.items()}
+                    for row, columns in rows.items()
+                }
+                five.append((decide(first, "0").differs >= 0).any())
+                for head in ("kid", "linear-probe"):
+                    for place, of in enumerate(first[head].values()):
+                        of.update({block: value + 1e3 * place for block, value in of.items()})
+                procedure = decide(first, "0")
+                beside.append((procedure.differs[~procedure.head] >= 0).any())
+            found = [Share(int(sum(of)), tables) for of in (five, whole, beside)]
+            said = "  ".join(f"{of.share:6.1%} ({of.upper():.1%})" for of in found)
+            print(f"{law:9} {shown(spreads):12} {said}", flush=True)
+
+
 def edges(tables: int) -> float:
     print("any ≈ where all pairs lie at the margin's edge or beyond, four rows")
     worst = 0.0
@@ -205,6 +243,7 @@ def main(tables: int) -> int:
     """0 where every bar held, else 1."""
     firsts, looks = first_looks(tables), all_looks(tables)
     without_parts(tables)
+    rows_together(tables)
     equal = edges(tables)
     told = [
         held("false ≠ at one look", firsts, BAR),
