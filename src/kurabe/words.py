@@ -6,22 +6,22 @@
 
 import locale
 import os
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LANGUAGES = ("ja", "en")
 
 _WORDS: dict[str, dict[str, str]] = {
     "plan.files": {
         "ja": "{files} ファイル: {kept} 枚を使用{dropped}",
-        "en": "{files} files: {kept} kept{dropped}",
+        "en": "{files} {files|file|files}: {kept} kept{dropped}",
     },
-    "plan.duplicate": {"ja": "重複 {n}", "en": "{n} duplicate"},
-    "plan.duplicates": {"ja": "重複 {n}", "en": "{n} duplicates"},
+    "plan.duplicate": {"ja": "重複 {n}", "en": "{n} {n|duplicate|duplicates}"},
     "plan.unreadable": {"ja": "読めないもの {n}", "en": "{n} unreadable"},
     "plan.near": {
         "ja": "よく似たもの {n}（分割をまたがない）",
-        "en": "{n} near-duplicates kept together",
+        "en": "{n} {n|near-duplicate|near-duplicates} kept together",
     },
     "plan.images": {"ja": "画像", "en": "images"},
     "plan.images.text": {
@@ -32,7 +32,8 @@ _WORDS: dict[str, dict[str, str]] = {
     "plan.split": {"ja": "分割", "en": "split"},
     "plan.seen": {
         "ja": "テスト画像のうち {n} 枚は {base} の訓練に使われた (ほぼ同じ画像を含む) ため除外",
-        "en": "{n} test images left out: {base} was trained on them, or on near-copies",
+        "en": "{n} test {n|image|images} left out: {base} was trained on {n|it|them}, "
+        "or on near-copies",
     },
     "plan.split.text": {
         "ja": "訓練 {train} · 検証 {validation} · テスト {test}, ブロックごとに引き直し",
@@ -51,7 +52,8 @@ _WORDS: dict[str, dict[str, str]] = {
     "plan.plan": {"ja": "計画", "en": "plan"},
     "plan.plan.text": {
         "ja": "{methods} 手法 × {blocks} ブロック × {budget}{trials}  ≈ {minutes}（{where}）",
-        "en": "{methods} methods × {blocks} blocks × {budget}{trials}  ≈ {minutes} on {where}",
+        "en": "{methods} {methods|method|methods} × {blocks} {blocks|block|blocks} × "
+        "{budget}{trials}  ≈ {minutes} on {where}",
     },
     "plan.marks": {"ja": "判定", "en": "marks"},
     "plan.marks.text": {
@@ -69,13 +71,13 @@ _WORDS: dict[str, dict[str, str]] = {
     },
     "plan.trials": {
         "ja": " + 学習率の試行 {n}–{most} 回",
-        "en": " + {n} to {most} learning-rate trials",
+        "en": " + {n} to {most} learning-rate {most|trial|trials}",
     },
     "plan.cores": {"ja": "{n} コア", "en": "{n} cores"},
     "plan.core": {"ja": "1 コア", "en": "1 core"},
     "plan.done": {
         "ja": "{done}/{total} 実行が終了済み",
-        "en": "{done} of {total} runs are finished already",
+        "en": "{done} of {total} {total|run|runs} {done|is|are} finished already",
     },
     "plan.written": {"ja": "保存先", "en": "written to"},
     "plan.start": {
@@ -96,7 +98,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "time.seconds": {"ja": "{n} 秒", "en": "{n} s"},
     "time.minutes": {"ja": "{n} 分", "en": "{n} min"},
     "time.hours": {"ja": "{n} 時間", "en": "{n} h"},
-    "images": {"ja": "{n} 枚", "en": "{n} images"},
+    "images": {"ja": "{n} 枚", "en": "{n} {n|image|images}"},
     "run": {"ja": "実行", "en": "run"},
     "run.block": {"ja": "ブロック {n}", "en": "block {n}"},
     "run.blocks": {"ja": "ブロック {n}", "en": "blocks {n}"},
@@ -120,7 +122,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "samples.growing": {"ja": "{path}（学習中に更新）", "en": "{path} (growing)"},
     "samples.title": {"ja": "{name}: 生成例", "en": "{name}: samples"},
     "samples.none": {"ja": "まだありません", "en": "none yet"},
-    "samples.seen": {"ja": "学習 {n} 枚", "en": "{n} images seen"},
+    "samples.seen": {"ja": "学習 {n} 枚", "en": "{n} {n|image|images} seen"},
     "samples.note": {
         "ja": "どの列も同じ初期ノイズから描いています。学習中は 10 秒ごとに更新されます。",
         "en": "Every column draws from the same starting noise. While runs last, this page "
@@ -169,7 +171,7 @@ _WORDS: dict[str, dict[str, str]] = {
     },
     "end.added": {
         "ja": "{total} ブロックのうち {n} は結果を見た後に追加されました",
-        "en": "{n} of {total} blocks were added after a look at the results",
+        "en": "{n} of {total} blocks {n|was|were} added after a look at the results",
     },
     "demo.digits": {
         "ja": "画像を取得できないため、付属の手書き数字で代用します（{why}）",
@@ -179,14 +181,17 @@ _WORDS: dict[str, dict[str, str]] = {
         "ja": "{path} には実行がありません。始めるには:  kurabe demo",
         "en": "There are no runs in {path}. To begin:  kurabe demo",
     },
-    "done.samples": {"ja": "{n} 枚を {path} に保存しました", "en": "{n} images drawn into {path}"},
+    "done.samples": {
+        "ja": "{n} 枚を {path} に保存しました",
+        "en": "{n} {n|image|images} drawn into {path}",
+    },
     "done.export": {
         "ja": "{format} の形式で {path} に書き出しました",
         "en": "written for {format} into {path}",
     },
     "done.embed": {
         "ja": "{n} 枚 × {dim} 次元を {path} に保存しました（{where}）",
-        "en": "{n} images × {dim} features in {path} ({where})",
+        "en": "{n} {n|image|images} × {dim} {dim|feature|features} in {path} ({where})",
     },
     "done.embed.left": {
         "ja": "読めない {n} ファイルは含まれません: {which}",
@@ -211,7 +216,13 @@ _WORDS: dict[str, dict[str, str]] = {
 
 def say(key: str, lang: str, **values: object) -> str:
     """The sentence of that key in `lang` ("ja" or "en"), its places filled in."""
-    return _WORDS[key][lang].format(**values)
+    return counted(_WORDS[key][lang], values).format(**values)
+
+
+def counted(text: str, values: Mapping[str, object]) -> str:
+    """The text with each {name|one|many} settled by whether that value is one."""
+    chosen = re.compile(r"\{(\w+)\|([^|{}]*)\|([^|{}]*)\}")
+    return chosen.sub(lambda m: m[2] if str(values[m[1]]) == "1" else m[3], text)
 
 
 def language(given: str | None = None) -> str:

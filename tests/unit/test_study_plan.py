@@ -6,6 +6,7 @@ import shutil
 import string
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,13 +19,15 @@ from kurabe.cli import answer
 from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import StudyFolder
-from kurabe.runs.images import known_by, load_images
+from kurabe.runs.images import known_by, load_images, split_images
 from kurabe.studies.begin import Request, begin
 from kurabe.studies.carry_out import carry_out
 from kurabe.studies.jobs import block_jobs
+from kurabe.studies.plan import about_images
 from kurabe.studies.progress import Clock, plain
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
+from kurabe.words import say
 
 TWO = ("self-supervised-diffusion-model", "ddpm")
 
@@ -219,7 +222,7 @@ def test_every_sentence_stands_in_both_languages_with_the_same_places():
     for key, texts in words._WORDS.items():
         places = {
             lang: {name for _, name, _, _ in string.Formatter().parse(text) if name}
-            for lang, text in texts.items()
+            for lang, text in ((k, words.counted(t, defaultdict(int))) for k, t in texts.items())
         }
         assert set(texts) == {"ja", "en"}, key
         assert places["ja"] == places["en"], key
@@ -368,6 +371,48 @@ def test_labels_that_changed_after_a_run_began_are_refused(scans):
     table.write_text("".join(f"{n},{'abc'[i % 3]}\n" for i, n in enumerate(names)))
     with pytest.raises(UserError, match="have other labels now than when scans-study"):
         carry_out(Request("scans"), "en", dry_run=True)
+    # More blocks than were planned weigh less than other labels.
+    with pytest.raises(UserError, match="have other labels now than when scans-study"):
+        carry_out(Request("scans", seeds=2), "en", dry_run=True)
+    table.write_text("".join(f"{n},{'ab'[i % 2]}\n" for i, n in enumerate(names)))
+    with pytest.raises(UserError, match="has 5 blocks already"):
+        carry_out(Request("scans", seeds=2), "en", dry_run=True)
+
+
+def test_the_plan_says_what_labels_were_taken_for_as_data_check_does(scans):
+    names = sorted(p.name for p in scans.iterdir() if p.suffix == ".png")
+    rows = "".join(f"{n},{'ab'[i % 2]}\n" for i, n in enumerate(names))
+    (scans / "labels.csv").write_text(f"file,label\n{rows}nowhere.png,a\n")
+    study, _, _ = begin(Request("scans"))
+    images = load_images(study.data)
+    split = split_images(images, study.tested, study.first_seed)
+    for lang in ("en", "ja"):
+        told = images.report.told(lang)
+        assert any("labels.csv" in note for note in told)
+        said = "\n".join(about_images(study, images, split, lang))
+        assert all(note in said for note in told)
+
+
+def test_where_the_images_were_moved_what_to_type_is_said(scans):
+    study, state, folder = begin(Request("scans"))
+    study.save(folder.study_path)
+    begun(folder, study, state)
+    scans.rename(scans.parent / "elsewhere")
+    with pytest.raises(UserError, match="kurabe study FOLDER --out scans-study") as refused:
+        begin(Request("scans-study"))
+    assert str(refused.value).startswith("scans is not there")
+    assert begin(Request("elsewhere", out=Path("scans-study")))[0].data.source.endswith("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "one", "many"),
+    [("images", {"n": "1"}, "1 image", "2 images"),
+     ("plan.duplicate", {"n": 1}, "1 duplicate", "2 duplicates"),
+     ("done.samples", {"n": 1, "path": "x"}, "1 image drawn into x", "2 images drawn into x")],
+)  # fmt: skip
+def test_one_is_singular(key, values, one, many):
+    assert say(key, "en", **values) == one
+    assert say(key, "en", **values | {"n": 2}) == many
 
 
 def test_a_study_among_its_images_adds_none(scans, monkeypatch):

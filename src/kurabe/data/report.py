@@ -106,7 +106,9 @@ class Report:
         alike = [" ~ ".join(group) for group in self.near_duplicates]
         dropped = [f"{file} {reason}" for file, reason in self.dropped]
         for key, entries in (("dropped", dropped), ("duplicates", duplicates), ("near", alike)):
-            lines += _listed(say(f"report.{key}", lang, n=_n(len(entries), lang)), entries, show)
+            lines += _listed(
+                say(f"report.{key}", lang, n=_n(len(entries), lang)), entries, show, lang
+            )
         if self.sizes:
             lines.append(f"  {say('report.sizes', lang)} {self._size_range(lang)}")
         counted = {"modes": self.modes, "treated": self.treated, "labels": self.labels}
@@ -120,6 +122,10 @@ class Report:
         notes = [say(key, lang, **filled) for key, filled in (*self._derived(), *self.notes)]
         return lines + [f"  {say('report.note', lang)} {note}" for note in notes]
 
+    def told(self, lang: str) -> list[str]:
+        """What was taken for what, labels above all, and what was not used: a sentence each."""
+        return [say(key, lang, **filled) for key, filled in self.notes]
+
     def _left_out(self, show: int, lang: str) -> list[str]:
         """What is no image of the set, by reason; nothing is left out unnamed."""
         lines, reasons = list[str](), dict[str, list[tuple[str, int]]]()
@@ -128,7 +134,7 @@ class Report:
         for why, entries in reasons.items():
             count = sum(n or 1 for _, n in entries)
             title = say(why, lang, n=_n(count, lang))
-            lines += _listed(title, [name for name, _ in entries], show)
+            lines += _listed(title, [name for name, _ in entries], show, lang)
         return lines
 
     def _derived(self) -> list[Note]:
@@ -156,10 +162,11 @@ def _n(count: int, lang: str) -> str:
     return say("report.file" if count == 1 else "report.files", lang, n=count)
 
 
-def _listed(title: str, entries: list[str], show: int) -> list[str]:
+def _listed(title: str, entries: list[str], show: int, lang: str) -> list[str]:
     if not entries:
         return []
-    rest = [f"    … and {len(entries) - show} more"] if len(entries) > show else []
+    left = len(entries) - show
+    rest = [f"    {say('report.more', lang, n=left)}"] if left > 0 else []
     return [f"  {title}:", *(f"    {entry}" for entry in entries[:show]), *rest]
 
 

@@ -8,6 +8,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{source}: {kept} of {found} images kept",
     ),
     "report.file": ("{n} ファイル", "{n} file"),
+    "report.more": ("… ほか {n} 件", "… and {n} more"),
     "report.files": ("{n} ファイル", "{n} files"),
     "report.dropped": ("{n}を除外", "{n} dropped"),
     "report.duplicates": ("{n}を完全な重複として除外", "{n} left out as exact duplicates"),

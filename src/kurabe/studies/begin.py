@@ -6,6 +6,7 @@ seconds each; a base that draws other images is offered with the words to type, 
 
 import hashlib
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from kurabe.methods import choices_of, find
 from kurabe.recipe import Budget, Optimiser, read_toml
 from kurabe.records import StudyFolder
 from kurabe.runs.bases import base_for, check_base, check_reach, colour, find_base, network_of
-from kurabe.runs.images import shown
+from kurabe.runs.images import check_same_images, load_images, shown
 from kurabe.runs.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
@@ -106,6 +107,10 @@ def _short(name: str) -> str:
 def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Study:
     study = _placed(Study.from_toml(folder.study_path), folder.path)
     study = _where_images_lie(request, study, folder)
+    begun = bool(folder.runs())
+    if begun and request.seeds is not None:
+        # Other images or labels weigh more than how many blocks were planned.
+        check_same_images(folder.runs().values(), load_images(study.data), study.data.source)
     budget = parse_budget(request.budget) if request.budget else study.budget
     asked = {
         "--budget": (budget, study.budget),
@@ -133,7 +138,6 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
             raise UserError(
                 f"{folder.path} has no column {text.strip()}; --add {text.strip()} fills it."
             )
-    begun = bool(folder.runs())
     for text in request.add:
         more = _with_column(study, text)
         if more is not study and begun:
@@ -154,10 +158,17 @@ def _where_images_lie(request: Request, study: Study, folder: StudyFolder) -> St
     """The study with the place of its images that was asked for.
 
     Whether those are the images that its runs were begun on is seen when they are read. UserError
-    where no run was begun, so that only the place could tell.
+    where no run was begun, so that only the place could tell, and where they are not there.
     """
     asked, has = Path(request.source), Path(study.data.source)
     is_study = asked.suffix == ".toml" or asked.resolve() == folder.path.resolve()
+    if is_study and not has.exists() and study.data.source not in data.available():
+        place = shlex.quote(str(folder.path))
+        raise UserError(
+            f"{shown(study.data.source)} is not there, and {folder.path} is a study of the images "
+            f"in it; put them back, or type kurabe study FOLDER --out {place}, where FOLDER is "
+            "where they lie now."
+        )
     if is_study or not asked.exists() or asked.resolve() == has.resolve():
         return study
     if any(run.info.get("data_digest") for run in folder.runs().values()):

@@ -33,6 +33,8 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
     """Files kept and dropped and why; size and crop; split; base."""
     colour = say(f"colour.{images.channels}", lang)
     lines = [_files(study, images, lang)]
+    # What a table of labels was taken for, and what of it was not used.
+    lines += [line("", note) for note in (images.report.told(lang) if images.report else ())]
     sizes = _sizes(images.report) if images.report else f"{images.size}"
     text = say("plan.images.text", lang, sizes=sizes, colour=colour, size=images.size)
     lines.append(line(say("plan.images", lang), text, say("plan.images.flag", lang)))
@@ -162,11 +164,7 @@ def _files(study: Study, images: ImageSet, lang: str) -> str:
         "unreadable": len(report.dropped),
         "near": sum(len(group) for group in report.near_duplicates),
     }
-    parts = [
-        say(f"plan.{key}{'s' if key == 'duplicate' and n > 1 else ''}", lang, n=n)
-        for key, n in counts.items()
-        if n
-    ]
+    parts = [say(f"plan.{key}", lang, n=n) for key, n in counts.items() if n]
     dropped = "".join(f", {part}" for part in parts)
     text = say("plan.files", lang, files=report.found, kept=len(images), dropped=dropped)
     return line(study.name, text, f"kurabe data check {shown(study.data.source)}")
