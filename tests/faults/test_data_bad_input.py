@@ -102,7 +102,9 @@ def test_an_empty_folder_and_one_of_other_files(tmp_path):
 def test_a_folder_of_which_nothing_can_be_read(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "page.png").write_bytes(b"<html>")
-    with pytest.raises(UserError, match=r"None of the 1 images .* page\.png is not an image"):
+    with pytest.raises(
+        UserError, match=r"The only image .* cannot be read: page\.png is not an image"
+    ):
         load(str(tmp_path / "bad"))
 
 

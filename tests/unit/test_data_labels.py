@@ -91,8 +91,8 @@ def test_what_was_taken_for_what_and_what_was_not_used_is_said(tmp_path):
     assert said(images) == {
         'labels.csv: "file" is taken for the file, "label" for the label',
         "labels.csv: columns not used: width",
-        "labels.csv: 1 rows fit no image: c.png",
-        "labels.csv: 1 rows have an empty label or −1, which is none",
+        "labels.csv: 1 row fits no image: c.png",
+        "labels.csv: 1 row has an empty label or −1, which is none",
         "labels.csv gives no label for 1 of 2 images: b.png",
     }
 
@@ -153,8 +153,7 @@ def test_copies_share_their_label_and_have_none_where_they_have_two(tmp_path):
     images = load(str(folder))
     assert labels_of(images) == {"cat/1.png": None, "dog/1.png": "dog", "dog/2.png": "dog"}
     assert (
-        "1 pictures have copies with different labels and are left without: "
-        "cat/1.png = dog/copy.png"
+        "1 picture has copies with different labels and is left without: cat/1.png = dog/copy.png"
     ) in said(images)
     (folder / "dog" / "copy.png").rename(folder / "also.png")
     assert labels_of(load(str(folder)))["also.png"] == "cat"

@@ -67,7 +67,7 @@ def test_subfolders_are_labels_and_what_lies_beside_them_has_none(tmp_path):
     assert labels_of(images)["loose.png"] is None and labels_of(images)["cat/1.png"] == "cat"
     assert said(images) >= {
         "the names of 2 folders are taken for labels",
-        "1 images lie beside the folders of labels and have none: loose.png",
+        "1 image lies beside the folders of labels and has none: loose.png",
     }
 
 

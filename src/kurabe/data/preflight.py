@@ -237,8 +237,10 @@ def _label_counts(images: ImageSet) -> dict[str, int]:
 
 def _nothing(path: Path, listing: Listing) -> str:
     if not listing.dropped:
-        others = f"{listing.ignored} other files"
+        others = f"{listing.ignored} other {'file' if listing.ignored == 1 else 'files'}"
         return f"{shown(path)} holds no images ({others}); name a folder that does."
     file, reason = listing.dropped[0]
     count, where = len(listing.dropped), shown(path)
-    return f"None of the {count} images in {where} can be read: {shown(file)} {shown(reason)}."
+    what = "The only image" if count == 1 else f"None of the {count} images"
+    verb = "cannot be read" if count == 1 else "can be read"
+    return f"{what} in {where} {verb}: {shown(file)} {shown(reason)}."

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from kurabe.words import counted
+
 _WORDS: dict[str, tuple[str, str]] = {
     "report.kept": (
         "{source}: {found} 枚のうち {kept} 枚を使用",
@@ -42,7 +44,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "left.container": ("中の画像を読んだ{n}", "{n} read for the images inside"),
     "crop": (
         "正方形でない {n} 枚は中央の正方形だけを使用 (最小は {name} の面積の {share} %)",
-        "of {n} images that are not square only the middle square is kept: at the least {share} % "
+        "of {n} {n|image that is|images that are} not square only the middle square is kept: "
+        "at the least {share} % "
         "of the area, of {name}",
     ),
     "scale.whole": (
@@ -64,24 +67,25 @@ _WORDS: dict[str, tuple[str, str]] = {
     "table.columns": ("{table}: 使わない列: {names}", "{table}: columns not used: {names}"),
     "table.unfit": (
         "{table}: {n} 行はどの画像にも合わない: {names}",
-        "{table}: {n} rows fit no image: {names}",
+        "{table}: {n} {n|row fits|rows fit} no image: {names}",
     ),
     "table.several": (
         "{table}: {n} 行は複数の画像に合うか、互いに食い違うため使わない: {names}",
-        "{table}: {n} rows fit several images, or disagree about one, and are not used: {names}",
+        "{table}: {n} {n|row fits|rows fit} several images, or {n|disagrees|disagree} about one, "
+        "and {n|is|are} not used: {names}",
     ),
     "table.without": (
         "{table}: {n} 行のラベルは空か −1 (ラベルなし)",
-        "{table}: {n} rows have an empty label or −1, which is none",
+        "{table}: {n} {n|row has|rows have} an empty label or −1, which is none",
     ),
     "table.missing": (
         "{table}: {of} 枚のうち {n} 枚にラベルがない: {names}",
-        "{table} gives no label for {n} of {of} images: {names}",
+        "{table} gives no label for {n} of {of} {of|image|images}: {names}",
     ),
     "table.unused": ("{table} は使わない: {why}", "{table} is not used: {why}"),
     "folders.taken": (
         "{n} 個のフォルダーの名前をラベルとした",
-        "the names of {n} folders are taken for labels",
+        "the names of {n} {n|folder|folders} are taken for labels",
     ),
     "folders.split": (
         "フォルダー {names} は分割の名前なので、ラベルとしない",
@@ -89,15 +93,15 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "folders.stray": (
         "{n} 枚はラベルのフォルダーの外にあり、ラベルがない: {names}",
-        "{n} images lie beside the folders of labels and have none: {names}",
+        "{n} {n|image lies|images lie} beside the folders of labels and {n|has|have} none: {names}",
     ),
     "folders.none": (
         "{of} 枚のうち {n} 枚がフォルダー ({names}) の外にあるため、フォルダー名をラベルとしない",
-        "folders ({names}) are not taken for labels: {n} of {of} images lie beside them",
+        "folders ({names}) are not taken for labels: {n} of {of} images {n|lies|lie} beside them",
     ),
     "source.without": (
         "{n} 枚のラベルは空か −1 (ラベルなし)",
-        "{n} images have an empty label or −1, which is none",
+        "{n} {n|image has|images have} an empty label or −1, which is none",
     ),
     "source.columns": (
         "「{image}」列を画像、「{label}」列をラベルとして読んだ; 使わない列: {names}",
@@ -105,7 +109,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "labels.two": (
         "同じ画像に異なるラベルが二つある {n} 枚はラベルなし: {names}",
-        "{n} pictures have copies with different labels and are left without: {names}",
+        "{n} {n|picture has|pictures have} copies with different labels and {n|is|are} left "
+        "without: {names}",
     ),
 }
 _TREATMENTS = {
@@ -129,7 +134,7 @@ _TREATMENTS = {
 def say(key: str, lang: str, **values: Any) -> str:
     """The sentence of a key in "ja" or "en"; its values filled in."""
     japanese, english = _WORDS[key]
-    return (japanese if lang == "ja" else english).format(**values)
+    return counted(japanese if lang == "ja" else english, values).format(**values)
 
 
 def treatment(text: str, lang: str) -> str:
