@@ -95,7 +95,7 @@ def test_an_empty_folder_and_one_of_other_files(tmp_path):
     with pytest.raises(UserError, match=r"none holds no images \(0 other files\)"):
         load(str(tmp_path / "none"))
     (tmp_path / "none" / "letter.txt").write_text("x")
-    with pytest.raises(UserError, match=r"\(1 other files\)"):
+    with pytest.raises(UserError, match=r"\(1 other file\)"):
         load(str(tmp_path / "none"))
 
 
