@@ -310,12 +310,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "主要行（{headlines}）に誤った ≠ が出る表は 5 % 以下、"
         "その他の行の ≠ と、≈ のうち誤りは平均 5 % 以下です。どこかの行や列に本当の差があっても、"
         "計画された判定をすべて行っても変わりません。値の分布が強く偏り、列のばらつきが"
-        "大きく異なる場合は、約 10 % に達することがあります。",
+        "大きく異なる場合は、10 % を超えることがあります。",
         "One rule for the whole table: at most 5 % of tables show a false ≠ in a headline row "
         "({headlines}), and of the ≠ in other rows and of the ≈ at most 5 % are false on average, "
         "wherever else there are true differences and over all planned looks together. Where "
-        "values are strongly skewed and one column spreads far more than another, it can be a "
-        "tenth.",
+        "values are strongly skewed and one column spreads far more than another, it can be more "
+        "than a tenth.",
     ),
     "rule.none": (
         "判定の規則: 主要行が測定されていないため、誤った ≠ が1つでも出る表は 0.2 % 以下です。",
