@@ -118,6 +118,33 @@ def test_zip_and_folder_give_the_same_images(tmp_path):
     assert zipped.report is not None and zipped.report.ignored == 0
 
 
+def test_an_archive_and_a_table_of_windows_say_where_with_backslashes(tmp_path):
+    folder = fill(tmp_path / "set", ["cat/1.png", "dog/2.png"])
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for file in folder.rglob("*.png"):
+            # ZipInfo would turn them on Windows alone.
+            info = zipfile.ZipInfo("name")
+            info.filename = f"birds\\{file.parent.name}\\{file.name}"
+            archive.writestr(info, file.read_bytes())
+    zipped, plain = load(str(tmp_path / "set.zip")), load(str(folder))
+    np.testing.assert_array_equal(zipped.pixels, plain.pixels)
+    assert zipped.label_names == ("cat", "dog")
+    table = "file_name,label\ncat\\1.png,tabby\ndog\\2.png,beagle\n"
+    (folder / "metadata.csv").write_text(table)
+    assert labels_of(load(str(folder))) == {"cat/1.png": "tabby", "dog/2.png": "beagle"}
+
+
+def test_names_that_differ_in_case_alone_are_two_names(tmp_path):
+    """As on a disk that keeps them apart; a row that fits an image but for that is named."""
+    folder = fill(tmp_path / "set", ["Cats/1.png", "cats/1.PNG"])
+    assert labels_of(load(str(folder))) == {"Cats/1.png": "Cats", "cats/1.PNG": "cats"}
+    flat = fill(tmp_path / "flat", ["IMG_1.PNG", "IMG_2.PNG"])
+    (flat / "metadata.csv").write_text("file_name,label\nIMG_1.PNG,a\nimg_2.png,b\n")
+    images = load(str(flat))
+    assert labels_of(images) == {"IMG_1.PNG": "a", "IMG_2.PNG": None}
+    assert any("img_2.png" in note for note in said(images))
+
+
 @pytest.mark.parametrize("nested", [True, False])
 def test_parquet_of_the_datasets_library_and_plain(tmp_path, nested):
     rows = [png(drawing(i)) for i in range(5)]
