@@ -84,7 +84,9 @@ def test_a_run_sees_nothing_of_those_before_it(tmp_path: Path) -> None:
     assert values[0] == values[1]
 
 
-def test_peak_memory_is_counted_from_a_run_s_start() -> None:
+def test_peak_memory_is_counted_from_a_run_s_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a process that has seen no run.
+    monkeypatch.setattr("kurabe.runs.memory._at_first", None)
     # Whole arrays of this size are mapped by themselves, and given back when they are let go.
     size = 200 << 20
     held = np.ones(size, np.uint8)
