@@ -31,6 +31,9 @@ TRIAL_SEEDS = 1_000_000
 # of blocks and trials, which count up from the one given.
 MOST_SEED = 10**12
 
+# What no column of several may have for itself: a block compares like with like.
+SHARED = frozenset({"method", "data", "seed", "budget"})
+
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.×_-]*$")]
 
 
@@ -104,6 +107,12 @@ class StudySettings(Settings):
             raise ValueError(f"the column '{twice.pop()}' is there twice")
         if self.baseline not in ids:
             raise ValueError(f"the baseline '{self.baseline}' is none of the columns")
+        for column in self.columns if len(ids) > 1 else ():
+            if shared := SHARED & column.overrides.keys():
+                raise ValueError(
+                    f"the column '{column.id}' overrides {min(shared)}, which all columns share; "
+                    f"change it for the whole study"
+                )
         if self.budget.images is not None and self.equal == "seconds":
             raise ValueError('a budget in images is equal in images: write equal = "images"')
         if self.looks is not None:

@@ -207,3 +207,12 @@ def test_a_second_fit_never_writes_into_the_firsts_record(tmp_path, capsys):
     assert code == 2
     assert "being written by another process" in capsys.readouterr().err
     assert run.info_path.read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ["seed", "budget", "base", "method"])
+def test_what_has_an_option_of_its_own_is_no_setting(key, capsys):
+    """Fault: --set seed=5 overruled --seed without a word."""
+    assert answer(["fit", "ddpm", "--data", "digits", "--set", f"{key}=5"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"--set {key}: ") and error.count("\n") == 1
+    assert f"--{key}" in error or "method's name" in error

@@ -64,6 +64,18 @@ def test_overrides_reach_only_their_column_and_win():
     assert (plain.optimiser.lr, plain.evaluation.evaluations) == (0.002, 20)
 
 
+@pytest.mark.parametrize("key", ["data", "seed", "budget", "method"])
+def test_no_column_has_images_seeds_or_a_budget_of_its_own(key):
+    """Fault: a column could be trained on other images than the one beside it, without a word."""
+    value = {"seed": 5, "method": "lora"}.get(key, {"limit": 20})
+    columns = [*SETTINGS["columns"][:2], {**SETTINGS["columns"][2], "overrides": {key: value}}]
+    with pytest.raises(UserError, match=f"'masked' overrides {key}, which all columns share"):
+        study(columns=columns)
+    # One alone, as of `kurabe fit --set data.limit=20`, shares with none.
+    alone = study(columns=columns[2:], baseline="masked")
+    assert alone.columns[0].overrides == {key: value}
+
+
 def test_trials_use_other_seeds_and_a_share_of_the_budget():
     one = study(trials={"count": 3, "spacing": 2, "share": 0.1})
     column = one.column("ddpm")

@@ -147,6 +147,9 @@ def _check_budget(folder: RunFolder, wanted: Single) -> None:
 def single_study(wanted: Single) -> Study:
     """The request as a study of one column and one block, on all cores."""
     method = find(wanted.method)
+    for key in {"seed", "budget", "method", "base"} & (wanted.settings or {}).keys():
+        way = "the method's name alone" if key == "method" else f"--{key}"
+        raise UserError(f"--set {key}: this is no setting of the recipe here; give {way}.")
     request = begin.Request(
         source=wanted.source, base=wanted.base, budget=wanted.budget, seeds=1,
         size=wanted.size, channels=wanted.channels, first_seed=wanted.seed,
