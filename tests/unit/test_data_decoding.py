@@ -228,7 +228,8 @@ def tiff(values: np.ndarray, bits: int, photometric: int, form: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("bits", "kind"), [(1, "u1"), (2, "u1"), (4, "u1"), (8, "u1"), (16, "<u2"), (32, "<f4")]
+    ("bits", "kind"),
+    [(1, "u1"), (2, "u1"), (4, "u1"), (8, "u1"), (16, "<u2"), (32, "<f4")],
 )
 def test_white_is_zero_is_followed_at_every_depth(bits, kind):
     """Tag 262 of TIFF 6.0: 0 means that 0 is white and the greatest value black."""
@@ -240,6 +241,13 @@ def test_white_is_zero_is_followed_at_every_depth(bits, kind):
     white = pixels(tiff((most - values).astype(kind), bits, 0, form), 16)
     np.testing.assert_array_equal(black, white)
     assert black[0, 0, 0] == 0 and black[0, -1, 0] == 255
+
+
+def test_whole_numbers_of_32_bits_have_no_sign_where_the_file_says_so():
+    """Fault: what lay beyond 2³¹ came out below 0, and the file was refused."""
+    ramp = np.tile(np.linspace(0, 2**32 - 1, 16), (16, 1)).astype("<u4")
+    drawn = pixels(tiff(ramp, 32, 1, 1), 16)[0, :, 0]
+    np.testing.assert_array_equal(drawn, np.rint(np.linspace(0, 255, 16)))
 
 
 def grey_profile(gamma: float) -> bytes:

@@ -10,6 +10,7 @@ stay numbers here, with what is brightest in them, since one scale must serve th
 import io
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ ODD = 0.01
 TURNED = range(2, 9)
 ORIENTATION = 0x0112
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+SAMPLE_FORMAT, UNSIGNED = 339, (1,)
 
 
 class UnreadableError(Exception):
@@ -77,6 +79,7 @@ def decode(content: bytes, size: int) -> Decoded:
 def _decode(image: Image.Image, size: int) -> Decoded:
     width, height, mode = image.width, image.height, image.mode
     negative = _photometric(image) == WHITE_IS_ZERO
+    unsigned = mode == "I" and _is_unsigned(image)
     profile: bytes = image.info.get("icc_profile") or b""
     treated = list[str]()
     if getattr(image, "is_animated", False) and image.format != "MPO":
@@ -94,12 +97,16 @@ def _decode(image: Image.Image, size: int) -> Decoded:
     deep = None
     if mode in DEEP:
         treated.append("more than 8 bits")
-        values = _usable(np.asarray(image).astype(np.float32), treated)
-        # Pillow turns 8-bit greys of this kind round, but no deep ones. Of floating point the
-        # value that is black is known with the set's scale only.
-        if negative and mode != "F":
+        given = np.asarray(image)
+        # Pillow has no mode for 32 bits without a sign: beyond 2³¹ its values come out below 0.
+        given = given.view(np.uint32) if unsigned and given.dtype == np.int32 else given
+        values = _usable(given.astype(np.float32), treated)
+        # Pillow turns 8-bit greys of this kind round, but no deep ones. Beyond 16 bits the value
+        # that is black is known with the set's scale only.
+        wide = mode in ("F", "I")
+        if negative and not wide:
             values = 65535 - values
-        deep = Deep(mode == "F", negative and mode == "F", *brightest(values))
+        deep = Deep(mode == "F", negative and wide, *brightest(values))
         image = Image.fromarray(values)
     else:
         image = _to_rgb(image, profile, treated)
@@ -129,6 +136,14 @@ def _usable(values: NDArray[np.float32], treated: list[str]) -> NDArray[np.float
 
 def _photometric(image: Image.Image) -> int | None:
     return image.tag_v2.get(PHOTOMETRIC) if isinstance(image, TiffImageFile) else None
+
+
+def _is_unsigned(image: Image.Image) -> bool:
+    """Whether a TIFF says that its numbers have no sign, or says nothing, which means the same."""
+    if not isinstance(image, TiffImageFile):
+        return False
+    said: Any = image.tag_v2.get(SAMPLE_FORMAT, UNSIGNED)
+    return said in (1, UNSIGNED)
 
 
 def _to_rgb(image: Image.Image, profile: bytes, treated: list[str]) -> Image.Image:
