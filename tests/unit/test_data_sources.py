@@ -158,6 +158,22 @@ def test_parquet_of_the_datasets_library_and_plain(tmp_path, nested):
     assert [images.label_names[i] for i in images.labels] == ["wren", "owl", "wren", "wren", "owl"]
 
 
+def test_class_names_that_stand_beside_an_arrow_file_alone_are_read(tmp_path):
+    """As `save_to_disk` writes them: the features in dataset_info.json, numbers in the stream."""
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    rows = pa.table({"image": [png(drawing(k)) for k in range(4)], "label": [0, 1, 1, 0]})
+    place = str(folder / "data-00000-of-00001.arrow")
+    with pa.OSFile(place, "wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
+        stream.write_table(rows)
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"]}}
+    (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
+    assert list(labels_of(load(str(folder))).values()) == ["cat", "dog", "dog", "cat"]
+    # Without them, or with damaged ones, the numbers are the names.
+    (folder / "dataset_info.json").write_text("{")
+    assert list(labels_of(load(str(folder))).values()) == ["0", "1", "1", "0"]
+
+
 def test_colour_is_kept_only_where_there_is_some(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()

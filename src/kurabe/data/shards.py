@@ -57,7 +57,7 @@ def _rows(path: Path, prefix: str, listing: Listing) -> Iterator[Entry]:
                 return
             image = _image_column(schema, first)
             label = _label_column(schema, image)
-            classes = class_names(schema.metadata, label)
+            classes = class_names(schema.metadata, label, path.with_name("dataset_info.json"))
             _say_columns(listing, schema.names, image, label)
             at = 0
             for batch in chain([first], batches):

@@ -11,7 +11,7 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from kurabe.data.decoding import ENDINGS
@@ -220,13 +220,20 @@ def _parquet(content: bytes, source: str) -> tuple[list[str], list[Row]]:
     return titles, rows
 
 
-def class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> dict[Any, str]:
-    """The names of whole-number labels where the `datasets` library left them in a file."""
+def class_names(
+    metadata: dict[bytes, bytes] | None, label: str | None, beside: Path | None = None
+) -> dict[Any, str]:
+    """The names of whole-number labels where the `datasets` library left them: in a file's own
+    metadata, else in the dataset_info.json that `save_to_disk` writes beside it."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        named: list[str] = features[label]["names"]
-        return dict(enumerate(named))
+        return dict(enumerate(features[label]["names"]))
     except (KeyError, TypeError, ValueError):
+        pass
+    try:
+        told = json.loads((beside or Path()).read_bytes())
+        return dict(enumerate(told["features"][label]["names"]))
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return {}
 
 
