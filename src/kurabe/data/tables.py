@@ -227,12 +227,13 @@ def class_names(
     metadata, else in the dataset_info.json that `save_to_disk` writes beside it."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return dict(enumerate(features[label]["names"]))
+        named: list[str] = features[label]["names"]
+        return dict(enumerate(named))
     except (KeyError, TypeError, ValueError):
         pass
     try:
-        told = json.loads((beside or Path()).read_bytes())
-        return dict(enumerate(told["features"][label]["names"]))
+        saved: list[str] = json.loads((beside or Path()).read_bytes())["features"][label]["names"]
+        return dict(enumerate(saved))
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return {}
 
