@@ -7,9 +7,11 @@ Afterwards every file is as it was or wholly new, and the command works again.
 """
 
 import errno
+import html
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tomllib
@@ -21,14 +23,17 @@ import pytest
 from injected import Watch, watched
 from PIL import Image
 from safetensors import safe_open
+from starlette.testclient import TestClient
 
 from kurabe.cli import answer
 from kurabe.errors import sentence
 from kurabe.records import RunFolder, StudyFolder
 from kurabe.runs.worker import execute
 from kurabe.studies.jobs import block_jobs
+from kurabe.studies.single import Single, single_study
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
+from kurabe.web import Library, create_app
 
 NUMBERS = [
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO,
@@ -60,6 +65,9 @@ SETTINGS = {
     },
     "columns": [{"id": name, "method": name} for name in ("ddpm", "masked-diffusion")],
 }
+SIZE = ["--size", "8", "--device", "cpu", "--budget", "64img", "--set", "network.width=48"]
+PAGES = ("/en/", "/en/studies", "/ja/studies/few", "/api/studies", "/api/runs", "/en/studies/few",
+         "/api/studies/few", "/api/studies/few/progress", "/en/compare?study=few")  # fmt: skip
 RUN = "few/runs/ddpm/block-1"
 COMMANDS = {
     "check": ["data", "check", "pictures"],
@@ -73,6 +81,8 @@ COMMANDS = {
     "embed": ["embed", RUN, "--data", "pictures", "--out", "features.parquet"],
     "evaluate": ["evaluate", RUN],
     "train": ["train", RUN],
+    "fit": ["fit", "ddpm", "--data", "pictures", "--out", "fitted", *SIZE],
+    "pages": ["pages", "few"],
 }
 
 
@@ -99,9 +109,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         StudyState().write(folder.state_path)
         for job in block_jobs(study, StudyState(), folder):
             execute(job.folder)
+        _fitted()
         # Once all the way: the table, the page and the caches are there.
         assert answer(["study", "few/study.toml", "--out", "few", "--yes"]) == 0
     return place
+
+
+def _fitted() -> None:
+    """The run that `kurabe fit` finds finished, trained in this process."""
+    single = Single(
+        "ddpm", "pictures", size=8, device="cpu", budget="64img",
+        settings={"network": {"width": 48}},
+    )  # fmt: skip
+    study, folder = single_study(single), RunFolder("fitted")
+    recipe = study.recipe(study.columns[0], 1, StudyState(rates={"ddpm": 1.0}))
+    info = {"method": "ddpm", "seed": 0, "trial": 1.0, "budget_asked": {"images": 64}}
+    folder.create(recipe.to_toml(), {"id": f"{recipe.digest}-0", "column": "ddpm", **info})
+    # As of a trial, whose measuring is left out.
+    execute(folder)
 
 
 @dataclass
@@ -121,10 +146,28 @@ def train(run: str) -> int:
     return 0
 
 
+def pages(below: str) -> int:
+    """What `kurabe serve` answers: a server error is code 1, its sentence on stderr."""
+    library = Library(Path(below).parent)
+    client = TestClient(create_app(library), raise_server_exceptions=False)
+    for address in PAGES:
+        answered = client.get(address)
+        if answered.status_code >= 500:
+            found = re.search(r'<p class="problem">(.*?)</p>', answered.text, re.DOTALL)
+            text = found[1] if found else answered.json()["error"]
+            print(html.unescape(text), file=sys.stderr)
+            return 1
+    return 0
+
+
+DOERS = {"train": train, "pages": pages}
+
+
 def tried(command: list[str], watch: Watch, capsys: pytest.CaptureFixture[str]) -> Outcome:
     capsys.readouterr()
     with watched(watch):
-        code = train(*command[1:]) if command[0] == "train" else answer([*command, "--lang", "en"])
+        doer = DOERS.get(command[0])
+        code = doer(*command[1:]) if doer else answer([*command, "--lang", "en"])
     out, error = capsys.readouterr()
     return Outcome(code, out, error)
 

@@ -1,8 +1,11 @@
 """Folders, zip and Parquet files: what is kept, dropped, labelled and grouped."""
 
+import errno
 import io
 import json
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,10 @@ from PIL import Image, ImageEnhance
 
 from kurabe.data import ImageSet, check, load
 from kurabe.errors import UserError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+
+from injected import Watch, watched
 
 
 @pytest.fixture(autouse=True)
@@ -259,3 +266,22 @@ def test_several_labels_an_image_are_no_label(tmp_path):
     table = pa.table({"image": [png(drawing(k)) for k in range(3)], "labels": [[0, 1], [1], []]})
     pq.write_table(table, tmp_path / "set.parquet")
     assert load(str(tmp_path / "set.parquet"), size=48).labels is None
+
+
+def test_an_image_that_a_disk_does_not_give_is_no_reason_to_do_without_it(tmp_path):
+    """Fault: it was left out as unreadable, and the set without it was kept in the cache."""
+    folder = fill(tmp_path / "set", ["a.png", "b.png", "c.png"])
+    for number in (errno.EIO, errno.EMFILE, errno.ETIMEDOUT, errno.ENOTSUP):
+        watch = Watch(folder)
+        with watched(watch):
+            load(str(folder), size=16 + number)
+        at = watch.seen.index(("open", str(folder / "b.png")))
+        # Of another size, so that nothing is kept yet.
+        with pytest.raises(OSError, match=r"b\.png"), watched(Watch(folder, at, number)):
+            load(str(folder), size=17 + number)
+        assert len(load(str(folder), size=17 + number)) == 3
+    # One that may not be read is left out and named, and asked for again the next time.
+    with watched(Watch(folder, at, errno.EACCES)):
+        images = load(str(folder), size=99)
+    assert images.report.dropped == (("b.png", "may not be read (Permission denied)"),)
+    assert len(load(str(folder), size=99)) == 3

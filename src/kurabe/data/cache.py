@@ -28,7 +28,8 @@ FORMAT = 5
 def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:
     """The set stored under `key` (JSON values), else the one that `make` gives, then stored.
 
-    A full or read-only disk costs the cache, never the images.
+    A full or read-only disk costs the cache, never the images. A set of which something could not
+    be looked into is not kept.
     """
     text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
     path = cache_dir() / "images" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
@@ -36,6 +37,8 @@ def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:
     if stored is not None:
         return stored
     images = make()
+    if images.report is not None and not images.report.complete:
+        return images
     with contextlib.suppress(OSError):
         write_bytes_atomic(path, _to_bytes(images))
     # What is too large for memory need not stay there.

@@ -1,11 +1,32 @@
 """What a source of images holds: candidates, and what is left out of them. No mathematics."""
 
+import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from kurabe.data.report import Left, Note
 from kurabe.data.tables import Table
+
+# Refusals that stay until someone mends the file: it is left out and named. All others may be gone
+# the next time (a disk that is away, too many open files): a set must not shrink by them.
+_LASTING = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
+# Of an archive or a table, whose damage comes out as errors of many numbers, only these.
+_PASSING = {
+    errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY, errno.EAGAIN, errno.EINTR,
+    errno.ETIMEDOUT, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET, errno.ECONNABORTED, errno.ENODEV,
+}  # fmt: skip
+
+
+def of_the_file(error: OSError) -> bool:
+    """Whether a file that could not be opened is to be left out, and not the whole refused."""
+    return error.errno in _LASTING
+
+
+def of_the_system(error: BaseException) -> bool:
+    """Whether what broke off in an archive or a table says nothing of its content."""
+    return isinstance(error, OSError) and error.errno in _PASSING
 
 
 @dataclass(frozen=True)

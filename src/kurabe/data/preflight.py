@@ -17,10 +17,10 @@ from PIL import Image
 
 from kurabe.data.decoding import Decoded, UnreadableError, decode, to_uint8
 from kurabe.data.duplicates import exact_duplicates, near_duplicates
-from kurabe.data.entries import Entry, Listing
+from kurabe.data.entries import Entry, Listing, of_the_file
 from kurabe.data.images import UNLABELLED, ImageSet
 from kurabe.data.lookup import by_folders, by_tables
-from kurabe.data.report import Note, Report, some_of
+from kurabe.data.report import CLOSED, Note, Report, some_of
 from kurabe.data.scales import scales_of
 from kurabe.data.sources import opened
 from kurabe.data.tables import read_table
@@ -134,7 +134,9 @@ def _decoded(listing: Listing, size: int) -> tuple[list[Entry], list[Decoded]]:
         except UnreadableError as error:
             return str(error)
         except OSError as error:
-            return f"may not be read ({error.strerror})"
+            if not of_the_file(error):
+                raise
+            return f"{CLOSED} ({error.strerror})"
 
     entries, decoded = list[Entry](), list[Decoded]()
     waiting = iter(listing.entries)

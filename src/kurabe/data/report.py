@@ -25,6 +25,10 @@ def some_of(names: Sequence[str]) -> str:
     return ", ".join(shown(name) for name in names[:NAMED]) + rest
 
 
+# What begins the reason where the system let a file not be read, and not the file itself.
+CLOSED = "may not be read"
+
+
 @dataclass(frozen=True)
 class Report:
     """A preflight's findings; file names are as in the source, made safe to show.
@@ -54,6 +58,12 @@ class Report:
     cropped: tuple[int, float, str] | None = None
     scales: dict[str, float] = field(default_factory=dict[str, float])
     notes: tuple[Note, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is there could be looked into: what was closed may be open later."""
+        closed = any(reason.startswith(CLOSED) for _, reason in self.dropped)
+        return not closed and not any(why == "left.closed" for _, why, _ in self.left)
 
     @property
     def ignored(self) -> int:

@@ -19,7 +19,7 @@ from typing import Any, cast
 from PIL import Image, UnidentifiedImageError
 
 from kurabe.data.decoding import ENDINGS, FORMATS, UnreadableError
-from kurabe.data.entries import Entry, Listing, hidden
+from kurabe.data.entries import Entry, Listing, hidden, of_the_system
 from kurabe.data.tables import LABEL_TITLES, class_names, label_text
 from kurabe.errors import shown
 
@@ -66,6 +66,8 @@ def _rows(path: Path, prefix: str, listing: Listing) -> Iterator[Entry]:
                     yield _row(f"{prefix}row-{at:06d}", record, image, label, classes)
                     at += 1
     except DAMAGED as error:
+        if of_the_system(error):
+            raise
         said = "a damaged" if begun else "not a readable"
         raise UnreadableError(f"is {said} {kind} file: {error}") from None
 
@@ -195,6 +197,8 @@ def _members(path: Path, prefix: str, listing: Listing) -> Iterator[Entry]:
                     listing.left.append((f"{prefix}{name}", "left.ending", 0))
             yield from _grouped(waiting, label, prefix)
     except _TAR_ERRORS as error:
+        if of_the_system(error):
+            raise
         raise UnreadableError(f"is a damaged tar file ({error})") from None
 
 

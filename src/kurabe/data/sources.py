@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from kurabe.data.decoding import ENDINGS, UnreadableError
-from kurabe.data.entries import Entry, Listing, hidden
+from kurabe.data.entries import Entry, Listing, hidden, of_the_file
 from kurabe.data.shards import TABLES, TARS, entries_of, is_shard
 from kurabe.data.tables import LABELS, METADATA, read_table
 from kurabe.data.zips import zipped
@@ -57,16 +57,23 @@ def fingerprint(path: Path) -> str:
     """Hex digits that change when a file of the source does: names, sizes, times of change."""
     files = [path]
     if path.is_dir():
-        files = sorted(Path(top) / name for top, names in _walked(path) for name in names)
+        walk = _walked(path, _unless_of_the_file)
+        files = sorted(Path(top) / name for top, names in walk for name in names)
     digest = hashlib.sha256()
     for file in files:
         try:
             state = file.stat()
-        except OSError:
+        except OSError as error:
+            _unless_of_the_file(error)
             continue
         said = f"\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_mode}\0"
         digest.update(os.fsencode(file) + said.encode())
     return digest.hexdigest()
+
+
+def _unless_of_the_file(error: OSError) -> None:
+    if not of_the_file(error):
+        raise error
 
 
 def _walked(
@@ -118,6 +125,8 @@ def _folder(path: Path) -> Listing:
         where = Path(error.filename)
         if where == path:
             raise refusal(error) from None
+        if not of_the_file(error):
+            raise error
         listing.left.append((f"{where.relative_to(path).as_posix()}/", "left.closed", 0))
 
     def left(folder: Path, why: str) -> None:
@@ -175,6 +184,8 @@ def _of_shards(path: Path, names: list[str], listing: Listing) -> Iterator[Entry
                 raise UnreadableError("is no file")
             yield from entries_of(path / name, f"{name}/", listing)
         except (UnreadableError, OSError) as error:
+            if isinstance(error, OSError) and not of_the_file(error):
+                raise
             listing.left.remove((name, "left.container", 1))
             listing.dropped.append((name, str(error)))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from kurabe.data.decoding import UnreadableError
-from kurabe.data.entries import Listing
+from kurabe.data.entries import Listing, of_the_system
 
 LARGEST = 1 << 30
 MARKED_UTF8 = 0x800
@@ -52,6 +52,8 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(info)
     except UNPACKING as error:
+        if of_the_system(error):
+            raise
         raise UnreadableError(f"cannot be unpacked ({error})") from None
 
 

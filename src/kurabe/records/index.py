@@ -81,8 +81,16 @@ class RunIndex:
             raise ValueError(f"runs cannot be looked up by {', '.join(sorted(unknown))}")
         clause = " AND ".join(f"{field} IS ?" for field in where) or "1"
         query = f"SELECT path, info FROM runs WHERE {clause} ORDER BY started DESC, path"
-        with self._open() as base:
-            rows = base.execute(query, tuple(where.values())).fetchall()
+        try:
+            with self._open() as base:
+                rows = base.execute(query, tuple(where.values())).fetchall()
+        except (OSError, sqlite3.Error):
+            if self._memory is not None:
+                raise
+            # As in `refresh`: what the file no longer gives, the folders do.
+            self._memory = self._prepared(":memory:")
+            self.refresh()
+            return self.runs(**where)
         return [
             {**json.loads(info), "path": str(self.root / os.fsdecode(path))} for path, info in rows
         ]

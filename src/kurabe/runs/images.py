@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kurabe import bases, data
+from kurabe.data.report import CLOSED
 from kurabe.data.sources import fingerprint
 from kurabe.errors import UserError
 from kurabe.recipe import DataSettings, Recipe
@@ -90,14 +91,26 @@ def check_same_images(
             )
         if info["data_digest"] != images.digest:
             raise UserError(
-                f"{shown(source)} holds other images now than when {run.path} was begun; put them "
-                f"back, or {way_out}."
+                f"{shown(source)} holds other images now than when {run.path} was begun"
+                f"{_closed(images)}; put them back, or {way_out}."
             )
         if info["labels_digest"] != images.labels_digest:
             raise UserError(
                 f"The images in {shown(source)} have other labels now than when {run.path} was "
                 f"begun; put the labels back, or {way_out}."
             )
+
+
+def _closed(images: data.ImageSet) -> str:
+    """The first file that could not be looked into, which may be why images are others."""
+    report = images.report
+    if report is None or report.complete:
+        return ""
+    file, why = next(
+        iter([one for one in report.dropped if CLOSED in one[1]]),
+        next(((name, CLOSED) for name, why, _ in report.left if why == "left.closed"), ("", "")),
+    )
+    return f" ({file} {why})"
 
 
 def split_images(images: data.ImageSet, settings: DataSettings, seed: int) -> data.Split:

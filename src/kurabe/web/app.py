@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kurabe.comparison.drawings.page import style_sheet
+from kurabe.errors import refusal
 from kurabe.web import (
     api,
     blind_page,
@@ -185,6 +186,12 @@ def _handlers(site: Site) -> dict[Any, Any]:
         name = ".".join(str(part) for part in first["loc"][1:])
         return _answer(site, request, Problem(422, "problem.value", name=name, why=first["msg"]))
 
+    def refused(request: Request, error: Exception) -> Response:
+        # What the system refuses now it may give later: no fault of the page, nor of the address.
+        assert isinstance(error, OSError)
+        reason = site.library.published(refusal(error))
+        return _answer(site, request, Problem(503, "problem.unreadable", reason=reason))
+
     def inside(request: Request, error: Exception) -> Response:
         logging.getLogger("kurabe.web").error("%s failed", request.url.path, exc_info=error)
         return _answer(site, request, Problem(500, "problem.inside"))
@@ -193,6 +200,7 @@ def _handlers(site: Site) -> dict[Any, Any]:
         Problem: problem,
         HTTPException: http,
         RequestValidationError: value,
+        OSError: refused,
         Exception: inside,
     }
 
