@@ -24,7 +24,7 @@ from kurabe.data.report import CLOSED, Note, Report, some_of
 from kurabe.data.scales import scales_of
 from kurabe.data.sources import opened
 from kurabe.data.tables import read_table
-from kurabe.errors import UserError, shown
+from kurabe.errors import UserError, refusal, shown
 
 AT_ONCE = 256
 
@@ -215,7 +215,7 @@ def _use_table(listing: Listing, path: Path) -> None:
     try:
         table = read_table(path.read_bytes(), str(path))
     except OSError as error:
-        raise UserError(f"{shown(path)} cannot be read: {error.strerror}.") from None
+        raise refusal(error) from None
     for other in listing.tables:
         why = f"{table.name} was named instead"
         listing.notes.append(("table.unused", {"table": other.name, "why": why}))
