@@ -241,14 +241,22 @@ def sample(
         int,
         typer.Option(min=0, max=MOST_IMAGE_SEED, help="The first image's; the others count up."),
     ] = 0,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Only this one, of a run that knows classes.")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(min=0, max=1000, help="The weight, of a run that is drawn with guidance."),
+    ] = None,
     device: Device = "auto",
     below: Below = Path(),
     lang: Lang = None,
 ) -> None:
     """Draw images from a run or a base, a PNG each."""
-    from kurabe.commands.running import sample
+    from kurabe.commands.running import Drawing, sample
 
-    sample(run, out, n, steps, seed, device, below, _language(lang))
+    how = Drawing(n, seed, steps, class_name, guidance)
+    sample(run, out, how, device, below, _language(lang))
 
 
 @app.command()

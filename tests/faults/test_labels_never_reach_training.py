@@ -1,7 +1,7 @@
 """Class folders renamed, shuffled or flattened: the same parts and the same weights, bit for bit.
 
 Real folders of PNG files go the whole way of a run: decoded, split, trained for some steps, weights
-written. Every method that runs here says that it needs no labels, so every one is tried.
+written. All that are told no class are tried.
 """
 
 import hashlib
@@ -20,7 +20,11 @@ from kurabe.studies.single import Single, single_study
 from kurabe.studies.state import StudyState
 from kurabe.training.model import WEIGHTS
 
-METHODS = sorted(id for id, m in catalogue().items() if m.choices is not None and m.choices.trains)
+METHODS = sorted(
+    id
+    for id, of in catalogue().items()
+    if of.choices is not None and of.choices.trains and of.choices.condition is None
+)
 COUNT = 40
 NETWORK = {"width": 32, "depth": 3, "heads": 2, "decoder": 1}
 BRIEFLY = {"evaluations": 2, "samples": 4, "loss_images": 4}

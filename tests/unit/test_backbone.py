@@ -135,7 +135,9 @@ def test_convolution_matches_a_plain_conv2d() -> None:
 
 def test_an_unconditional_call_is_the_null_class() -> None:
     x, t = images()
-    network = awake(PatchTransformer(8, 3, patch=2, width=32, depth=2, heads=2, num_classes=5))
+    network = PatchTransformer(8, 3, patch=2, width=32, depth=2, heads=2)
+    network.take_classes(5)
+    awake(network)
     null = torch.full((3,), 5)
     assert torch.equal(network(x, t).prediction, network(x, t, null).prediction)
     assert not torch.equal(network(x, t).prediction, network(x, t, null - 1).prediction)

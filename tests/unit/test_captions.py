@@ -18,7 +18,6 @@ from kurabe.objectives.term import Stream
 from kurabe.records import RunFolder
 from kurabe.runs.bases import network_of
 from kurabe.studies.begin import Request, of_images
-from kurabe.training.batches import DROPPED
 from kurabe.training.model import start_model
 from kurabe.training.run import prepare
 
@@ -107,8 +106,8 @@ def test_a_batch_is_told_its_images_captions_and_nothing_at_a_stated_rate(tmp_pa
     encoder = TextEncoder(base)
     empty = encoder.encode([""]).half().float()
     silent = (batch.condition == empty).flatten(1).all(1)
-    # 400 draws at the rate: three standard deviations of a binomial.
-    assert abs(silent.float().mean().item() - DROPPED) < 3 * (DROPPED * 0.9 / 400) ** 0.5
+    # 400 draws at a tenth: three standard deviations of a binomial.
+    assert abs(silent.float().mean().item() - 0.1) < 3 * (0.1 * 0.9 / 400) ** 0.5
     places = source.indices(stream, 0, 400)
     texts = captions(str(place), images.ids)
     for row in range(0, 400, 37):

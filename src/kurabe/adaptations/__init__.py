@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kurabe import registry
 from kurabe.adaptations.base import Adaptation
+from kurabe.errors import UserError
 from kurabe.methods.choice import AdaptationChoice
 
 if TYPE_CHECKING:
@@ -17,8 +18,20 @@ if TYPE_CHECKING:
 
 
 def attach(network: nn.Module, choice: AdaptationChoice) -> Adaptation:
-    """Adapt a network in place as a method chooses; what does not train is frozen."""
-    return registry.load("adaptations", choice.kind)(network, choice)
+    """Adapt a network in place as a method chooses; what does not train is frozen.
+
+    The tables of new classes (`Backbone.fresh`) train with every adaptation that trains anything;
+    UserError where one does not store what it was not asked to train.
+    """
+    adaptation: Adaptation = registry.load("adaptations", choice.kind)(network, choice)
+    fresh: frozenset[str] = getattr(network, "fresh", frozenset())
+    if not choice.trains:
+        return adaptation
+    for name in fresh:
+        network.get_parameter(name).requires_grad_(True)
+    if not fresh <= adaptation.state().keys():
+        raise UserError(f"The adaptation '{choice.kind}' cannot train a table of new classes.")
+    return adaptation
 
 
 __all__ = ["Adaptation", "attach"]

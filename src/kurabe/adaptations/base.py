@@ -26,8 +26,8 @@ class Adaptation:
         return [p for p in self.network.parameters() if p.requires_grad]
 
     def state(self) -> dict[str, Tensor]:
-        """What must be stored, by name."""
-        raise NotImplementedError
+        """What must be stored, by name: what trains."""
+        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over a stored state; ValueError where names or shapes do not match."""
@@ -42,7 +42,10 @@ class Adaptation:
             tensor.data.copy_(state[name])
 
     def off(self) -> AbstractContextManager[None]:
-        """Inside this context the network is what it was before it was adapted."""
+        """Inside this context the network is what it was before it was adapted.
+
+        Of a low-rank update this holds but for a table of new classes, which is no update.
+        """
         raise NotImplementedError
 
     def merge(self) -> None:
@@ -58,12 +61,10 @@ class InPlace(Adaptation):
 
     def __init__(self, network: nn.Module, names: set[str]) -> None:
         super().__init__(network)
+        names = names | getattr(network, "fresh", frozenset())
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in names)
         self._start = {name: tensor.detach().clone() for name, tensor in self.state().items()}
-
-    def state(self) -> dict[str, Tensor]:
-        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
     @contextmanager
     def off(self) -> Iterator[None]:

@@ -60,9 +60,6 @@ class LoRA(Adaptation):
         """The wrapped linear layers."""
         return [m for m in self.network.modules() if isinstance(m, LoraLayer)]
 
-    def state(self) -> dict[str, Tensor]:
-        return {n: p for n, p in self.network.named_parameters() if ".lora_" in n}
-
     @contextmanager
     def off(self) -> Iterator[None]:
         for layer in self.layers:

@@ -35,7 +35,9 @@ class Backbone(nn.Module):
     feature_layers: names of the layers that `forward` can return, from input to output.
     feature_dim: width D of the features; that of the finest layer where layers differ, as
         `dim_of` says.
-    num_classes: 0 where the network takes no condition; the null class has that index.
+    num_classes: 0 where the network is told no classes; the class that says nothing has that
+        index.
+    fresh: names of the parameters that `take_classes` made; they train whatever else does.
     roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
         (those inside blocks), "attention". An adaptation's targets may name one.
     """
@@ -47,6 +49,7 @@ class Backbone(nn.Module):
     feature_layers: tuple[str, ...]
     feature_dim: int
     num_classes: int = 0
+    fresh: frozenset[str] = frozenset()
     roles: ClassVar[Mapping[str, str]] = {}
 
     def forward(
@@ -65,6 +68,14 @@ class Backbone(nn.Module):
     ) -> dict[str, Tensor]:
         """The features that `forward` gives; a backbone that can stops behind the last of them."""
         return self(x_t, t, condition=condition, layers=layers).features
+
+    def take_classes(self, count: int) -> None:
+        """From now on condition (B,) names one of `count` classes, or with `count` none of them.
+
+        Each class's vector starts as what the network had for none, so that it predicts what it
+        did. ValueError where a network cannot be told classes.
+        """
+        raise ValueError(f"a {type(self).__name__} cannot be told classes")
 
     def dim_of(self, layer: str) -> int:
         """The width D of that layer's features."""
@@ -96,3 +107,8 @@ def pool(tokens: Tensor, token_grid: tuple[int, int], grid: int) -> Tensor:
         return tokens.mean(1)
     image = tokens.transpose(1, 2).unflatten(2, token_grid)
     return F.adaptive_avg_pool2d(image, grid).flatten(2).transpose(1, 2).flatten(1)
+
+
+def table(none: Tensor, count: int) -> nn.Embedding:
+    """Vectors of `count` classes and of none, all of which start as `none` (D,)."""
+    return nn.Embedding.from_pretrained(none.repeat(count + 1, 1), freeze=False)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from kurabe.backbones.base import Backbone, Output
+from kurabe.backbones.base import Backbone, Output, table
 
 _BLOCKS = r"(^|\.)(down_blocks|mid_block|up_blocks|transformer_blocks)\."
 
@@ -104,8 +104,19 @@ class DiffusersBackbone(Backbone):
 class UNet(DiffusersBackbone):
     """`UNet2DModel`: layers "down-1" …, "middle", "up-1" …, from input to output."""
 
+    def take_classes(self, count: int) -> None:
+        unet = cast(Any, self.network)
+        none = torch.zeros(unet.time_embedding.linear_2.out_features)
+        if unet.class_embedding is not None:
+            none = unet.class_embedding.weight[self.num_classes].detach().clone()
+        unet.class_embedding = table(none, count)
+        unet.register_to_config(num_class_embeds=count + 1)
+        self.num_classes, self.fresh = count, frozenset({"network.class_embedding.weight"})
+
     def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
-        return self.network(x_t, timestep).sample
+        if self.num_classes and condition is None:
+            condition = torch.full_like(timestep, self.num_classes, dtype=torch.long)
+        return self.network(x_t, timestep, class_labels=condition).sample
 
     def _taps(self) -> tuple[dict[str, nn.Module], dict[str, tuple[int, tuple[int, int]]]]:
         unet = cast(Any, self.network)
@@ -137,6 +148,9 @@ class TextUNet(UNet):
 
     asked: Tensor
 
+    def take_classes(self, count: int) -> None:
+        raise ValueError("a network that is told text cannot be told classes as well")
+
     def ask(self, states: Tensor) -> None:
         """What to draw where nothing else is said, (1, tokens, width); ValueError for a width
         that the network does not take."""
@@ -166,6 +180,17 @@ class DiT(DiffusersBackbone):
             # By its name, since to import diffusers takes seconds.
             if type(module).__name__ == "LabelEmbedding":
                 cast(Any, module).dropout_prob = 0.0
+
+    def take_classes(self, count: int) -> None:
+        fresh: set[str] = set()
+        for name, module in self.network.named_modules():
+            if type(module).__name__ == "LabelEmbedding":
+                label = cast(Any, module)
+                none = label.embedding_table.weight[self.num_classes].detach().clone()
+                label.embedding_table, label.num_classes = table(none, count), count
+                fresh.add(f"network.{name}.embedding_table.weight")
+        cast(Any, self.network).register_to_config(num_embeds_ada_norm=count)
+        self.num_classes, self.fresh = count, frozenset(fresh)
 
     def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
         if condition is None:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kurabe.backbones.base import Backbone, Output
+from kurabe.backbones.base import Backbone, Output, table
 
 # Values a pixel that the refinement gets from the tokens, the prediction itself among them.
 REFINED = 12
@@ -53,7 +53,6 @@ class PatchTransformer(Backbone):
         heads: int = 6,
         decoder: int = 1,
         refine: int = 32,
-        num_classes: int = 0,
     ) -> None:
         super().__init__()
         if image_size % patch:
@@ -61,7 +60,7 @@ class PatchTransformer(Backbone):
         if width % heads or not 0 <= decoder <= depth:
             raise ValueError("width must be a multiple of heads, decoder at most depth")
         self.image_size, self.in_channels = image_size, in_channels
-        self.patch, self.num_classes = patch, num_classes
+        self.patch = patch
         self.token_grid = (image_size // patch, image_size // patch)
         self.feature_layers = tuple(f"block-{i + 1}" for i in range(depth))
         self.feature_dim = width
@@ -70,7 +69,7 @@ class PatchTransformer(Backbone):
         self.position = nn.Parameter(_sine_positions(self.token_grid, width))
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.time = TimeEmbedding(width)
-        self.classes = nn.Embedding(num_classes + 1, width) if num_classes else None
+        self.classes: nn.Embedding | None = None
         blocks = nn.ModuleList(Block(width, heads, self.token_grid) for _ in range(depth))
         # A ModuleList is a sequence; torch's annotations do not say of what.
         self.blocks = cast(Sequence[Block], blocks)
@@ -85,8 +84,6 @@ class PatchTransformer(Backbone):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        if self.classes is not None:
-            nn.init.normal_(self.classes.weight, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
         for block in self.blocks:
             nn.init.zeros_(block.modulation.weight)
@@ -94,6 +91,13 @@ class PatchTransformer(Backbone):
         nn.init.zeros_(self.head_modulation.weight)
         # Of a refined head only the prediction starts at zero, or nothing behind it would learn.
         nn.init.zeros_(self.head.weight[: self.in_channels * self.patch**2])
+
+    def take_classes(self, count: int) -> None:
+        none = torch.zeros(self.feature_dim)
+        if self.classes is not None:
+            none = self.classes.weight[self.num_classes].detach().clone()
+        self.classes = table(none, count)
+        self.num_classes, self.fresh = count, frozenset({"classes.weight"})
 
     def forward(
         self,

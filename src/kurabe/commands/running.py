@@ -2,6 +2,7 @@
 
 import io
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,31 +87,36 @@ def runs(below: Path, lang: str) -> None:
     print("\n".join(aligned(lines)))
 
 
-def sample(
-    run: str,
-    out: Path,
-    count: int,
-    evaluations: int | None,
-    seed: int,
-    device: str,
-    below: Path,
-    lang: str,
-) -> None:
-    """Draw `count` images with seeds seed, seed + 1, …, each a PNG named by its seed."""
+@dataclass(frozen=True)
+class Drawing:
+    """Which images are drawn, and how; None leaves it to the run."""
+
+    count: int
+    seed: int
+    evaluations: int | None = None
+    class_name: str | None = None
+    guidance: float | None = None
+
+
+def sample(run: str, out: Path, how: Drawing, device: str, below: Path, lang: str) -> None:
+    """Draw images with seeds seed, seed + 1, …, each a PNG named by its seed."""
     from PIL import Image
 
     from kurabe.training import load_model
 
     check_place(out, folder=True)
     model = load_model(source_of(run, below), settled_device(device))
+    if how.guidance is not None:
+        model = model.guided(how.guidance)
     out.mkdir(parents=True, exist_ok=True)
-    for start in range(seed, seed + count, AT_ONCE):
-        seeds = range(start, min(start + AT_ONCE, seed + count))
-        for number, pixels in zip(seeds, model.sample(seeds, evaluations), strict=True):
+    for start in range(how.seed, how.seed + how.count, AT_ONCE):
+        seeds = range(start, min(start + AT_ONCE, how.seed + how.count))
+        drawn = model.sample(seeds, how.evaluations, class_name=how.class_name)
+        for number, pixels in zip(seeds, drawn, strict=True):
             buffer = io.BytesIO()
             Image.fromarray(pixels.squeeze()).save(buffer, "PNG")
             write_bytes_atomic(out / f"seed-{number:06d}.png", buffer.getvalue())
-    print(say("done.samples", lang, n=count, path=out))
+    print(say("done.samples", lang, n=how.count, path=out))
 
 
 def embed(

@@ -58,7 +58,7 @@ def fact_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
 def how_rows(
     methods: Sequence[Method], lang: str, chosen: Sequence[Choices | None] = ()
 ) -> tuple[Row, ...]:
-    """Start, space, adaptation, objective, sampling and what trains, read from the five choices.
+    """Start, space, condition, adaptation, objective, sampling and what trains, from the choices.
 
     chosen: for each method what a study's runs chose, where that is known; else the method's own.
     """
@@ -67,12 +67,10 @@ def how_rows(
     described: dict[str, Callable[[Choices], tuple[str, Any]]] = {
         "start": lambda c: (word(f"start.{c.start}", lang), c.start),
         "space": lambda c: (word(f"space.{c.space}", lang), c.space),
+        "condition": lambda c: (_condition(c, lang), c.condition),
         "adaptation": lambda c: (c.adaptation.sentence(lang), c.adaptation),
         "objective": lambda c: (_objective(c, lang), frozenset(c.objective)),
-        "sampling": lambda c: (
-            word("sampling.text", lang, solver=_solver(c)),
-            c.sampling,
-        ),
+        "sampling": lambda c: (_sampling(c, lang), c.sampling),
         "trainable": lambda c: (_trainable(c, lang), (c.adaptation, _head(c))),
     }
     rows: list[Row] = []
@@ -195,9 +193,18 @@ def _head(choices: Choices) -> int | None:
     return next((width for width in widths if width is not None), None)
 
 
-def _solver(choices: Choices) -> str:
+def _condition(choices: Choices, lang: str) -> str:
+    said = choices.condition
+    return word("condition.base", lang) if said is None else said.sentence(lang)
+
+
+def _sampling(choices: Choices, lang: str) -> str:
     solver = registry.look_up("solvers", choices.sampling.solver)
-    return solver.label or solver.name
+    text = word("sampling.text", lang, solver=solver.label or solver.name)
+    guidance = choices.sampling.guidance
+    if guidance is None:
+        return text
+    return word("sampling.guided", lang, text=text, guidance=guidance.sentence(lang))
 
 
 def _objective(choices: Choices, lang: str) -> str:

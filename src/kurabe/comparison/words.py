@@ -40,6 +40,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "start.random": ("ゼロから（乱数の重み）", "Random weights"),
     "space": ("拡散を行う空間", "Space"),
     "space.pixels": ("画素", "Pixels"),
+    "condition": ("条件（ネットワークに伝えること）", "Condition (what the network is told)"),
+    "condition.base": (
+        "なし（文を読むベースモデルでは文）",
+        "None (text, where a base reads it)",
+    ),
     "adaptation": ("適応方法（更新するパラメータ）", "Adaptation (what trains)"),
     "objective": ("目的関数", "Objective"),
     "objective.none": ("なし", "None"),
@@ -48,6 +53,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{solver}（関数評価の回数は全手法で共通）",
         "{solver} (as many function evaluations for every method)",
     ),
+    "sampling.guided": ("{text}、{guidance}", "{text}, {guidance}"),
     "trainable": ("学習対象パラメータ数", "Trainable parameters"),
     "trainable.head": (
         "{text}と、学習後に捨てる射影ヘッド（幅 {width}）",

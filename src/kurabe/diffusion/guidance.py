@@ -5,12 +5,49 @@ differ. Mixing posterior means is mixing scores, since ∇ log p(x_t) = (α E[x�
 call costs the passes of both, as `passes` states, so that budgets can be compared in passes.
 """
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from kurabe.diffusion.denoiser import Denoiser
 from kurabe.errors import UserError
+
+if TYPE_CHECKING:
+    from kurabe.methods.choice import GuidanceChoice
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a guided denoiser may be made of.
+
+    denoiser: the one to guide. null: the condition that says nothing, shaped like one row of a
+    batch's; None where the network takes none. base: what the denoiser was before it was adapted,
+    where it was something.
+    """
+
+    denoiser: Denoiser
+    null: Tensor | None = None
+    base: Denoiser | None = None
+
+
+def classifier_free(choice: "GuidanceChoice", parts: Parts) -> "ClassifierFree":
+    """Guided away from no condition; UserError where the network takes none."""
+    if parts.null is None:
+        raise UserError(
+            "Classifier-free guidance needs a condition, and this network is told none; choose "
+            "one, as with choices.condition.kind=class."
+        )
+    return ClassifierFree(parts.denoiser, choice.weight, parts.null)
+
+
+def domain(choice: "GuidanceChoice", parts: Parts) -> "DomainGuidance":
+    """Guided away from the base; UserError where there is none."""
+    if parts.base is None:
+        raise UserError("Domain guidance is away from a base, and this model has none.")
+    return DomainGuidance(parts.denoiser, parts.base, choice.weight)
 
 
 class ClassifierFree(Denoiser):
@@ -32,7 +69,7 @@ class ClassifierFree(Denoiser):
 
     @override
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        nothing = self.null.expand(len(x_t), *self.null.shape)
+        nothing = self.null.expand(len(x_t), *self.null.shape).to(x_t.device)
         without = self.denoiser(x_t, t, nothing)
         return torch.lerp(without, self.denoiser(x_t, t, condition), self.weight)
 

@@ -1,8 +1,8 @@
 """What an idea's settings are: frozen values without torch that say themselves in words and in TeX.
 
-An adaptation's settings derive from `AdaptationChoice`, a term's from `TermChoice`. They stand
-beside the code that they set and are found through the registry; `kurabe.methods.choices` holds
-the frame that they fill.
+An adaptation's settings derive from `AdaptationChoice`, a term's from `TermChoice`, a condition's
+from `ConditionChoice`, a guidance's from `GuidanceChoice`. They stand beside the code that they
+set and are found through the registry; `kurabe.methods.choices` holds the frame that they fill.
 """
 
 from collections.abc import Callable
@@ -99,6 +99,46 @@ class TermChoice(Choice):
         return False
 
 
+class ConditionChoice(Choice):
+    """What the network is told besides the image and the time. `kind`: its name in the registry.
+
+    dropped: the share of training images of which nothing is said, so that the network also
+    learns what all of them look like (Ho & Salimans 2022, section 3.2).
+    """
+
+    says: ClassVar[Text]
+
+    kind: str
+    dropped: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    def sentence(self, lang: str) -> str:
+        """What the network is told, in `lang`, "ja" or "en"."""
+        return self.says.of(lang).format(**dict(self))
+
+
+class GuidanceChoice(Choice):
+    """What draws the samples towards what the model learned. `kind`: its name in the registry.
+
+    weight: 1 leaves the model's own prediction as it is; more goes further in the direction in
+    which it differs from the weaker one. passes: of a network, for one evaluation; a study pays
+    the same number of passes for every column's image.
+    """
+
+    says: ClassVar[Text]
+    passes: ClassVar[int] = 2
+
+    kind: str
+    weight: Positive = 1.5
+
+    def sentence(self, lang: str) -> str:
+        """What guides, in `lang`, "ja" or "en"."""
+        return self.says.of(lang).format(passes=self.passes, **dict(self))
+
+    def formula(self) -> Formula:
+        """The guided prediction as an equation."""
+        raise NotImplementedError
+
+
 def _settings(group: str, key: str) -> Callable[[Any], Any]:
     """Settings written as a table become the value that the registry has for their name."""
 
@@ -122,3 +162,7 @@ Adaptation = SerializeAsAny[
     Annotated[AdaptationChoice, BeforeValidator(_settings("adaptations", "kind"))]
 ]
 Term = SerializeAsAny[Annotated[TermChoice, BeforeValidator(_settings("terms", "term"))]]
+Condition = SerializeAsAny[
+    Annotated[ConditionChoice, BeforeValidator(_settings("conditions", "kind"))]
+]
+Guidance = SerializeAsAny[Annotated[GuidanceChoice, BeforeValidator(_settings("guidance", "kind"))]]

@@ -1,4 +1,4 @@
-"""The five choices that make a method: start, space, adaptation, objective, sampling.
+"""The choices that make a method: start, space, condition, adaptation, objective, sampling.
 
 An objective is a sum of terms, total = Σ weight · term, each with its own parameters. In formulas
 x_t = α_t x₀ + σ_t ε and D is the denoiser. Which adaptations and terms there are is the
@@ -7,13 +7,27 @@ registry's to say; a frame stands here that any of them fills.
 Everything here is a frozen value without torch: a table reads it, a recipe writes it out.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from kurabe import registry
 from kurabe.errors import UserError
-from kurabe.methods.choice import Adaptation, Choice, Count, Positive, Term
+from kurabe.methods.choice import (
+    Adaptation,
+    Choice,
+    Condition,
+    Count,
+    Guidance,
+    Positive,
+    Term,
+)
 
 
 def _known_solver(name: str) -> str:
@@ -26,16 +40,33 @@ def _known_solver(name: str) -> str:
 Solver = Annotated[str, AfterValidator(_known_solver)]
 
 
-class Sampling(Choice):
-    """How images are drawn. How often the network is called is a study's choice, for all alike.
+class _Later(Choice):
+    """Choices of which some came later: one that was not made is not written.
+
+    So recipes from before it stay what they are, and so do their digests.
+    """
+
+    @model_serializer(mode="wrap")
+    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        settings: dict[str, Any] = usual(self)
+        for later in ("condition", "guidance"):
+            if settings.get(later, ()) is None:
+                del settings[later]
+        return settings
+
+
+class Sampling(_Later):
+    """How images are drawn. How often a network is called is a study's choice, for all alike.
 
     solver: the random one forgives a briefly trained network much (docs/decisions/0010).
     spacing: which times the solver passes through; "karras" spends most of them at low noise,
     which at 16 evaluations leaves clearly cleaner images than even steps in t.
+    guidance: what each evaluation goes beyond the model with; its passes are counted.
     """
 
     solver: Solver = "dpmpp-2m-sde"
     spacing: Literal["uniform-t", "uniform-log-snr", "karras"] = "karras"
+    guidance: Guidance | None = None
 
 
 class OptimiserOverrides(Choice):
@@ -46,8 +77,11 @@ class OptimiserOverrides(Choice):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 
-class Choices(Choice):
+class Choices(_Later):
     """What makes a method run.
+
+    condition: what the network is told of each image; None for nothing but what a base that
+    reads is told anyway, its prompt and captions.
 
     Raises ValidationError where the choices contradict one another: a low-rank update of random
     weights, an objective for a method that trains nothing, two terms of a kind.
@@ -55,6 +89,7 @@ class Choices(Choice):
 
     start: Literal["random", "base"]
     space: Literal["pixels"] = "pixels"
+    condition: Condition | None = None
     adaptation: Adaptation
     objective: tuple[Term, ...] = ()
     sampling: Sampling = Sampling()
@@ -69,6 +104,11 @@ class Choices(Choice):
             raise ValueError("a method that starts from random weights trains all of them")
         if self.adaptation.trains != bool(terms):
             raise ValueError("an objective goes with an adaptation that trains, and only with one")
+        if self.condition is not None and not terms:
+            raise ValueError("a condition is learned, and this method trains nothing")
+        guidance = self.sampling.guidance
+        if guidance is not None and guidance.kind == "domain" and self.start != "base":
+            raise ValueError("domain guidance is away from a base, and this method has none")
         if terms and "denoising" not in terms:
             raise ValueError("an objective needs the denoising term: without it nothing is drawn")
         hides = any(term.hides_tokens for term in self.objective)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from kurabe import bases, data
+from kurabe.conditions.classes import ByClass, Classes
 from kurabe.data.report import CLOSED
 from kurabe.data.sources import fingerprint
 from kurabe.errors import UserError
+from kurabe.methods import Choices
 from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import RunFolder
 
@@ -70,6 +72,12 @@ def known_by(images: data.ImageSet) -> dict[str, Any]:
         "labels_digest": images.labels_digest,
         "images_known_by": "content",
     }
+
+
+def check_told(choices: Choices, images: data.ImageSet) -> None:
+    """UserError where a method is told what the images have not: labels."""
+    if isinstance(choices.condition, ByClass):
+        Classes.of(images, np.arange(len(images)))
 
 
 def check_same_images(

@@ -23,14 +23,16 @@ class LoadedRun:
     folder: RunFolder
     model: Model
 
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0, class_name: str | None = None) -> np.ndarray:
         """n images, uint8 (n, H, W, C); image k has the starting noise of seed + k.
+
+        class_name: of all of them, where the run was told classes; else each as often as there.
 
         >>> import kurabe
         >>> kurabe.load("emoji-32").sample(2).shape
         (2, 32, 32, 3)
         """
-        return self.model.sample(range(seed, seed + n))
+        return self.model.sample(range(seed, seed + n), class_name=class_name)
 
     def embed(self, images: Any, draws: int = 4) -> np.ndarray:
         """Features at the place that the run's search found: float32 (N, dim), a row an image.

@@ -12,7 +12,7 @@ from kurabe.execution.job import Job, check_finished
 from kurabe.execution.processes import Pool, Running, run_jobs
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
-from kurabe.runs.images import check_same_images, load_images, split_images
+from kurabe.runs.images import check_same_images, check_told, load_images, split_images
 from kurabe.studies import begin, calibration, disk, plan, speeds, trials
 from kurabe.studies.closing import closing, write_table
 from kurabe.studies.gallery import write_gallery
@@ -45,6 +45,8 @@ def carry_out(
     images = load_images(study.data)
     begun = list(folder.runs().values())
     check_same_images(begun, images, study.data.source)
+    for column in study.columns:
+        check_told(study.choices(column), images)
     split = split_images(images, study.tested, study.first_seed)
     folder.path.mkdir(parents=True, exist_ok=True)
     with writing(folder.path / ".lock"):

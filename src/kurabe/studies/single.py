@@ -19,7 +19,7 @@ from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder
 from kurabe.records.lock import FolderBusy, writing
 from kurabe.records.surroundings import cores
-from kurabe.runs.images import check_same_images, load_images
+from kurabe.runs.images import check_same_images, check_told, load_images
 from kurabe.runs.precision import settled_device
 from kurabe.studies import begin, calibration, disk
 from kurabe.studies.jobs import moved
@@ -54,6 +54,7 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     column = study.columns[0]
     asked = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
     images = load_images(study.data)
+    check_told(study.choices(study.columns[0]), images)
     name = f"{column.id}-{asked.digest}-{images.digest[:6]}-seed{wanted.seed}"
     folder = RunFolder(out or Path("runs") / name)
     check_place(folder.path, folder=True)

@@ -19,9 +19,6 @@ from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import generator, generators, normal, permutation, uniform
 from kurabe.spaces import Pixels, Space
 
-# Of captions, so that the network also learns what images look like of which nothing is said (Ho
-# & Salimans 2022, "Classifier-free diffusion guidance", section 3.2; Rombach et al. 2022 as well).
-DROPPED = 0.1
 # Images between two times at which pixels on disk leave memory: each brought its surroundings in.
 _LET_GO = 1024
 # The golden ratio's fraction: multiples of it, modulo 1, lie more evenly than any others'.
@@ -30,14 +27,18 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class Told:
-    """Captions as a text encoder's states, float16 (texts, tokens, width).
+    """What may be told, one of which each image is.
 
-    which: int64 (N,), the text of each image. nothing: the place of the empty text.
+    states: captions as a text encoder's states, float16 (texts, tokens, width), or the numbers of
+    classes, int64 (classes + 1,). which: int64 (N,), what is said of each image. nothing: the
+    place of what says nothing, which takes its place for the share `dropped` of images (Ho &
+    Salimans 2022, "Classifier-free diffusion guidance", section 3.2).
     """
 
-    states: NDArray[np.float16]
+    states: NDArray[np.float16] | NDArray[np.int64]
     which: NDArray[np.int64]
     nothing: int
+    dropped: float = 0.1
 
 
 class Source:
@@ -83,13 +84,14 @@ class Source:
         )
 
     def _told(self, stream: Stream, positions: range) -> Tensor | None:
-        """What is said of each view: its image's caption, or nothing at the rate DROPPED."""
+        """What is said of each view: what is of its image, or at the stated rate nothing."""
         if self.told is None:
             return None
         places = [self._index(stream.name, position) for position in positions]
-        dropped = uniform(self.seed, f"caption/{stream.name}", positions) < DROPPED
+        dropped = uniform(self.seed, f"caption/{stream.name}", positions) < self.told.dropped
         which = np.where(dropped, self.told.nothing, self.told.which[places])
-        return self._to_device(self.told.states[which].repeat(stream.views, 0)).float()
+        said = self._to_device(self.told.states[which].repeat(stream.views, 0))
+        return said.float() if said.is_floating_point() else said
 
     def _images(self, stream: Stream, positions: range) -> Tensor:
         if stream.policy != "none":

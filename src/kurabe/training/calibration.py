@@ -22,6 +22,7 @@ from kurabe.training.devices import compute_as
 from kurabe.training.loop import update
 from kurabe.training.model import start_model
 from kurabe.training.run import Run, prepare
+from kurabe.training.told import classes_of
 
 SECONDS, SLICE, WARM_UP = 3.0, 0.25, 2
 FEWEST_ROUNDS = 4
@@ -105,7 +106,8 @@ def _prepared(recipe: Recipe, images: ImageSet, folder: RunFolder) -> Run:
     everything = np.arange(len(images))
     split = Split(train=everything, validation=everything[:1], test=everything[:0])
     endless = recipe.model_copy(update={"budget": Budget(images=10**9)})
-    model = start_model(recipe, images.size, images.channels)
+    classes = classes_of(recipe, images, split)
+    model = start_model(recipe, images.size, images.channels, classes)
     run = prepare(endless, model, images, split, folder, lambda line: None)
     model.denoiser.train()
     return run

@@ -31,6 +31,7 @@ from kurabe.training.interrupt import interruptible
 from kurabe.training.metric_lines import Window, tell
 from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
 from kurabe.training.run import Listener, Run, prepare
+from kurabe.training.told import classes_of
 
 STATE = "state.safetensors"
 # Seconds between two writes of the state, and the largest share of the time they may take.
@@ -55,10 +56,12 @@ def train(
     compute_as(recipe.where)
     # Before the model, since it says which CUDA device is this process's own.
     processes = PartialState(cpu=recipe.where.device == "cpu")
-    model = start_model(recipe, images.size, images.channels)
+    classes = classes_of(recipe, images, split)
+    model = start_model(recipe, images.size, images.channels, classes)
     if processes.is_main_process:
         shape = [images.size, images.size, images.channels]
-        folder.update(image_shape=shape, trainable=model.trainable_count)
+        told = {} if classes is None else {"classes": dict(classes.counts)}
+        folder.update(image_shape=shape, trainable=model.trainable_count, **told)
     if recipe.choices.trains:
         run = prepare(recipe, model, images, split, folder, listener)
         _go_on(run)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,13 @@ from kurabe.adaptations import Adaptation, attach
 from kurabe.adaptations.untouched import Untouched
 from kurabe.backbones import Backbone
 from kurabe.bases.foreign import DiffusersNetwork, Prompt
+from kurabe.conditions.classes import Classes
 from kurabe.diffusion import SCHEDULES, Clipped, Denoiser, NetworkDenoiser, sample
+from kurabe.diffusion.guidance import Parts
 from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
+from kurabe.methods.choice import GuidanceChoice
 from kurabe.randomness import generator
 from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
@@ -38,6 +41,8 @@ class Model:
     """A denoiser, what adapted it, and the space in which it draws images.
 
     dtype: what the network's products are computed in while sampling; features are float32.
+    classes: what it may be told, where it was trained with labels. guidance: what samples are
+    drawn towards; base: the untouched denoiser, where that needs it.
     """
 
     denoiser: NetworkDenoiser
@@ -48,6 +53,9 @@ class Model:
     solver: str = "dpmpp-2m-sde"
     spacing: Spacing = "karras"
     dtype: str = "float32"
+    classes: Classes | None = None
+    guidance: GuidanceChoice | None = None
+    base: Denoiser | None = None
 
     def __repr__(self) -> str:
         millions = self.parameters_count / 1e6
@@ -94,23 +102,50 @@ class Model:
         evaluations: int | None = None,
         solver: str | None = None,
         batch: int = 64,
+        class_name: str | None = None,
     ) -> NDArray[np.uint8]:
-        """One image for each seed, uint8 (N, H, W, C)."""
-        solver = solver or self.solver
-        steps = steps_for(solver, evaluations or self.evaluations)
+        """One image for each seed, uint8 (N, H, W, C).
+
+        evaluations: passes of a network for one image. class_name: of all images; where none is
+        given, a model that knows classes draws each as often as it saw it.
+        """
+        solver, denoiser = solver or self.solver, self._drawing()
+        steps = steps_for(solver, (evaluations or self.evaluations) // denoiser.passes)
         self.denoiser.eval()
         # The solver's own arithmetic stays float32; the network computes as it was trained.
         narrow = torch.autocast(self.device.type, torch.bfloat16, self.dtype == "bfloat16")
         together = at_once(batch, self.device)
+        told = self._told(seeds, class_name)
         shape, spacing = self.space.shape, self.spacing
         with narrow:
-            drawn = sample(self._drawing(), seeds, shape, solver, steps, together, spacing=spacing)
+            drawn = sample(denoiser, seeds, shape, solver, steps, together, told, spacing)
         return self.space.decode(drawn)
+
+    def guided(self, weight: float) -> "Model":
+        """The same model, drawn with guidance of that weight; UserError where it has none."""
+        if self.guidance is None:
+            raise UserError("This model is drawn without guidance, which has no weight to set.")
+        return replace(self, guidance=self.guidance.model_copy(update={"weight": weight}))
 
     def _drawing(self) -> Denoiser:
         """The denoiser as it is asked while an image is drawn."""
+        asked: Denoiser = self.denoiser
+        if self.guidance is not None:
+            null = None if self.classes is None else torch.tensor(self.classes.none)
+            guide = registry.load("guidance", self.guidance.kind)
+            asked = guide(self.guidance, Parts(asked, null, self.base))
         clip = self.network.scheduler.clip if isinstance(self.network, DiffusersNetwork) else None
-        return self.denoiser if clip is None else Clipped(self.denoiser, clip)
+        return asked if clip is None else Clipped(asked, clip)
+
+    def _told(self, seeds: Sequence[int], class_name: str | None) -> Tensor | None:
+        """The class of each sample, (N,), where the model knows any."""
+        if self.classes is None:
+            if class_name is not None:
+                raise UserError("This model knows no classes; it was trained without labels.")
+            return None
+        if class_name is not None:
+            return torch.full((len(seeds),), self.classes.number(class_name), device=self.device)
+        return torch.from_numpy(self.classes.drawn(seeds)).to(self.device)
 
     @torch.inference_mode()
     def features(self, x_t: Tensor, t: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -143,11 +178,14 @@ def make_denoiser(network: AnyNetwork, image_size: int, channels: int) -> Networ
     return NetworkDenoiser(backbone, SCHEDULES[network.schedule], network.prediction)
 
 
-def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
+def start_model(
+    recipe: Recipe, image_size: int, channels: int, classes: Classes | None = None
+) -> Model:
     """The model a recipe starts from, adapted as its method chooses but not yet trained.
 
     Random weights and an adapter's initialisation are functions of the recipe's seed and
-    `initialisation`. UserError where the base does not draw images of that size and colour.
+    `initialisation`. classes: those of the training images, where the network is told them.
+    UserError where the base does not draw images of that size and colour.
     """
     with random_weights(recipe, "initialisation"):
         if recipe.choices.start == "random":
@@ -155,14 +193,26 @@ def start_model(recipe: Recipe, image_size: int, channels: int) -> Model:
             denoiser = make_denoiser(network, image_size, channels)
         else:
             denoiser, network = _load_base(recipe, image_size, channels)
+        if classes is not None:
+            _take(denoiser.backbone, classes)
         adaptation = attach(denoiser.backbone, recipe.choices.adaptation)
     denoiser.to(usable(recipe.where.device))
     evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
     drawing = (evaluations, how.solver, how.spacing, recipe.where.dtype)
     space = space_of(network, image_size, channels)
-    model = Model(denoiser, adaptation, network, space, *drawing)
+    base = None
+    if how.guidance is not None and how.guidance.kind == "domain":
+        base = _load_base(recipe, image_size, channels)[0].to(usable(recipe.where.device)).eval()
+    model = Model(denoiser, adaptation, network, space, *drawing, classes, how.guidance, base)
     space.to(model.device)
     return model
+
+
+def _take(backbone: Backbone, classes: Classes) -> None:
+    try:
+        backbone.take_classes(len(classes.counts))
+    except ValueError as error:
+        raise UserError(f"This method is told classes, and {error}.") from None
 
 
 @contextmanager
@@ -189,7 +239,9 @@ def load_model(source: Path | str, device: str = "cpu", prompt: Prompt | None = 
     if not weights.exists() or shape is None:
         raise UserError(f"{source} has no weights yet; the run must finish first.")
     where = recipe.where.model_copy(update={"device": device})
-    model = start_model(recipe.model_copy(update={"where": where}), shape[0], shape[2])
+    told = folder.info.get("classes")
+    classes = None if told is None else Classes(told)
+    model = start_model(recipe.model_copy(update={"where": where}), shape[0], shape[2], classes)
     load_weights(model.adaptation, weights)
     return _told(model, prompt)
 

@@ -7,7 +7,6 @@ parts of every update; the main one alone writes into the run's folder.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,8 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor
 
 from kurabe import registry
-from kurabe.conditions.text import TextEncoder
-from kurabe.data import ImageSet, Split, captions
+from kurabe.data import ImageSet, Split
 from kurabe.objectives.objective import Objective, make_objective
 from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import permutation
@@ -26,12 +24,13 @@ from kurabe.recipe import Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.spaces import encoded_once
 from kurabe.training.ahead import Ahead
-from kurabe.training.batches import Source, Told
+from kurabe.training.batches import Source
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
-from kurabe.training.model import Model, prompt_of, random_weights
+from kurabe.training.model import Model, random_weights
 from kurabe.training.plan import Plan, make_plan
 from kurabe.training.state import Training
+from kurabe.training.told import told_of
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -150,7 +149,7 @@ def prepare(
     # Of the whole set, so that all runs of a study share what was computed.
     encoded = encoded_once(model.space, images.pixels) if model.space.cached else None
     tokens, device = grid[0] * grid[1], accelerator.device
-    told = _told(recipe, model, images, split)
+    told = told_of(recipe, model, images, split)
     source = Source(
         images.pixels, recipe.seed, tokens, device, model.space, encoded, told, split.train
     )
@@ -176,21 +175,6 @@ def prepare(
         # On a CPU the cores are the network's own.
         source.batch if where.device == "cpu" else Ahead(source.batch, plan.processes).batch,
     )
-
-
-def _told(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> Told | None:
-    """The training images' captions, encoded; None where none are told or none can be heard."""
-    prompt = prompt_of(model.network)
-    texts = None if prompt is None else captions(recipe.data.source, images.ids)
-    if prompt is None or texts is None:
-        return None
-    own = [texts[place] for place in split.train]
-    different = ["", *sorted(set(own) - {""})]
-    encoder = TextEncoder(Path(prompt.folder))
-    parts = [encoder.encode(different[k : k + 32]).half() for k in range(0, len(different), 32)]
-    places = {text: place for place, text in enumerate(different)}
-    which = np.array([places[text] for text in own], dtype=np.int64)
-    return Told(torch.cat(parts).numpy(), which, 0)
 
 
 def make_optimiser(objective: Objective, settings: Optimiser) -> torch.optim.Optimizer:

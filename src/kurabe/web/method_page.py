@@ -66,7 +66,7 @@ class Equation:
 
 
 def _equations(method: Method, lang: str) -> tuple[Equation, ...]:
-    """The objective's terms, then the update that an adaptation makes.
+    """The objective's terms, the update that an adaptation makes, and what guides the samples.
 
     Of a method that trains nothing here, its card's.
     """
@@ -75,6 +75,8 @@ def _equations(method: Method, lang: str) -> tuple[Equation, ...]:
         choices = choices_of(method)
         found += [term.formula() for term in choices.objective]
         found += [update] if (update := choices.adaptation.formula()) else []
+        guidance = choices.sampling.guidance
+        found += [] if guidance is None else [guidance.formula()]
     own = method.card.equation
     shown = found or ([own] if own else [])
     return tuple(

@@ -1,0 +1,46 @@
+"""What a run's network is told of its training images: captions or classes, encoded once."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kurabe.conditions.classes import ByClass, Classes
+from kurabe.conditions.text import TextEncoder
+from kurabe.data import ImageSet, Split, captions
+from kurabe.recipe import Recipe
+from kurabe.training.batches import Told
+from kurabe.training.model import Model, prompt_of
+
+
+def classes_of(recipe: Recipe, images: ImageSet, split: Split) -> Classes | None:
+    """The classes that a recipe's network is told, None where it is told none.
+
+    UserError where it is told some and the images have no labels.
+    """
+    told = isinstance(recipe.choices.condition, ByClass)
+    return Classes.of(images, split.train) if told else None
+
+
+def told_of(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> Told | None:
+    """What is said of each training image; None where nothing is told or none can be heard."""
+    condition = recipe.choices.condition
+    if model.classes is not None and condition is not None and images.labels is not None:
+        which = model.classes.told(images.labels[split.train])
+        every = np.arange(model.classes.none + 1)
+        return Told(every, which, model.classes.none, condition.dropped)
+    return _captions(recipe, model, images, split)
+
+
+def _captions(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> Told | None:
+    prompt = prompt_of(model.network)
+    texts = None if prompt is None else captions(recipe.data.source, images.ids)
+    if prompt is None or texts is None:
+        return None
+    own = [texts[place] for place in split.train]
+    different = ["", *sorted(set(own) - {""})]
+    encoder = TextEncoder(Path(prompt.folder))
+    parts = [encoder.encode(different[k : k + 32]).half() for k in range(0, len(different), 32)]
+    places = {text: place for place, text in enumerate(different)}
+    which = np.array([places[text] for text in own], dtype=np.int64)
+    return Told(torch.cat(parts).numpy(), which, 0)
