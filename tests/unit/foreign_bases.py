@@ -11,12 +11,19 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    EulerDiscreteScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UNet2DModel,
 )
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 
 def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -93,47 +100,94 @@ def dit(folder: Path, *, learns_sigma: bool = True, **scheduler: object) -> Path
     return folder
 
 
-def stable_diffusion(folder: Path, **scheduler: object) -> Path:
-    """A StableDiffusionPipeline on 16×16 colour images, 8×8 latents, prompts of 12 letters."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    special = ["<|startoftext|>", "<|endoftext|>"]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *special]
-    tokenizer = CLIPTokenizer(
-        {word: k for k, word in enumerate(words)}, [], model_max_length=12,
-    )  # fmt: skip
-    torch.manual_seed(3)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Letters alone, 12 of them."""
+    return CLIPTokenizer({word: k for k, word in enumerate(WORDS)}, [], model_max_length=12)
+
+
+def clip(kind: type, width: int, seed: int, **settings: object) -> nn.Module:
+    """A CLIP text model of that class and width, two layers."""
+    torch.manual_seed(seed)
     config = CLIPTextConfig(
-        vocab_size=len(words),
-        hidden_size=16,
+        vocab_size=len(WORDS),
+        hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=12,
-        bos_token_id=len(words) - 2,
-        eos_token_id=len(words) - 1,
+        bos_token_id=len(WORDS) - 2,
+        eos_token_id=len(WORDS) - 1,
+        **settings,
     )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    )
+    return kind(config).eval()
+
+
+def text_unet(**settings: object) -> nn.Module:
+    """A UNet2DConditionModel on 4×8×8 latents."""
+    return shaken(
+        UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            attention_head_dim=2,
+            norm_num_groups=4,
+            **settings,
+        )
+    ).eval()
+
+
+STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+
+def stable_diffusion(folder: Path, **scheduler: object) -> Path:
+    """A StableDiffusionPipeline on 16×16 colour images, 8×8 latents, prompts of 12 letters."""
+    text_encoder = clip(CLIPTextModel, 16, 3)
     settings = {
-        "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
-        "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, **scheduler,
+        **STABLE, "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, **scheduler,
     }  # fmt: skip
     StableDiffusionPipeline(
         vae=vae(),
-        text_encoder=CLIPTextModel(config).eval(),
-        tokenizer=tokenizer,
-        unet=shaken(unet).eval(),
+        text_encoder=text_encoder,
+        tokenizer=clip_tokenizer(),
+        unet=text_unet(cross_attention_dim=16),
         scheduler=DDIMScheduler(**settings),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def stable_diffusion_xl(
+    folder: Path, *, one_encoder: bool = False, zeros: bool = True, **scheduler: object
+) -> Path:
+    """A StableDiffusionXLPipeline on 16×16 colour images: encoders 16 and 24 wide, 20 pooled."""
+    second = clip(CLIPTextModelWithProjection, 24, 4, projection_dim=20)
+    unet = text_unet(
+        cross_attention_dim=24 if one_encoder else 40,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 20,
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+    )
+    StableDiffusionXLPipeline(
+        vae=vae(scaling_factor=0.4, force_upcast=True),
+        text_encoder=None if one_encoder else clip(CLIPTextModel, 16, 3),
+        text_encoder_2=second,
+        tokenizer=None if one_encoder else clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(
+            **{**STABLE, "timestep_spacing": "leading", "steps_offset": 1, **scheduler}
+        ),
+        force_zeros_for_empty_prompt=zeros,
+        add_watermarker=False,
     ).save_pretrained(folder)
     return folder

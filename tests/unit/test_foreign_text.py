@@ -116,7 +116,7 @@ def _without(name: str):
 
 
 FAULTS = {
-    "xl": (_config("unet/config.json", addition_embed_type="text_time"), "addition_embed_type"),
+    "xl": (_config("unet/config.json", addition_embed_type="text_time"), "no text_encoder_2"),
     "inpainting": (_config("unet/config.json", in_channels=9), "an image to go on from"),
     "no encoder": (_config("model_index.json", text_encoder=None), "names no text_encoder"),
     "no tokenizer": (_config("model_index.json", tokenizer=[None, None]), "names no tokenizer"),

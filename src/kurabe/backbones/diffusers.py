@@ -20,7 +20,8 @@ _BLOCKS = r"(^|\.)(down_blocks|mid_block|up_blocks|transformer_blocks)\."
 class DiffusersBackbone(Backbone):
     """A diffusers network. Subclasses say how it is called and where its features are.
 
-    network: the model. steps: of its schedule. offset: 1 on a chain, 0 on a flow.
+    network: the model. steps: of its schedule. offset: 1 on a chain, 0 on a flow. side: pixels of
+    the image that one pixel of what it sees stands for, in each direction.
     """
 
     roles: ClassVar = {
@@ -30,9 +31,9 @@ class DiffusersBackbone(Backbone):
     # No token of a foreign network can be left out.
     patch = 0
 
-    def __init__(self, network: nn.Module, steps: int, offset: int) -> None:
+    def __init__(self, network: nn.Module, steps: int, offset: int, side: int = 1) -> None:
         super().__init__()
-        self.network, self.steps, self.offset = network, steps, offset
+        self.network, self.steps, self.offset, self.side = network, steps, offset, side
         config = self.config
         size = config["sample_size"]
         self.image_size: int = size if isinstance(size, int) else size[0]
@@ -143,25 +144,41 @@ class UNet(DiffusersBackbone):
 class TextUNet(UNet):
     """`UNet2DConditionModel`, told what to draw by a text encoder's states (B, tokens, width).
 
-    Where it is told nothing, it is told `asked`, (1, tokens, width).
+    Where it is told nothing, it is told `asked`, of one row. One of Stable Diffusion XL is told a
+    pooled vector too, the last row of the condition, and three sizes (Podell et al. 2024, section
+    2.2): of the image before it was prepared, of the place where it was cut, of what is drawn.
+    Here they are always those of a whole image that has the size that is drawn.
+
+    reads: numbers of a token's state and of the pooled vector, 0 where it is told none.
     """
 
     asked: Tensor
 
+    def __init__(self, network: nn.Module, steps: int, offset: int, side: int = 1) -> None:
+        super().__init__(network, steps, offset, side)
+        config, pooled = self.config, 0
+        if config["addition_embed_type"] is not None:
+            sizes = 6 * config["addition_time_embed_dim"]
+            pooled = config["projection_class_embeddings_input_dim"] - sizes
+        self.reads = (config["cross_attention_dim"], pooled)
+
     def take_classes(self, count: int) -> None:
         raise ValueError("a network that is told text cannot be told classes as well")
 
-    def ask(self, states: Tensor) -> None:
-        """What to draw where nothing else is said, (1, tokens, width); ValueError for a width
-        that the network does not take."""
-        width = self.config["cross_attention_dim"]
-        if states.shape[-1] != width:
-            raise ValueError(f"the text encoder gives {states.shape[-1]} numbers, not {width}")
-        self.register_buffer("asked", states, persistent=False)
+    def ask(self, condition: Tensor) -> None:
+        """What to draw where nothing else is said, (1, tokens, width)."""
+        self.register_buffer("asked", condition, persistent=False)
 
     def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
-        states = self.asked.expand(len(x_t), -1, -1) if condition is None else condition
-        return self.network(x_t, timestep, encoder_hidden_states=states).sample
+        said = self.asked.expand(len(x_t), -1, -1) if condition is None else condition
+        width, pooled = self.reads
+        if not pooled:
+            return self.network(x_t, timestep, encoder_hidden_states=said).sample
+        side = float(self.image_size * self.side)
+        sizes = said.new_tensor([[side, side, 0, 0, side, side]]).expand(len(x_t), -1)
+        more = {"text_embeds": said[:, -1, :pooled], "time_ids": sizes}
+        states = said[:, :-1, :width]
+        return self.network(x_t, timestep, states, added_cond_kwargs=more).sample
 
 
 class DiT(DiffusersBackbone):
@@ -173,8 +190,8 @@ class DiT(DiffusersBackbone):
     a generator that no seed of the run reaches.
     """
 
-    def __init__(self, network: nn.Module, steps: int, offset: int) -> None:
-        super().__init__(network, steps, offset)
+    def __init__(self, network: nn.Module, steps: int, offset: int, side: int = 1) -> None:
+        super().__init__(network, steps, offset, side)
         self.num_classes = self.config["num_embeds_ada_norm"]
         for module in network.modules():
             # By its name, since to import diffusers takes seconds.

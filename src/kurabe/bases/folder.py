@@ -20,9 +20,8 @@ from kurabe.errors import UserError
 
 INDEX = "model_index.json"
 _DENOISERS = ("unet", "transformer")
-# What Stable Diffusion XL and its like are told besides a text.
+# What some networks are told besides a text.
 _UNGIVEN = (
-    "addition_embed_type",
     "class_embed_type",
     "encoder_hid_dim_type",
     "time_cond_proj_dim",
@@ -102,7 +101,7 @@ def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
         config=json.dumps(config, sort_keys=True),
         scheduler=scheduler,
         autoencoder=autoencoder,
-        prompt=_prompt(folder, index) if architecture == "UNet2DConditionModel" else None,
+        prompt=_prompt(folder, index, config) if architecture == "UNet2DConditionModel" else None,
     )
     if autoencoder is None:
         return network, size, channels
@@ -210,9 +209,14 @@ def _check_condition(path: Path, architecture: str, config: dict[str, Any]) -> N
         for setting in _UNGIVEN:
             if config.get(setting):
                 raise UserError(
-                    f"{path}: {setting} = {config[setting]}: the network asks for more than one "
-                    "text; use a base of Stable Diffusion 1.x or 2.x."
+                    f"{path}: {setting} = {config[setting]}: the network asks for more than a "
+                    "text; use a base of Stable Diffusion 1.x, 2.x or XL."
                 )
+        if config.get("addition_embed_type") not in (None, "text_time"):
+            raise UserError(
+                f"{path}: addition_embed_type = {config['addition_embed_type']}; Kurabe can use "
+                "text_time, that of Stable Diffusion XL."
+            )
         given, taken = config.get("in_channels", 4), config.get("out_channels", 4)
         if given != taken:
             raise UserError(
@@ -221,8 +225,13 @@ def _check_condition(path: Path, architecture: str, config: dict[str, Any]) -> N
             )
 
 
-def _prompt(folder: Path, index: dict[str, Any]) -> Prompt:
-    for part in ("text_encoder", "tokenizer"):
+def _prompt(folder: Path, index: dict[str, Any], config: dict[str, Any]) -> Prompt:
+    """The empty prompt; UserError where the index lacks a part that reads it."""
+    joined = config.get("addition_embed_type") is not None
+    # Of Stable Diffusion XL the first encoder may be left out, with its tokenizer.
+    first = ("text_encoder", "tokenizer")
+    parts = first if not joined or any(_class_of(index, part) for part in first) else ()
+    for part in (*parts, *(("text_encoder_2", "tokenizer_2") if joined else ())):
         if not _class_of(index, part):
             raise UserError(f"{folder / INDEX} names no {part}, so that no text can be given.")
     return Prompt(folder=str(folder.resolve()), text="")
@@ -239,6 +248,11 @@ def _autoencoder(folder: Path, index: dict[str, Any]) -> Autoencoder | None:
     channels = config.get("in_channels", 3)
     if channels not in (1, 3):
         raise UserError(f"{path}: in_channels = {channels}; images are grey (1) or colour (3).")
+    if config.get("latents_mean") or config.get("latents_std"):
+        raise UserError(
+            f"{path}: latents_mean and latents_std scale each channel by itself, which is not "
+            "followed; use an autoencoder with a scaling_factor alone."
+        )
     return Autoencoder(
         folder=str(folder.resolve()),
         config=json.dumps(config, sort_keys=True),

@@ -101,7 +101,8 @@ def _chain(config: dict[str, Any], name: str) -> Scheduler:
         prediction=_meaning(config, "epsilon"),
         spacing=_one_of(config, "timestep_spacing", "leading"),
         offset=config.get("steps_offset", 0),
-        ends_clean=config.get("set_alpha_to_one", True),
+        # Euler's last step ends in the clean image, whatever a configuration that was DDIM's says.
+        ends_clean=name == "EulerDiscreteScheduler" or config.get("set_alpha_to_one", True),
         clip=config.get("clip_sample_range", 1.0) if clips else None,
     )
 

@@ -1,54 +1,73 @@
-"""Text as a condition: what a base's own text encoder makes of a prompt.
+"""Text as a condition: what a base's own text encoders make of a prompt.
 
 Tokens are filled up to the tokenizer's full length, as Stable Diffusion was trained with (Rombach
-et al. 2022, section 4.3); the encoder's last hidden state is the condition.
+et al. 2022, section 4.3).
+
+    Stable Diffusion 1.x, 2.x   the encoder's last hidden state
+    Stable Diffusion XL         the hidden states before the last layer of both encoders, side by
+                                side, and the pooled projection of the second (Podell et al. 2024,
+                                "SDXL", section 2.1)
+
+A condition is one tensor, whatever it is made of: a pooled vector is one more row behind the
+tokens', either filled up with zeros to the width of the other.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kurabe.bases.folder import INDEX, weight_files
 from kurabe.errors import UserError
 
-_ENCODERS = ("CLIPTextModel", "T5EncoderModel")
+_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 
 
-class TextEncoder:
-    """Text encoder and tokenizer of a folder that diffusers wrote; frozen, in float32.
+class Said(NamedTuple):
+    """Hidden states (texts, tokens, width) and, where a network is told it, (texts, pooled)."""
 
-    UserError where one of them is missing, of an unknown class, or lacks weights.
+    states: Tensor
+    pooled: Tensor | None = None
+
+
+class Tower:
+    """One text encoder and its tokenizer, in a folder that diffusers wrote; frozen, in float32.
+
+    mark: what the names of its parts end in, "" or "_2". UserError where one of them is missing,
+    of an unknown class, or lacks weights.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: dict[str, Any], mark: str) -> None:
         import transformers
 
-        index = json.loads((folder / INDEX).read_bytes())
-        name = (index.get("text_encoder") or [None, None])[1]
+        name = (index.get(f"text_encoder{mark}") or [None, None])[1]
         if name not in _ENCODERS:
             raise UserError(
-                f"{folder / INDEX}: text_encoder is a {name}; Kurabe can use "
-                f"{' and '.join(_ENCODERS)}."
+                f"{folder / INDEX}: text_encoder{mark} is a {name}; Kurabe can use "
+                f"{', '.join(_ENCODERS)}."
             )
-        part = folder / "text_encoder"
-        weight_files(part, "model")
+        part, tokenizer = folder / f"text_encoder{mark}", folder / f"tokenizer{mark}"
+        stored = re.search(r"\.(fp16|bf16)[.-]", weight_files(part, "model")[0].name)
+        if not tokenizer.is_dir():
+            raise UserError(f"{tokenizer} is missing, though {INDEX} names it.")
         try:
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-                folder / "tokenizer", local_files_only=True
+                tokenizer, local_files_only=True
             )
             with _silent():
                 found: Any = getattr(transformers, name).from_pretrained(
                     part, local_files_only=True, use_safetensors=True, output_loading_info=True,
-                    dtype=torch.float32,
+                    dtype=torch.float32, variant=stored and stored[1],
                 )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             said = " ".join(str(error).split())[:200].rstrip(".")
-            raise UserError(f"{folder}: its text encoder cannot be read ({said}).") from None
+            raise UserError(f"{part} cannot be read ({said}).") from None
         self.network, told = cast(tuple[Any, dict[str, Any]], found)
         lacking = sorted(map(str, told.get("missing_keys") or ()))
         if lacking:
@@ -57,9 +76,8 @@ class TextEncoder:
             )
         self.network.eval().requires_grad_(False)
 
-    @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(texts, tokens, width) of the last hidden state, float32."""
+    def __call__(self, texts: Sequence[str]) -> Any:
+        """What the encoder gives, all its hidden states among it."""
         tokens = self.tokenizer(
             list(texts),
             padding="max_length",
@@ -69,7 +87,69 @@ class TextEncoder:
         )
         masked = getattr(self.network.config, "use_attention_mask", False)
         mask = tokens.attention_mask if masked else None
-        return self.network(tokens.input_ids, attention_mask=mask)[0].float()
+        return self.network(tokens.input_ids, attention_mask=mask, output_hidden_states=True)
+
+
+Rule: TypeAlias = Callable[[Sequence[Tower], Sequence[str]], Said]
+
+
+def last_states(towers: Sequence[Tower], texts: Sequence[str]) -> Said:
+    """Of Stable Diffusion 1.x and 2.x."""
+    return Said(towers[0](texts)[0])
+
+
+def joined_states(towers: Sequence[Tower], texts: Sequence[str]) -> Said:
+    """Of Stable Diffusion XL: states before the last layer, and the last encoder's projection."""
+    outputs = [tower(texts) for tower in towers]
+    states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
+    return Said(states, outputs[-1][0])
+
+
+class TextEncoder:
+    """All text encoders of a folder that diffusers wrote.
+
+    width, pooled: numbers of a token's state, and of the pooled vector, 0 where there is none.
+    UserError as for `Tower`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / INDEX).read_bytes())
+        joined = "text_encoder_2" in index
+        marks = [mark for mark in ("", "_2") if _names(index, mark)] if joined else [""]
+        self.rule: Rule = joined_states if joined else last_states
+        self.towers = [Tower(folder, index, mark) for mark in marks]
+        # So diffusers' pipeline of XL says nothing, unless its index states otherwise.
+        self.silence = joined and index.get("force_zeros_for_empty_prompt", True)
+        states, pooled = self._said([""])
+        self.width, self.pooled = states.shape[-1], 0 if pooled is None else pooled.shape[-1]
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """The condition of each text, float32 (texts, tokens, width).
+
+        Where there is a pooled vector it is the last row, and the width that of the wider of both.
+        """
+        states, pooled = self._said(texts)
+        said = states if pooled is None else _with_row(states, pooled)
+        if self.silence:
+            said[[place for place, text in enumerate(texts) if not text]] = 0
+        return said
+
+    @torch.no_grad()
+    def _said(self, texts: Sequence[str]) -> Said:
+        states, pooled = self.rule(self.towers, texts)
+        return Said(states.float(), None if pooled is None else pooled.float())
+
+
+def _names(index: dict[str, Any], mark: str) -> bool:
+    return any(index.get(f"text_encoder{mark}") or ())
+
+
+def _with_row(states: Tensor, row: Tensor) -> Tensor:
+    """(B, L, D) and (B, P) → (B, L + 1, max(D, P))."""
+    width = max(states.shape[-1], row.shape[-1])
+    parts = (F.pad(x, (0, width - x.shape[-1])) for x in (states, row.unsqueeze(1)))
+    return torch.cat(list(parts), dim=1)
 
 
 @contextmanager

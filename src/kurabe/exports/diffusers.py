@@ -1,10 +1,16 @@
 """A run that began from diffusers' weights, as a folder that DiffusionPipeline.from_pretrained
-loads: the base's folder, its denoiser replaced by the trained one, adapters merged into it."""
+loads: the base's folder, its denoiser replaced by the trained one, adapters merged into it, all
+of it in float32."""
 
+import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
 
 from kurabe import bases
 from kurabe.bases import folder as folders
@@ -13,7 +19,11 @@ from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.training import Model, load_model
+from kurabe.training.model import read_tensors
 
+# Whole weights or a list of shards, of which each is found by what the list calls it.
+_VARIANT = re.compile(r"\.(?:fp16|bf16)(\.safetensors|\.json)$")
+_HALVES = (torch.float16, torch.bfloat16)
 # What a base's folder may hold that is not the base's: other precisions, other formats.
 _LEFT_OUT = shutil.ignore_patterns(
     "*.bin", "*.ckpt", "*.pt", "*.pth", "*.onnx", "*.msgpack", ".*", "safety_checker"
@@ -35,6 +45,7 @@ def export(run: RunFolder, out: Path) -> None:
             made = Path(beside) / out.name
             shutil.copytree(base.path, made, ignore=_LEFT_OUT)
             _replace(model, made / folders.denoiser_part(made))
+            _in_one_precision(made)
             made.rename(out)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}).") from None
@@ -66,3 +77,24 @@ def _replace(model: Model, part: Path) -> None:
         old.unlink()
     network = model.denoiser.backbone.get_submodule("network")
     cast(Any, network).save_pretrained(part, safe_serialization=True)
+
+
+def _in_one_precision(folder: Path) -> None:
+    """Turn what is stored in half precision into float32, as the network is, named plainly.
+
+    Where the base was handed out in halves alone, its parts could not work together otherwise, nor
+    be found by who asks for no variant.
+    """
+    for weights in sorted(folder.glob("*/*.safetensors")):
+        tensors = read_tensors(weights)
+        if any(tensor.dtype in _HALVES for tensor in tensors.values()):
+            wide = {n: t.float() if t.dtype in _HALVES else t for n, t in tensors.items()}
+            save_file(wide, weights, {"format": "pt"})
+    for named in sorted(folder.glob("*/*.safetensors*")):
+        plain = named.with_name(_VARIANT.sub(r"\1", named.name))
+        if not plain.exists():
+            named.rename(plain)
+    for path in sorted(folder.glob("*/config.json")):
+        config = json.loads(path.read_bytes())
+        precision = {key: "float32" for key in ("dtype", "torch_dtype") if config.get(key)}
+        path.write_text(json.dumps(config | precision, indent=2) + "\n", "utf-8")

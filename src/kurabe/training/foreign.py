@@ -57,10 +57,10 @@ def make_foreign(network: DiffusersNetwork, image_size: int, channels: int) -> N
     scheduler = network.scheduler
     made = _made(network.architecture, network.settings)
     kind = _KINDS[network.architecture]
-    backbone = kind(made, scheduler.steps, 0 if scheduler.kind == "flow" else 1)
-    draws, side = (backbone.image_size, backbone.in_channels), 1
+    side = 1 if network.autoencoder is None else network.autoencoder.side
+    backbone = kind(made, scheduler.steps, 0 if scheduler.kind == "flow" else 1, side)
+    draws = (backbone.image_size, backbone.in_channels)
     if network.autoencoder is not None:
-        side = network.autoencoder.side
         latents = json.loads(network.autoencoder.config).get("latent_channels", 4)
         if latents != backbone.in_channels:
             raise UserError(
@@ -81,11 +81,15 @@ def make_foreign(network: DiffusersNetwork, image_size: int, channels: int) -> N
 def ask(backbone: Backbone, prompt: Prompt) -> None:
     """Say what a text-conditional network is to draw where nothing else is said."""
     assert isinstance(backbone, networks.TextUNet)
-    states = TextEncoder(Path(prompt.folder)).encode([prompt.text])
-    try:
-        backbone.ask(states.to(next(backbone.parameters()).device))
-    except ValueError as error:
-        raise UserError(f"{prompt.folder}: {error}.") from None
+    encoder = TextEncoder(Path(prompt.folder))
+    gives = (encoder.width, encoder.pooled)
+    for what, given, read in zip(("a token", "a whole text"), gives, backbone.reads, strict=True):
+        if given != read:
+            raise UserError(
+                f"{prompt.folder}: of {what} the text encoder gives {given} numbers, and the "
+                f"network takes {read}."
+            )
+    backbone.ask(encoder.encode([prompt.text]).to(next(backbone.parameters()).device))
 
 
 def space_of(network: Any, image_size: int, channels: int) -> Space:

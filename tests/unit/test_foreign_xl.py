@@ -1,0 +1,177 @@
+"""Stable Diffusion XL: two text encoders, a pooled vector and sizes, against its own pipeline."""
+
+import json
+import shutil
+from pathlib import Path
+
+import foreign_bases
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline
+from test_foreign import as_array, recipe, torch_as_it_was
+
+from kurabe import bases
+from kurabe.bases.foreign import Prompt
+from kurabe.conditions.text import TextEncoder
+from kurabe.data import ImageSet, split
+from kurabe.diffusion.sampling import ddim
+from kurabe.errors import UserError
+from kurabe.exports.diffusers import export
+from kurabe.records import RunFolder
+from kurabe.runs.bases import network_of
+from kurabe.training import Model, load_model, train
+
+__all__ = ["torch_as_it_was"]
+
+
+def drawn_by_diffusers(of: Path | DiffusionPipeline, **said: object) -> np.ndarray:
+    pipeline = DiffusionPipeline.from_pretrained(of) if isinstance(of, Path) else of
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        num_inference_steps=8, guidance_scale=1.0, output_type="np",
+        generator=torch.Generator().manual_seed(1), **said,
+    ).images  # fmt: skip
+
+
+def drawn(model: Model) -> np.ndarray:
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        latents = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(8))
+        return as_array(model.space.vae.decode(latents / model.space.scaling).sample)
+
+
+def told(folder: Path, text: str) -> Model:
+    return load_model(folder, prompt=Prompt(folder=str(folder), text=text))
+
+
+BASES = {
+    "euler": {},
+    "euler, v": {"prediction_type": "v_prediction"},
+    "one encoder": {"one_encoder": True},
+}
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_it_draws_what_its_pipeline_draws(name, tmp_path):
+    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base", **BASES[name])
+    one, two = (drawn_by_diffusers(folder, prompt=[text] * 2) for text in ("a plant", "a stone"))
+    assert np.abs(drawn(told(folder, "a plant")) - one).max() < 1e-4
+    # The text is heard.
+    assert np.abs(one - two).max() > 1e-3
+
+
+def test_it_draws_what_its_pipeline_draws_by_ddim(tmp_path):
+    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.save_pretrained(tmp_path / "ddim")
+    theirs = drawn_by_diffusers(tmp_path / "ddim", prompt=["a plant"] * 2)
+    assert np.abs(drawn(told(tmp_path / "ddim", "a plant")) - theirs).max() < 1e-4
+
+
+def test_nothing_said_is_zeros_where_its_index_says_so(tmp_path):
+    """diffusers' pipeline puts zeros in the place of a negative prompt that is not given."""
+    folder = foreign_bases.stable_diffusion_xl(tmp_path / "zeros")
+    nothing = {
+        "prompt_embeds": torch.zeros(2, 12, 40), "pooled_prompt_embeds": torch.zeros(2, 20),
+    }  # fmt: skip
+    assert np.abs(drawn(told(folder, "")) - drawn_by_diffusers(folder, **nothing)).max() < 1e-4
+    encoder = TextEncoder(folder)
+    encoded = encoder.encode(["", "a plant", ""])
+    assert encoded.shape == (3, 13, 40) and (encoder.width, encoder.pooled) == (40, 20)
+    assert [bool(row.any()) for row in encoded] == [False, True, False]
+    other = foreign_bases.stable_diffusion_xl(tmp_path / "words", zeros=False)
+    theirs = drawn_by_diffusers(other, prompt=[""] * 2)
+    assert np.abs(drawn(told(other, "")) - theirs).max() < 1e-4
+
+
+def test_weights_in_shards_and_halves_are_read(tmp_path):
+    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    as_handed_out(folder, tmp_path / "half")
+    shards = {path.parent.name for path in (tmp_path / "half").glob("*/*-of-*.safetensors")}
+    assert {"unet", "text_encoder_2"} <= shards
+    # Of an autoencoder that overflows in half precision (force_upcast) all is done in float32.
+    pipeline = DiffusionPipeline.from_pretrained(
+        tmp_path / "half", variant="fp16", torch_dtype=torch.float32
+    )
+    theirs = drawn_by_diffusers(pipeline, prompt=["a plant"] * 2)
+    model = told(tmp_path / "half", "a plant")
+    assert np.abs(drawn(model) - theirs).max() < 1e-4
+    assert {p.dtype for p in model.space.vae.parameters()} == {torch.float32}
+
+
+def as_handed_out(folder: Path, out: Path) -> Path:
+    """Every part in half precision and in shards, all files named fp16."""
+    pipeline = DiffusionPipeline.from_pretrained(folder).to(torch.float16)
+    pipeline.save_pretrained(out, variant="fp16", max_shard_size="10kB")
+    return out
+
+
+@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
+def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, halves, tmp_path, monkeypatch):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    if halves:
+        folder = as_handed_out(folder, tmp_path / "half")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
+    network = network_of(bases.find(str(folder)), "a plant")
+    settings = recipe(method, folder, 32, network=network)
+    run = RunFolder(tmp_path / "run").create(settings.to_toml(), {"id": "xl"})
+    before = drawn(told(folder, "a plant"))
+    train(settings, images, split(images, 0), run)
+    own = drawn(load_model(tmp_path / "run"))
+    export(run, tmp_path / "out")
+    theirs = drawn_by_diffusers(tmp_path / "out", prompt=["a plant"] * 2)
+    assert np.abs(own - theirs).max() < 1e-4
+    assert np.abs(own - before).max() > 1e-3
+
+
+def _config(path: str, **changes: object):
+    def break_it(folder):
+        config = json.loads((folder / path).read_text())
+        (folder / path).write_text(json.dumps({**config, **changes}))
+
+    return break_it
+
+
+def _without(name: str):
+    return lambda folder: shutil.rmtree(folder / name)
+
+
+FAULTS = {
+    "no second encoder": (
+        _config("model_index.json", text_encoder_2=[None, None]), "names no text_encoder_2",
+    ),
+    "no second encoder's files": (_without("text_encoder_2"), "text_encoder_2 has no weights"),
+    "no second tokenizer": (
+        _config("model_index.json", tokenizer_2=[None, None]), "names no tokenizer_2",
+    ),
+    "no second tokenizer's files": (_without("tokenizer_2"), "tokenizer_2 is missing"),
+    "a tokenizer without its encoder": (
+        _config("model_index.json", text_encoder=[None, None]), "names no text_encoder,",
+    ),
+    "a refiner": (
+        _config("unet/config.json", projection_class_embeddings_input_dim=5 * 4 + 20),
+        "of a whole text the text encoder gives 20 numbers, and the network takes 16",
+    ),
+    "another width": (_config("unet/config.json", cross_attention_dim=16), "gives 40 numbers"),
+    "images as conditions": (
+        _config("unet/config.json", addition_embed_type="image"), "addition_embed_type = image",
+    ),
+    "a vae of other channels": (_config("vae/config.json", latent_channels=3), "gives 3 channels"),
+    "a vae with means": (_config("vae/config.json", latents_mean=[0, 0, 0, 1]), "latents_mean"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_misfit_is_one_sentence(name, tmp_path):
+    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    break_it, said = FAULTS[name]
+    break_it(folder)
+    with pytest.raises(UserError) as raised:
+        load_model(folder)
+    assert said in str(raised.value), str(raised.value)
+    assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
