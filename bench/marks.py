@@ -18,7 +18,7 @@ from types import ModuleType
 
 import numpy as np
 
-from kurabe.comparison import differences, evidence
+from kurabe.comparison import differences, p_values
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.proof import Share
 from kurabe.comparison.verdicts import decide, verdicts_of
@@ -196,7 +196,7 @@ def all_looks(tables: int) -> float:
 def without_parts(tables: int) -> None:
     print("lognormal, five blocks, luck .5: without strictness; and all of a variance lent")
     for spreads in SPREADS:
-        with changed(evidence, SKEW_RATE=0.0):
+        with changed(p_values, SKEW_RATE=0.0):
             bare = false("lognormal", spreads, 5, 0.5, tables)
         with changed(differences, LENT_UP=1.0, LENT_DOWN=1.0):
             lent = false("lognormal", spreads, 5, 0.5, tables)

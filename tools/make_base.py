@@ -20,7 +20,8 @@ from kurabe import bases, data
 from kurabe.data.named import available
 from kurabe.encoders import load_encoder
 from kurabe.errors import UserError
-from kurabe.evaluation.drawing import draw_samples, generation_rows, loss_rows
+from kurabe.evaluation.image_rows import generation_rows, loss_rows
+from kurabe.evaluation.samples import draw_samples
 from kurabe.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from kurabe.recipe import DataSettings, Evaluation, Recipe
 from kurabe.records import RunFolder

@@ -17,8 +17,8 @@ import numpy as np
 
 from kurabe import training
 from kurabe.encoders import load_encoder
-from kurabe.evaluation.drawing import draw_samples
-from kurabe.evaluation.generation import kid, precision_recall
+from kurabe.evaluation.distances import kid, precision_recall
+from kurabe.evaluation.samples import draw_samples
 from kurabe.methods import choices_of, find
 from kurabe.recipe import DataSettings, Evaluation, Recipe
 from kurabe.records import RunFolder

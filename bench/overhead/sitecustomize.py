@@ -35,7 +35,7 @@ KINDS = {
         "_write_grids": "writing",
         "measure": "measuring",
     },
-    "kurabe.evaluation.drawing": {"_real_rows": "references", "_marks": "references"},
+    "kurabe.evaluation.image_rows": {"_real_rows": "references", "_marks": "references"},
     "kurabe.evaluation.evaluate": {"_base_samples": "references"},
 }
 _spent: dict[str, float] = {}

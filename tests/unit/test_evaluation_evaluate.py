@@ -11,8 +11,8 @@ from test_evaluation_features import SETTINGS, digits, small_model
 from kurabe.comparison.metrics import METRICS
 from kurabe.data import split
 from kurabe.evaluation import Samples, SourceDomain, draw_samples, evaluate, sample_seeds
-from kurabe.evaluation.drawn_images import drawn
-from kurabe.evaluation.generation import feature_distance, kid
+from kurabe.evaluation.distances import feature_distance, kid
+from kurabe.evaluation.subsets import drawn
 from kurabe.randomness import generator
 
 LABEL_ROWS = {"knn", "linear-probe", "few-shot-1", "few-shot-5", "few-shot-10"}

@@ -10,9 +10,9 @@ from sklearn.datasets import load_digits
 from kurabe.adaptations.full import AllWeights, Full
 from kurabe.data import ImageSet, split
 from kurabe.encoders import load_encoder
-from kurabe.evaluation.drawn_images import gather
+from kurabe.evaluation.feature_rows import Fixed, ModelSource, choose, represent
 from kurabe.evaluation.features import Pictures, Place, extract, noise_share, pool
-from kurabe.evaluation.representation import Fixed, ModelSource, choose, represent
+from kurabe.evaluation.subsets import gather
 from kurabe.recipe import Evaluation, Network
 from kurabe.spaces import Pixels
 from kurabe.training import Model

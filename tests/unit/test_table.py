@@ -23,10 +23,10 @@ from kurabe.comparison import FORMATS, Screen, Table, compare, draw_html, draw_t
 from kurabe.comparison.differences import LENT_DOWN, LENT_UP
 from kurabe.comparison.drawings.latex import latex_text
 from kurabe.comparison.drawings.width import sayable, width, wrap
-from kurabe.comparison.evidence import strictness
 from kurabe.comparison.families import HEADLINE_LEVEL
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import decimals_for, number, rounded_up, spread
+from kurabe.comparison.p_values import strictness
 from kurabe.comparison.results import read_results
 from kurabe.errors import UserError
 from kurabe.looks import planned_looks, shares

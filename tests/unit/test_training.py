@@ -29,8 +29,9 @@ from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe, Wher
 from kurabe.records import RunFolder
 from kurabe.training import Model, load_model, train
 from kurabe.training.ema import EMA
-from kurabe.training.loop import learning_rate, update
+from kurabe.training.loop import update
 from kurabe.training.model import WEIGHTS, make_denoiser, start_model
+from kurabe.training.optimisers import learning_rate
 from kurabe.training.plan import Plan, make_plan
 from kurabe.training.run import prepare
 

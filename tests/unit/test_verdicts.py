@@ -19,7 +19,6 @@ from kurabe.comparison.differences import (
     power_of,
     t_quantile,
 )
-from kurabe.comparison.evidence import ALIKE, SKEW_FROM, SKEW_RATE, UNLIKE, strictness
 from kurabe.comparison.families import (
     BEHIND_LEVEL,
     HEADLINE_LEVEL,
@@ -31,6 +30,7 @@ from kurabe.comparison.families import (
     weights_of,
 )
 from kurabe.comparison.metrics import METRICS, headlines, runs_of
+from kurabe.comparison.p_values import ALIKE, SKEW_FROM, SKEW_RATE, UNLIKE, strictness
 from kurabe.comparison.verdicts import decide, fewest_images, judge_rows, row_mark
 from kurabe.looks import planned_looks, shares, wrong_looks
 

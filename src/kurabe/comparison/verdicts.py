@@ -1,6 +1,6 @@
 """When two measured values differ: marks of pairs and rows, one procedure for a whole table.
 
-At each planned look (`kurabe.looks`) every row and pair has its p (`kurabe.comparison.evidence`),
+At each planned look (`kurabe.looks`) every row and pair has its p (`kurabe.comparison.p_values`),
 and the families of `kurabe.comparison.families` say which of them are found, at the look's share
 of their level. What was found stays found, with the interval of its look. A pair is "≠" in a row
 where it was found; else "≈" where two one-sided tests (Schuirmann 1987) put the difference inside
@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kurabe.comparison.differences import FEWEST_BLOCKS, Difference, detectable
-from kurabe.comparison.evidence import Evidence, Measured, Spread, Values, evidence, measured
 from kurabe.comparison.families import (
     BEHIND_LEVEL,
     HEADLINE_LEVEL,
@@ -35,6 +34,7 @@ from kurabe.comparison.families import (
     weights_of,
 )
 from kurabe.comparison.metrics import METRICS, Metric, headlines, runs_of
+from kurabe.comparison.p_values import Evidence, Measured, Spread, Values, evidence, measured
 from kurabe.looks import planned_looks, shares
 
 Mark = Literal["≠", "≈", "?"]

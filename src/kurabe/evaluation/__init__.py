@@ -1,9 +1,9 @@
 """Measuring a trained model: the images it draws, its features, what it copied and what it cost."""
 
-from kurabe.evaluation.drawing import Samples, draw_samples, sample_seeds
 from kurabe.evaluation.evaluate import evaluate
 from kurabe.evaluation.features import Pictures, Place, extract
-from kurabe.evaluation.forgetting import SourceDomain
+from kurabe.evaluation.forgetting_rows import SourceDomain
+from kurabe.evaluation.samples import Samples, draw_samples, sample_seeds
 
 __all__ = [
     "Pictures",

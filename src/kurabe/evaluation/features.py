@@ -19,7 +19,7 @@ from torch import Tensor
 from kurabe.adaptations import Adaptation
 from kurabe.backbones.base import pool
 from kurabe.diffusion import Denoiser
-from kurabe.evaluation.distances import blocks
+from kurabe.evaluation.vectors import blocks
 from kurabe.randomness import normal
 from kurabe.spaces import Space
 from kurabe.training.devices import at_once

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kurabe.evaluation.distances import Vectors, double, squared_distances, unit
+from kurabe.evaluation.vectors import Vectors, double, squared_distances, unit
 
 
 def own_view_ranks(images: Vectors, views: Sequence[Vectors]) -> Tensor:

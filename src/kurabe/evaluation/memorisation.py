@@ -29,7 +29,7 @@ from scipy import ndimage, special  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from kurabe.data.resize import resized
-from kurabe.evaluation.distances import Vectors
+from kurabe.evaluation.vectors import Vectors
 from kurabe.randomness import generator
 
 QUANTILE = 0.03

@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from kurabe.evaluation.distances import Vectors, blocks, double, unit
+from kurabe.evaluation.vectors import Vectors, blocks, double, unit
 from kurabe.randomness import generator
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07

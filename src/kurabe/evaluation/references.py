@@ -15,10 +15,10 @@ import numpy as np
 from kurabe.data import ImageSet, Split
 from kurabe.encoders import Encoder, PixelEncoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
-from kurabe.evaluation.drawn_images import drawn
+from kurabe.evaluation.distances import pca
+from kurabe.evaluation.feature_rows import Entry, Fixed, Material, ModelSource, Source, represent
 from kurabe.evaluation.features import Model, Pictures, identity_of
-from kurabe.evaluation.generation import pca
-from kurabe.evaluation.representation import Entry, Fixed, Material, ModelSource, Source, represent
+from kurabe.evaluation.subsets import drawn
 from kurabe.recipe import Evaluation
 
 PCA_DIMENSIONS = 50

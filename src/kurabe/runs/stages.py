@@ -15,8 +15,8 @@ from kurabe.adaptations.full import Full
 from kurabe.data import TRACES, ImageSet, Split, Traces, captions, captions_digest
 from kurabe.errors import UserError
 from kurabe.evaluation import SourceDomain, draw_samples, evaluate
-from kurabe.evaluation.drawing import Samples
 from kurabe.evaluation.memorisation import structure_distances
+from kurabe.evaluation.samples import Samples
 from kurabe.methods import Choices
 from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import DataSettings, Recipe

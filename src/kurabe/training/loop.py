@@ -10,7 +10,6 @@ rounding of sums alone. The main process writes; all others wait for it where th
 wrote or measured.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from kurabe.data import ImageSet, Split
 from kurabe.errors import UserError
-from kurabe.recipe import Optimiser, Recipe
+from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.training.devices import compute_as
 from kurabe.training.flops import counter
@@ -30,6 +29,7 @@ from kurabe.training.gradients import gradient_cosines
 from kurabe.training.interrupt import interruptible
 from kurabe.training.metric_lines import Window, tell
 from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
+from kurabe.training.optimisers import learning_rate
 from kurabe.training.run import Listener, Run, prepare
 from kurabe.training.told import classes_of
 
@@ -72,15 +72,6 @@ def train(
         save_weights(model.adaptation, {}, folder.checkpoints / WEIGHTS)
         folder.update(images_seen=0, seconds=0.0, stopped="nothing to train")
     return model
-
-
-def learning_rate(settings: Optimiser, progress: float) -> float:
-    """Linear warm-up, then half a cosine down to final_lr of the peak; progress in [0, 1]."""
-    if progress < settings.warm_up:
-        return settings.lr * progress / settings.warm_up
-    rest = (progress - settings.warm_up) / (1 - settings.warm_up)
-    falling = 0.5 * (1 + math.cos(math.pi * rest))
-    return settings.lr * (settings.final_lr + (1 - settings.final_lr) * falling)
 
 
 def _go_on(run: Run) -> None:

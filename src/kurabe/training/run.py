@@ -15,12 +15,11 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor
 
-from kurabe import registry
 from kurabe.data import ImageSet, Split
 from kurabe.objectives.objective import Objective, make_objective
 from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import permutation
-from kurabe.recipe import Optimiser, Recipe
+from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.spaces import encoded_once
 from kurabe.training.ahead import Ahead
@@ -28,6 +27,7 @@ from kurabe.training.batches import Source
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
 from kurabe.training.model import Model, random_weights
+from kurabe.training.optimisers import make_optimiser
 from kurabe.training.plan import Plan, make_plan
 from kurabe.training.state import Training
 from kurabe.training.told import told_of
@@ -175,13 +175,3 @@ def prepare(
         # On a CPU the cores are the network's own.
         source.batch if where.device == "cpu" else Ahead(source.batch, plan.processes).batch,
     )
-
-
-def make_optimiser(objective: Objective, settings: Optimiser) -> torch.optim.Optimizer:
-    """The optimiser asked for on what trains; vectors (biases, norms, scales) are not decayed."""
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return registry.load("optimisers", settings.kind)(groups, settings)

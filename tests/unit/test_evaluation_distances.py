@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
-from kurabe.evaluation import generation
+from kurabe.evaluation import distances
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ class Flat(nn.Module):
 
 def test_kid_of_full_sets_is_torchmetrics(sets):
     samples, real = map(torch.from_numpy, sets)
-    assert generation.kid(samples, real) == pytest.approx(float(poly_mmd(real, samples)), abs=1e-12)
+    assert distances.kid(samples, real) == pytest.approx(float(poly_mmd(real, samples)), abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel")
@@ -42,7 +42,7 @@ def test_kid_of_subsets_is_torchmetrics(sets):
     metric.update(real, real=True)
     metric.update(samples, real=False)
     theirs, _ = metric.compute()
-    ours, spread = generation.kid_subsets(*sets, subsets=3, size=1000)
+    ours, spread = distances.kid_subsets(*sets, subsets=3, size=1000)
     assert ours == pytest.approx(float(theirs), abs=1e-5)
     assert spread == pytest.approx(0, abs=1e-9)
 
@@ -57,30 +57,30 @@ def test_kid_is_the_sum_over_pairs():
     xx = np.mean([k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
     yy = np.mean([k(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j])
     xy = np.mean([k(a, b) for a in x for b in y])
-    assert generation.kid(x, y) == pytest.approx(xx + yy - 2 * xy, abs=1e-12)
+    assert distances.kid(x, y) == pytest.approx(xx + yy - 2 * xy, abs=1e-12)
 
 
 def test_feature_distance_is_the_energy_distance_of_directions(sets):
     # scipy's mean distances, pdist over pairs of different rows alone.
     x, y = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in sets)
     expected = 2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean()
-    assert generation.feature_distance(*sets) == pytest.approx(expected, abs=1e-12)
+    assert distances.feature_distance(*sets) == pytest.approx(expected, abs=1e-12)
     lengths = np.random.default_rng(7).uniform(0.1, 9, (150, 1))
     stretched = sets[0] * lengths, sets[1] / lengths
-    assert generation.feature_distance(*stretched) == pytest.approx(expected, abs=1e-12)
-    assert generation.kid(*stretched) != pytest.approx(generation.kid(*sets), rel=0.1)
+    assert distances.feature_distance(*stretched) == pytest.approx(expected, abs=1e-12)
+    assert distances.kid(*stretched) != pytest.approx(distances.kid(*sets), rel=0.1)
 
 
 def test_feature_distance_in_closed_form():
     # Copies of one direction against copies of another at a right angle, and opposite: 2 ‖x − y‖.
     x, y = np.eye(3)[[0, 0, 0]], 5 * np.eye(3)[[1, 1]]
-    assert generation.feature_distance(x, y) == pytest.approx(2 * 2**0.5, abs=1e-7)
-    assert generation.feature_distance(x, -x) == pytest.approx(4, abs=1e-7)
-    assert generation.feature_distance(x, x[:2]) == pytest.approx(0, abs=1e-7)
+    assert distances.feature_distance(x, y) == pytest.approx(2 * 2**0.5, abs=1e-7)
+    assert distances.feature_distance(x, -x) == pytest.approx(4, abs=1e-7)
+    assert distances.feature_distance(x, x[:2]) == pytest.approx(0, abs=1e-7)
     # A row of zeros points nowhere: it is 1 away from every direction.
-    assert generation.feature_distance(0 * x, y) == pytest.approx(2, abs=1e-7)
+    assert distances.feature_distance(0 * x, y) == pytest.approx(2, abs=1e-7)
     with pytest.raises(ValueError, match="two images"):
-        generation.feature_distance(x[:1], y)
+        distances.feature_distance(x[:1], y)
 
 
 def test_feature_distance_of_one_distribution_is_unbiased_and_its_error_is_known():
@@ -89,8 +89,8 @@ def test_feature_distance_of_one_distribution_is_unbiased_and_its_error_is_known
     def draw(n):
         return rng.normal(size=(n, 16)) + 0.5
 
-    draws = [generation.feature_distance(draw(80), draw(50)) for _ in range(300)]
-    error = generation.mmd_standard_error(draw(80), draw(50), generation.distance_kernel)
+    draws = [distances.feature_distance(draw(80), draw(50)) for _ in range(300)]
+    error = distances.mmd_standard_error(draw(80), draw(50), distances.distance_kernel)
     assert abs(np.mean(draws)) < 3 * np.std(draws) / np.sqrt(300)
     assert error == pytest.approx(np.std(draws), rel=0.25)
 
@@ -98,10 +98,10 @@ def test_feature_distance_of_one_distribution_is_unbiased_and_its_error_is_known
 def test_kid_of_one_distribution_is_unbiased_and_its_error_is_known():
     rng = np.random.default_rng(2)
     draws = [
-        generation.kid(rng.normal(size=(80, 16)), rng.normal(size=(50, 16))) for _ in range(300)
+        distances.kid(rng.normal(size=(80, 16)), rng.normal(size=(50, 16))) for _ in range(300)
     ]
-    error = generation.mmd_standard_error(
-        rng.normal(size=(80, 16)), rng.normal(size=(50, 16)), generation.polynomial_kernel
+    error = distances.mmd_standard_error(
+        rng.normal(size=(80, 16)), rng.normal(size=(50, 16)), distances.polynomial_kernel
     )
     assert abs(np.mean(draws)) < 3 * np.std(draws) / np.sqrt(300)
     assert error == pytest.approx(np.std(draws), rel=0.25)
@@ -111,7 +111,7 @@ def test_frechet_is_torchmetrics(sets):
     metric = FrechetInceptionDistance(feature=Flat(), normalize=True).set_dtype(torch.float64)
     for which, rows in zip((False, True), sets, strict=True):
         metric.update(torch.from_numpy(rows)[:, :, None, None], real=which)
-    assert generation.frechet(*sets) == pytest.approx(float(metric.compute()), rel=1e-5)
+    assert distances.frechet(*sets) == pytest.approx(float(metric.compute()), rel=1e-5)
 
 
 @pytest.mark.parametrize("n", [30, 400])
@@ -120,26 +120,26 @@ def test_frechet_of_a_moved_and_scaled_set(n):
     x = np.random.default_rng(3).normal(size=(n, 40))
     y = 1.5 * (x - x.mean(0)) + x.mean(0) + 0.3
     expected = 40 * 0.3**2 + 0.25 * np.trace(np.cov(x.T))
-    assert generation.frechet(x, y) == pytest.approx(expected, rel=1e-9)
+    assert distances.frechet(x, y) == pytest.approx(expected, rel=1e-9)
 
 
 def test_frechet_is_refused_where_it_would_measure_the_number_of_images():
     rng = np.random.default_rng(4)
     x, y, train = (rng.normal(size=(n, 100)) for n in (101, 150, 150))
-    assert generation.frechet_score(x, y, train, "e").name == "FD(e)@101"
-    projected = generation.frechet_score(x[:100], y, train, "e")
+    assert distances.frechet_score(x, y, train, "e").name == "FD(e)@101"
+    projected = distances.frechet_score(x[:100], y, train, "e")
     assert projected.name == "FD(e, PCA-64)@100"
     axes = PCA(64).fit(train)
-    expected = generation.frechet(axes.transform(x[:100]), axes.transform(y))
+    expected = distances.frechet(axes.transform(x[:100]), axes.transform(y))
     assert projected.value == pytest.approx(expected, rel=1e-6)
-    assert generation.frechet_score(x[:64], y, train, "e").value is None
-    assert "64" in str(generation.frechet_score(x, y[:64], train, "e").reason)
+    assert distances.frechet_score(x[:64], y, train, "e").value is None
+    assert "64" in str(distances.frechet_score(x, y[:64], train, "e").reason)
 
 
 @pytest.mark.parametrize("rows, columns", [(30, 80), (200, 20)])
 def test_pca_spans_what_scikit_learn_finds(rows, columns):
     x = np.random.default_rng(5).normal(size=(rows, columns)) * np.linspace(1, 5, columns)
-    ours, theirs = generation.pca(x, 6)(x).numpy(), PCA(6).fit_transform(x)
+    ours, theirs = distances.pca(x, 6)(x).numpy(), PCA(6).fit_transform(x)
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-8)
 
 
@@ -150,10 +150,10 @@ def test_precision_and_recall_agree_with_scikit_learn(sets):
     def radii(x):
         return NearestNeighbors(n_neighbors=3).fit(x).kneighbors()[0][:, -1]
 
-    distances = np.linalg.norm(samples[:, None] - real[None], axis=2)
-    precision = (distances <= radii(real)[None]).any(1).mean()
-    recall = (distances <= radii(samples)[:, None]).any(0).mean()
-    ours = generation.precision_recall(samples, real)
+    gaps = np.linalg.norm(samples[:, None] - real[None], axis=2)
+    precision = (gaps <= radii(real)[None]).any(1).mean()
+    recall = (gaps <= radii(samples)[:, None]).any(0).mean()
+    ours = distances.precision_recall(samples, real)
     assert ours == pytest.approx((precision, recall), abs=1e-12)
     assert 0 < precision < 1 and 0 < recall < 1 and precision != recall
 
@@ -166,7 +166,7 @@ def test_density_and_coverage_by_counting(sets):
         radius = others[5]  # the fifth other image; the first is the image itself
         inside = sum(np.linalg.norm(s - centre) < radius for s in samples)
         density, covered = density + inside, covered + (inside > 0)
-    ours = generation.density_coverage(samples, real)
+    ours = distances.density_coverage(samples, real)
     assert ours == pytest.approx((density / (5 * 40), covered / 40), abs=1e-12)
 
 
@@ -179,6 +179,6 @@ def test_diversity_by_counting_and_of_a_copier():
         pairs = [np.linalg.norm(a - b) for i, a in enumerate(part) for b in part[:i]]
         means.append(np.mean(pairs))
     expected = (6 * means[0] + 3 * means[1]) / 9
-    assert generation.diversity(samples, centres) == pytest.approx(expected, rel=1e-9)
-    assert generation.diversity(np.repeat(samples[:1], 9, 0), centres) == pytest.approx(0, abs=1e-6)
-    assert generation.diversity(samples[[0, 8]], centres) is None
+    assert distances.diversity(samples, centres) == pytest.approx(expected, rel=1e-9)
+    assert distances.diversity(np.repeat(samples[:1], 9, 0), centres) == pytest.approx(0, abs=1e-6)
+    assert distances.diversity(samples[[0, 8]], centres) is None

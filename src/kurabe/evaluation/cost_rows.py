@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from kurabe.evaluation.drawing import Samples
 from kurabe.evaluation.features import Model
 from kurabe.evaluation.references import Rows
+from kurabe.evaluation.samples import Samples
 from kurabe.recipe import Evaluation
 from kurabe.training.flops import counter
 

@@ -12,10 +12,10 @@ import numpy as np
 from kurabe.data import ImageSet
 from kurabe.encoders import Encoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
-from kurabe.evaluation.drawn_images import drawn
+from kurabe.evaluation.distances import kid
 from kurabe.evaluation.features import Model
-from kurabe.evaluation.generation import kid
 from kurabe.evaluation.references import Rows
+from kurabe.evaluation.subsets import drawn
 from kurabe.recipe import Evaluation
 from kurabe.training.held_out import held_out_loss
 

@@ -2,21 +2,18 @@
 
 Real test images are the reference of every distance; training images serve as the two reference
 rows `floor` and `copier`, for the clusters of diversity and for memorisation. The mathematics
-stands in generation, memorisation and kurabe.training.held_out.
+stands in distances, memorisation and kurabe.training.held_out.
 """
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kurabe.data import ImageSet, Split
 from kurabe.encoders import Encoder
-from kurabe.evaluation import generation, placeholders
+from kurabe.evaluation import distances, placeholders
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
-from kurabe.evaluation.drawn_images import drawn
 from kurabe.evaluation.features import Model, identity_of
 from kurabe.evaluation.memorisation import (
     false_alarms,
@@ -27,6 +24,7 @@ from kurabe.evaluation.memorisation import (
     twins,
 )
 from kurabe.evaluation.references import Rows, split_key
+from kurabe.evaluation.subsets import drawn
 from kurabe.randomness import permutation
 from kurabe.recipe import Evaluation
 from kurabe.training.held_out import held_out_loss
@@ -35,30 +33,6 @@ from kurabe.training.held_out import held_out_loss
 _HELD_OUT = 512
 # Images that stand for noise, and training images that get grain.
 _MARKED = 128
-# Seeds of two blocks never meet.
-_SEEDS_PER_BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a model drew: uint8 (N, H, W, C), image k from starting noise seeds[k]; and how long."""
-
-    pixels: np.ndarray
-    seeds: tuple[int, ...]
-    seconds: float
-
-
-def sample_seeds(seed: int, count: int) -> tuple[int, ...]:
-    """The starting noises of a block, the same for every method."""
-    return tuple(range(seed * _SEEDS_PER_BLOCK, seed * _SEEDS_PER_BLOCK + count))
-
-
-def draw_samples(model: Model, settings: Evaluation, seed: int) -> Samples:
-    """Draw the images of a block, all with the same number of network evaluations."""
-    seeds = sample_seeds(seed, settings.samples)
-    began = time.perf_counter()
-    pixels = model.sample(seeds, settings.evaluations, batch=settings.batch)
-    return Samples(pixels, seeds, time.perf_counter() - began)
 
 
 def generation_rows(
@@ -72,7 +46,7 @@ def generation_rows(
     """Distances, precision, recall, density, coverage, diversity, each with its reference rows."""
     real = encoded(encoder, images, drawn(split.test, settings.real_images, "real test"))
     train = encoded(encoder, images, drawn(split.train, settings.real_images, "real train"))
-    centres = generation.clusters(train) if len(train) > 1 else None
+    centres = distances.clusters(train) if len(train) > 1 else None
 
     def scores(features: np.ndarray) -> dict[str, Any]:
         return _distances(features, real, train, centres, encoder.name)
@@ -106,7 +80,7 @@ def generation_rows(
     return rows
 
 
-_KERNELS = {"feature-distance": generation.distance_kernel, "kid": generation.polynomial_kernel}
+_KERNELS = {"feature-distance": distances.distance_kernel, "kid": distances.polynomial_kernel}
 
 
 def _real_rows(scores: Any, train: np.ndarray, real: np.ndarray, n: int) -> dict[str, Any]:
@@ -114,7 +88,7 @@ def _real_rows(scores: Any, train: np.ndarray, real: np.ndarray, n: int) -> dict
     copies = train[permutation(0, "copier", 0, len(train))[:n]]
     enough = min(len(train), len(real)) > 1
     errors = {
-        row: generation.mmd_standard_error(train, real, kernel) if enough else None
+        row: distances.mmd_standard_error(train, real, kernel) if enough else None
         for row, kernel in _KERNELS.items()
     }
     return {"floor": scores(train), "copier": scores(copies), "floor_se": errors}
@@ -130,7 +104,7 @@ def _marks(shown: np.ndarray, real: np.ndarray, encoder: Encoder) -> dict[str, f
         "noise": placeholders.noise(_MARKED, shown.shape[1:]),
         "grain": placeholders.grained(shown),
     }
-    return {name: generation.feature_distance(encoder.encode(x), real) for name, x in found.items()}
+    return {name: distances.feature_distance(encoder.encode(x), real) for name, x in found.items()}
 
 
 def _distances(
@@ -138,21 +112,21 @@ def _distances(
 ) -> dict[str, Any]:
     """All distances of one set of features from the real ones; None where a set is too small."""
     smaller = min(len(features), len(real))
-    precision, recall = generation.precision_recall(features, real) if smaller > 3 else (None, None)
+    precision, recall = distances.precision_recall(features, real) if smaller > 3 else (None, None)
     density, coverage = (
-        generation.density_coverage(features, real) if len(real) > 5 else (None, None)
+        distances.density_coverage(features, real) if len(real) > 5 else (None, None)
     )
-    fd = generation.frechet_score(features, real, train, encoder)
+    fd = distances.frechet_score(features, real, train, encoder)
     return {
-        "feature-distance": generation.feature_distance(features, real) if smaller > 1 else None,
-        "kid": generation.kid(features, real) if smaller > 1 else None,
+        "feature-distance": distances.feature_distance(features, real) if smaller > 1 else None,
+        "kid": distances.kid(features, real) if smaller > 1 else None,
         "fd": fd.value,
         "fd_name": fd.name if fd.reason is None else f"{fd.name}: {fd.reason}",
         "precision": precision,
         "recall": recall,
         "density": density,
         "coverage": coverage,
-        "diversity": None if centres is None else generation.diversity(features, centres),
+        "diversity": None if centres is None else distances.diversity(features, centres),
     }
 
 
