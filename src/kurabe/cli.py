@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from kurabe import streams
+from kurabe.words import Language, language
 
 app = typer.Typer(
     name="kurabe",
@@ -34,13 +35,6 @@ MARKS = (
 
 # A run's images start from its seed × 2²⁰ and up, which are keys of 64 bits with room to count up.
 MOST_SEED, MOST_IMAGE_SEED = 10**12, 2**62
-
-
-class Language(StrEnum):
-    """The languages that everything is said in."""
-
-    ja = "ja"
-    en = "en"
 
 
 class Format(StrEnum):
@@ -95,7 +89,7 @@ def demo(
     """The main job on 300 drawings, from training to table and page."""
     from kurabe.commands.studying import demo
 
-    demo(out, seeds, seed or 0, device, dry_run, _language(lang))
+    demo(out, seeds, seed or 0, device, dry_run, language(lang))
 
 
 @app.command()
@@ -138,7 +132,7 @@ def study(
         size=size,
         channels=None if grey is None else 1 if grey else 3,
     )
-    study(request, dry_run, yes, _language(lang))
+    study(request, dry_run, yes, language(lang))
 
 
 @app.command(epilog=MARKS)
@@ -152,7 +146,7 @@ def compare(
     """Methods side by side: facts or, with a study, what was measured."""
     from kurabe.commands.facts import compare
 
-    compare(tuple(ids or ()), study, format.value, _language(lang), facts=facts)
+    compare(tuple(ids or ()), study, format.value, language(lang), facts=facts)
 
 
 @app.command()
@@ -164,7 +158,7 @@ def methods(
     """The catalogue, or one method's card."""
     from kurabe.commands.facts import methods
 
-    methods(id, json, _language(lang))
+    methods(id, json, language(lang))
 
 
 @data_app.command("check")
@@ -177,7 +171,7 @@ def data_check(
     """What would be kept and dropped, and why; duplicates, sizes, modes, labels."""
     from kurabe.commands.facts import check
 
-    check(path, str(labels) if labels else None, json, _language(lang))
+    check(path, str(labels) if labels else None, json, language(lang))
 
 
 @data_app.command("get")
@@ -185,7 +179,7 @@ def data_get(name: Annotated[str, typer.Argument(metavar="NAME")], lang: Lang = 
     """Fetch a known set into the cache and check it."""
     from kurabe.commands.facts import get
 
-    get(name, _language(lang))
+    get(name, language(lang))
 
 
 @data_app.command("list")
@@ -218,7 +212,7 @@ def fit(
     channels = None if grey is None else 1 if grey else 3
     fit(
         method, data, base=base, out=out, seed=seed, budget=budget, settings=tuple(set or ()),
-        size=size, channels=channels, device=device, lang=_language(lang), encoder=encoder,
+        size=size, channels=channels, device=device, lang=language(lang), encoder=encoder,
         prompt=prompt,
     )  # fmt: skip
 
@@ -228,7 +222,7 @@ def runs(below: Below = Path(), lang: Lang = None) -> None:
     """What runs there are, and in which state."""
     from kurabe.commands.running import runs
 
-    runs(below, _language(lang))
+    runs(below, language(lang))
 
 
 @app.command()
@@ -256,7 +250,7 @@ def sample(
     from kurabe.commands.running import Drawing, sample
 
     how = Drawing(n, seed, steps, class_name, guidance)
-    sample(run, out, how, device, below, _language(lang))
+    sample(run, out, how, device, below, language(lang))
 
 
 @app.command()
@@ -277,7 +271,7 @@ def embed(
     """Write the features of images as Parquet, with their ids."""
     from kurabe.commands.running import embed
 
-    embed(run, data, out, layer, log_snr, grid, draws, device, below, _language(lang))
+    embed(run, data, out, layer, log_snr, grid, draws, device, below, language(lang))
 
 
 @app.command()
@@ -293,7 +287,7 @@ def export(
     """Write a run as a folder that DiffusionPipeline.from_pretrained loads."""
     from kurabe.commands.running import export
 
-    export(run, out, to, below, _language(lang))
+    export(run, out, to, below, language(lang))
 
 
 @app.command()
@@ -307,7 +301,7 @@ def evaluate(
     """Measure a run again, or on other images."""
     from kurabe.commands.running import evaluate
 
-    evaluate(run, data, device, below, _language(lang))
+    evaluate(run, data, device, below, language(lang))
 
 
 @app.command()
@@ -320,13 +314,7 @@ def serve(
     """The pages: catalogue, comparison, studies as they run."""
     from kurabe.commands.serving import serve
 
-    serve(runs, host, port, _language(lang))
-
-
-def _language(given: Language | None) -> str:
-    from kurabe.words import language
-
-    return language(given.value if given else None)
+    serve(runs, host, port, language(lang))
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import pytest
 from made_study import COLUMNS, around, study
 
 from kurabe.comparison import draw_html, study_table
-from kurabe.comparison.words import joined
 from kurabe.records import StudyFolder
 from kurabe.records.study import SHIPPED
+from kurabe.words.table import joined
 
 NAMES = {
     "transfer": "transfer learning with diffusion models",

@@ -27,7 +27,8 @@ from kurabe.studies.plan import about_images
 from kurabe.studies.progress import Clock, plain
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
-from kurabe.words import say
+from kurabe.words import commands, data, pages, table
+from kurabe.words.commands import say
 
 TWO = ("self-supervised-diffusion-model", "ddpm")
 
@@ -218,15 +219,18 @@ def test_the_clock_shares_what_is_left_among_the_workers(scans):
     assert trying.left(jobs[2:], []) == pytest.approx(4 * (60 + 25) / 2 + 300)
 
 
-def test_every_sentence_stands_in_both_languages_with_the_same_places():
-    for key, texts in words._WORDS.items():
-        places = {
-            lang: {name for _, name, _, _ in string.Formatter().parse(text) if name}
-            for lang, text in ((k, words.counted(t, defaultdict(int))) for k, t in texts.items())
-        }
-        assert set(texts) == {"ja", "en"}, key
-        assert places["ja"] == places["en"], key
-        assert "ノイズ" not in texts["ja"] or key == "samples.note", key
+@pytest.mark.parametrize("place", [commands, data, pages, table])
+def test_every_sentence_stands_in_every_language_with_the_same_places(place):
+    for key, texts in place._WORDS.items():
+        assert len(texts) == len(words.LANGUAGES), key
+        counted = [words.counted(text, defaultdict(int)) for text in texts]
+        first, *others = ({n for _, n, _, _ in string.Formatter().parse(t) if n} for t in counted)
+        assert all(other == first for other in others), key
+
+
+def test_the_spread_of_runs_is_no_noise():
+    for key, texts in commands._WORDS.items():
+        assert "ノイズ" not in texts[0] or key == "samples.note", key
 
 
 @pytest.mark.parametrize(
@@ -240,10 +244,10 @@ def test_the_language_follows_the_locale(monkeypatch, locale, language):
 
 def test_numbers_as_the_progress_line_writes_them():
     assert [plain(v) for v in (0.0312, 0.5, 1.0, 12.3456)] == [".031", ".500", "1.00", "12.35"]
-    assert [words.duration(s, "en") for s in (0.2, 42, 89, 91, 3600, 9000)] == [
+    assert [commands.duration(s, "en") for s in (0.2, 42, 89, 91, 3600, 9000)] == [
         "1 s", "42 s", "89 s", "2 min", "60 min", "2.5 h",
     ]  # fmt: skip
-    assert words.aligned([("転移", "a"), ("x", "b")]) == ["転移  a", "x     b"]
+    assert commands.aligned([("転移", "a"), ("x", "b")]) == ["転移  a", "x     b"]
 
 
 def test_facts_need_no_torch(tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kurabe.errors import UserError
 from kurabe.files import json_bytes
-from kurabe.words import aligned, say
+from kurabe.words.commands import aligned, say
 
 if TYPE_CHECKING:
     from kurabe.records import StudyFolder

@@ -11,7 +11,7 @@ from kurabe.files import check_place, write_bytes_atomic
 from kurabe.records import RunFolder
 from kurabe.runs.names import find_run, newest_first, source_of
 from kurabe.runs.precision import settled_device
-from kurabe.words import aligned, say
+from kurabe.words.commands import aligned, say
 
 # So many images are drawn before they are written, and an interrupted command keeps the rest.
 AT_ONCE = 64

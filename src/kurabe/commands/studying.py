@@ -9,7 +9,7 @@ from pathlib import Path
 from kurabe.errors import UserError
 from kurabe.studies.begin import RECIPES, Request
 from kurabe.studies.carry_out import carry_out
-from kurabe.words import say
+from kurabe.words.commands import say
 
 DEMO = Path("kurabe-demo")
 

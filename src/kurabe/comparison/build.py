@@ -11,9 +11,9 @@ from kurabe.comparison.published import chosen, published
 from kurabe.comparison.results import StudyResults, read_results
 from kurabe.comparison.sentences import sentences
 from kurabe.comparison.table import Column, Row, StudyNote, Table
-from kurabe.comparison.words import joined, word
 from kurabe.methods import Method, Source, choices_of, find
 from kurabe.records import StudyFolder
+from kurabe.words.table import joined, word
 
 
 def compare(

@@ -24,7 +24,7 @@ from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import number
 from kurabe.comparison.results import StudyResults
 from kurabe.comparison.table import Column, Mark, Sentence
-from kurabe.comparison.words import in_sentence, joined, word
+from kurabe.words.table import in_sentence, joined, word
 
 CHANCE = 0.5
 

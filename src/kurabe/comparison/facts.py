@@ -11,10 +11,10 @@ from typing import Any
 
 from kurabe import registry
 from kurabe.comparison.table import Cell, Link, Row
-from kurabe.comparison.words import word
 from kurabe.errors import UserError
 from kurabe.methods import Card, Choices, Method, Text, catalogue, choices_of
 from kurabe.methods.card import Summary
+from kurabe.words.table import word
 
 NOTHING = "—"
 

@@ -14,11 +14,11 @@ from kurabe.comparison.numbers import decimals_for, number, spread
 from kurabe.comparison.results import RunResult, StudyResults
 from kurabe.comparison.table import BlockValue, Cell, Estimate, Grid, Pair, Reference, Row
 from kurabe.comparison.verdicts import Verdict, fewest_images, row_mark
-from kurabe.comparison.words import has_word, joined, word
 from kurabe.errors import UserError
 from kurabe.methods import find
 from kurabe.records.samples import read_grid
-from kurabe.words import short_name
+from kurabe.words.commands import short_name
+from kurabe.words.table import has_word, joined, word
 
 # How far from the seconds asked for a column may lie before the row says so.
 OFF = 0.03

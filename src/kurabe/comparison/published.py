@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kurabe.comparison.numbers import number
 from kurabe.comparison.proof import DealtShare
-from kurabe.comparison.words import word
+from kurabe.words.table import word
 
 RESULTS = Path(__file__).parent.parent / "results"
 SHIPPED = RESULTS / "a-a" / "proof.json"

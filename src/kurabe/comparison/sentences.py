@@ -16,7 +16,7 @@ from kurabe.comparison.metrics import HEADLINES
 from kurabe.comparison.numbers import rounded_up
 from kurabe.comparison.results import StudyResults
 from kurabe.comparison.table import Cell, Column, Mark, Pair, Row, Sentence
-from kurabe.comparison.words import in_sentence, joined, word
+from kurabe.words.table import in_sentence, joined, word
 
 _IMAGES, _FEATURES = HEADLINES
 # What needs no training: features that are no better have shown nothing.

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kurabe.words import Language
+
 Mark = Literal["≠", "≈", "?"]
 Group = Literal["facts", "how", "measured", "samples"]
 GROUPS: tuple[Group, ...] = ("facts", "how", "measured", "samples")
@@ -216,7 +218,7 @@ class Table(Value):
     """
 
     version: int = Field(default=1, alias="schema")
-    lang: Literal["ja", "en"]
+    lang: Language
     title: str
     introduction: tuple[str, ...]
     added: tuple[str, ...] = ()

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kurabe.data.words import say, treatment
 from kurabe.errors import shown
+from kurabe.words.data import say, treatment
 
 # A note's key in `kurabe.data.words` and what fills it.
 Note = tuple[str, dict[str, Any]]

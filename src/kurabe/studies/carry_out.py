@@ -20,7 +20,7 @@ from kurabe.studies.jobs import block_jobs, renew, runs_at_once
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
-from kurabe.words import say
+from kurabe.words.commands import say
 
 # How often samples.html is written anew while runs last, in seconds.
 GALLERY_EVERY = 5.0

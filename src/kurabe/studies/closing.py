@@ -15,7 +15,8 @@ from kurabe.records import StudyFolder
 from kurabe.studies.failures import about_failures
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
-from kurabe.words import LANGUAGES, aligned, say
+from kurabe.words import LANGUAGES
+from kurabe.words.commands import aligned, say
 
 # The study's own page begins with what was found; the facts follow.
 _ORDER = ("samples", "measured", "how", "facts")

@@ -16,7 +16,7 @@ from kurabe.studies.plan import line, unfinished
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
 from kurabe.study_settings import Column
-from kurabe.words import say
+from kurabe.words.commands import say
 
 # Of a run beside its weights: scores, metrics, grids, traces.
 RECORDS = 2_000_000

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from kurabe.execution.job import Job, failed
 from kurabe.records import RunFolder, StudyFolder
 from kurabe.studies.study import Study
-from kurabe.words import say
+from kurabe.words.commands import say
 
 # So many lines name failed runs.
 SHOWN = 5

@@ -16,7 +16,7 @@ from PIL import Image
 
 from kurabe.execution.job import Job
 from kurabe.files import write_text_atomic
-from kurabe.words import say
+from kurabe.words.commands import say
 
 # Tiles are shown at least this wide, in pixels of the page.
 TILE = 64

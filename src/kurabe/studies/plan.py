@@ -15,7 +15,7 @@ from kurabe.studies.jobs import runs_at_once
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
-from kurabe.words import cells, duration, say
+from kurabe.words.commands import cells, duration, say
 
 # The columns of the plan: its labels, its middle; what solves or changes a line stands behind.
 LABEL, MIDDLE = 13, 58

@@ -20,7 +20,7 @@ from kurabe.execution.job import Job
 from kurabe.execution.processes import Running
 from kurabe.recipe import Evaluation
 from kurabe.records import RunFolder
-from kurabe.words import duration, say
+from kurabe.words.commands import duration, say
 
 # Start of a process, decoding and features, in seconds, before a run has shown it.
 BESIDE_SAMPLING = 12.0

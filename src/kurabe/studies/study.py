@@ -21,7 +21,7 @@ from kurabe.recipe import Budget, DataSettings, Recipe
 from kurabe.runs.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
 from kurabe.study_settings import TRIAL_SEEDS, Column, StudySettings
-from kurabe.words import short_name
+from kurabe.words.commands import short_name
 
 _HEADER = """\
 # A study of Kurabe. Edit it before its runs start; afterwards only add columns or blocks.

@@ -14,8 +14,8 @@ from starlette.requests import Request
 
 from kurabe.methods import Method, catalogue, search
 from kurabe.web.problems import Problem, short
+from kurabe.words import LANGUAGES
 
-LANGUAGES = ("ja", "en")
 MOST_COLUMNS = 8
 # Longer addresses are answered with 414.
 LONGEST = 8_000

@@ -1,6 +1,6 @@
 """/api: the pages' objects as JSON, described by OpenAPI."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
@@ -14,8 +14,9 @@ from kurabe.web.catalogue_page import Search, found_by
 from kurabe.web.library import Library
 from kurabe.web.problems import Problem
 from kurabe.web.progress import StudyProgress, progress_of
+from kurabe.words import Language
 
-Lang = Annotated[Literal["ja", "en"], Query(description="The language of all words.")]
+Lang = Annotated[Language, Query(description="The language of all words.")]
 Name = Annotated[str, Query(max_length=400)]
 
 

@@ -37,11 +37,12 @@ from kurabe.web import (
     run_page,
     study_page,
 )
-from kurabe.web.address import LANGUAGES, LONGEST, language_of
+from kurabe.web.address import LONGEST, language_of
 from kurabe.web.library import Library
 from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site, in_readers_language
-from kurabe.web.words import word
+from kurabe.words import LANGUAGES
+from kurabe.words.pages import word
 
 _HEADERS = {
     "Content-Security-Policy": (

@@ -29,7 +29,7 @@ from kurabe.web.address import at, language_of
 from kurabe.web.grids import sheet, shown_size
 from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site
-from kurabe.web.words import word
+from kurabe.words.pages import word
 
 # Images a side in one question, in a row, the pixels they have, and questions at most.
 _TILES = 4

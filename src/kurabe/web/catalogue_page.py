@@ -13,7 +13,7 @@ from kurabe.methods import SEED, Method, catalogue, search
 from kurabe.web.address import at, language_of, methods_of, slugs_of
 from kurabe.web.problems import short
 from kurabe.web.site import Site
-from kurabe.web.words import word
+from kurabe.words.pages import word
 
 
 @dataclass(frozen=True)

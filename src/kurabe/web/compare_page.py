@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Route
 from kurabe.comparison import FORMATS, compare, draw_png
 from kurabe.comparison.drawings.page import baseline_of, sections_of
 from kurabe.comparison.table import GROUPS, Group, Row, Table
-from kurabe.comparison.words import joined
 from kurabe.errors import UserError
 from kurabe.methods import SEED, catalogue
 from kurabe.web.address import MOST_COLUMNS, View, language_of, methods_of, slugs_of
@@ -23,6 +22,7 @@ from kurabe.web.curves import study_curves
 from kurabe.web.grids import grid_pictures
 from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site
+from kurabe.words.table import joined
 
 
 class Export(NamedTuple):

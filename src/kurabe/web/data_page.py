@@ -14,7 +14,7 @@ from kurabe.web import dataset
 from kurabe.web.address import language_of, methods_of
 from kurabe.web.problems import Problem, short
 from kurabe.web.site import Site
-from kurabe.web.words import word
+from kurabe.words.pages import word
 
 # File name: media type, the words' key of what it is, how it is made from the site's address.
 FILES: dict[str, tuple[str, str, Callable[[str], str]]] = {

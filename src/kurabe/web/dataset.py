@@ -14,6 +14,7 @@ from typing import Any
 
 from kurabe.comparison import compare, draw_bibtex
 from kurabe.methods import Method, catalogue
+from kurabe.words import LANGUAGES
 
 VERSION = "1.0.0"
 _NAME = {"ja": "Kurabe 拡散モデル手法カタログ", "en": "Kurabe catalogue of diffusion methods"}
@@ -52,7 +53,7 @@ def as_csv() -> str:
 def _line(method: Method) -> dict[str, str]:
     card = method.card
     found: dict[str, str] = {}
-    for lang in ("ja", "en"):
+    for lang in LANGUAGES:
         for key in ("name", "field", "family", "proposed_by", "kind", "summary"):
             found[f"{key}_{lang}"] = getattr(card, key).of(lang)
         found[f"aliases_{lang}"] = " | ".join(getattr(card.aliases, lang))
@@ -120,7 +121,7 @@ def _concept(method: Method, base: str, scheme: str, known: Mapping[str, Method]
         # A label stands once: what is preferred is not also an alternative.
         "altLabel": {
             lang: [alias for alias in getattr(card.aliases, lang) if alias != names[lang]]
-            for lang in ("ja", "en")
+            for lang in LANGUAGES
         },
         "hiddenLabel": {"ja": [card.yomi]} if card.yomi not in card.aliases.ja else {},
         "definition": {"ja": card.summary.ja, "en": card.summary.en},

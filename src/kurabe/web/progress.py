@@ -5,7 +5,7 @@ import math
 from pydantic import BaseModel
 
 from kurabe.comparison.results import RunResult, StudyResults
-from kurabe.web.words import word
+from kurabe.words.pages import word
 
 _OVER = ("finished", "failed", "interrupted")
 

@@ -12,7 +12,6 @@ from starlette.routing import BaseRoute, Route
 from kurabe.comparison.drawings.page import Picture
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import decimals_for, number
-from kurabe.comparison.words import has_word
 from kurabe.errors import UserError
 from kurabe.methods import catalogue
 from kurabe.records import RunFolder, read_grid
@@ -20,7 +19,8 @@ from kurabe.web.address import at, language_of
 from kurabe.web.curves import losses, plot
 from kurabe.web.problems import Problem
 from kurabe.web.site import Site
-from kurabe.web.words import word
+from kurabe.words.pages import word
+from kurabe.words.table import has_word
 
 # The least width that a tile is shown at, and so many grids on a page.
 _TILE = 48

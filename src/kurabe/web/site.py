@@ -10,9 +10,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from kurabe.comparison.drawings.page import page_environment
 from kurabe.methods import SEED
-from kurabe.web.address import LANGUAGES, language_of
+from kurabe.web.address import language_of
 from kurabe.web.library import Library
-from kurabe.web.words import word
+from kurabe.words import LANGUAGES
+from kurabe.words.pages import word
 
 LANGUAGE_NAMES = {"ja": "日本語", "en": "English"}
 

@@ -13,7 +13,7 @@ from kurabe.web.compare_page import exported, language_for, shown, view_of
 from kurabe.web.curves import study_curves
 from kurabe.web.progress import progress_of
 from kurabe.web.site import Site
-from kurabe.web.words import word
+from kurabe.words.pages import word
 
 # A study is looked up for its results.
 _ORDER = ("measured", "samples", "how", "facts")

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kurabe.comparison.drawings.plot import EDGE, HEIGHT, WIDTH, Dots, dots_of
 from kurabe.comparison.table import Row, Table
-from kurabe.comparison.words import word
 from kurabe.errors import UserError
+from kurabe.words.table import word
 
 _INK, _SOFT, _LINE, _ACCENT, _BAND = "#22252a", "#595e66", "#dcd8ce", "#1c5d86", "#bcd0de"
 _PANEL, _MARGIN, _GAP = 400.0, 24.0, 44.0

@@ -5,7 +5,7 @@ import io
 import re
 
 from kurabe.comparison.table import Row, Table
-from kurabe.comparison.words import word
+from kurabe.words.table import word
 
 ARROWS = {"up": " ↑", "down": " ↓", None: ""}
 # A spreadsheet takes a cell that begins so for a formula.

@@ -9,7 +9,7 @@ from functools import lru_cache
 from markupsafe import Markup, escape
 
 from kurabe.comparison.drawings.plot import Dots
-from kurabe.comparison.words import word
+from kurabe.words.table import word
 
 # As many cells as some thirty wide pages have; a cell is about a kilobyte.
 _KEPT = 8192

@@ -21,9 +21,9 @@ from kurabe.comparison.drawings.measured import difference, measured_cell
 from kurabe.comparison.drawings.plot import dots_of
 from kurabe.comparison.numbers import number, rounded_up
 from kurabe.comparison.table import GROUPS, Cell, Column, Grid, Group, Pair, Row, Table
-from kurabe.comparison.words import word
 from kurabe.errors import UserError
 from kurabe.records.samples import read_grid
+from kurabe.words.table import word
 
 # A tile of a grid is enlarged by a whole number, to at least this many pixels a side.
 _TILE = 64

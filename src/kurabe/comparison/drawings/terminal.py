@@ -9,7 +9,7 @@ from kurabe.comparison.drawings.flat import ARROWS
 from kurabe.comparison.drawings.width import sayable, width, wrap
 from kurabe.comparison.facts import NOTHING
 from kurabe.comparison.table import Cell, Group, Row, Sentence, Table
-from kurabe.comparison.words import word
+from kurabe.words.table import word
 
 _GAP = 2
 _MARK = 4

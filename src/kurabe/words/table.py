@@ -3,7 +3,9 @@
 Never ノイズ for the spread of runs (it is the noise of diffusion): ばらつき.
 """
 
-_WORDS: dict[str, tuple[str, str]] = {
+from kurabe.words import Texts, text_of
+
+_WORDS: dict[str, Texts] = {
     "title": ("手法を比較", "Compare methods"),
     "introduction": (
         "選択した手法を並べて確認できます。異なる行はハイライト表示されます。",
@@ -376,8 +378,7 @@ _WORDS: dict[str, tuple[str, str]] = {
 
 def word(key: str, lang: str, **values: object) -> str:
     """The words of that key in `lang`, "ja" or "en", with its places filled in."""
-    text = _WORDS[key][0 if lang == "ja" else 1]
-    return text.format(**values) if values else text
+    return text_of(_WORDS[key], lang, values)
 
 
 def has_word(key: str) -> bool:

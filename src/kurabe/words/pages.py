@@ -1,8 +1,8 @@
 """The words of the pages in Japanese and English; the table's own come from comparison."""
 
-from kurabe.comparison import words as table_words
+from kurabe.words import Texts, table, text_of
 
-_WORDS: dict[str, tuple[str, str]] = {
+_WORDS: dict[str, Texts] = {
     "skip": ("本文へ移動", "Skip to content"),
     "site": ("サイト内の移動", "Site"),
     "nav.catalogue": ("カタログ", "Catalogue"),
@@ -284,6 +284,5 @@ _WORDS: dict[str, tuple[str, str]] = {
 def word(key: str, lang: str, **values: object) -> str:
     """The words of that key in "ja" or "en", with its places filled in."""
     if key not in _WORDS:
-        return table_words.word(key, lang, **values)
-    text = _WORDS[key][0 if lang == "ja" else 1]
-    return text.format(**values) if values else text
+        return table.word(key, lang, **values)
+    return text_of(_WORDS[key], lang, values)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from kurabe.words import counted
+from kurabe.words import Texts, text_of
 
-_WORDS: dict[str, tuple[str, str]] = {
+_WORDS: dict[str, Texts] = {
     "report.kept": (
         "{source}: {found} 枚のうち {kept} 枚を使用",
         "{source}: {kept} of {found} images kept",
@@ -133,8 +133,7 @@ _TREATMENTS = {
 
 def say(key: str, lang: str, **values: Any) -> str:
     """The sentence of a key in "ja" or "en"; its values filled in."""
-    japanese, english = _WORDS[key]
-    return counted(japanese if lang == "ja" else english, values).format(**values)
+    return text_of(_WORDS[key], lang, values)
 
 
 def treatment(text: str, lang: str) -> str:
