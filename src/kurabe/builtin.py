@@ -12,6 +12,8 @@ IDEAS = (
     Idea("encoders", "pixels", "kurabe.encoders:of_pixels"),
     Idea("encoders", "transformers", "kurabe.encoders.networks:of_transformers"),
     Idea("exports", "diffusers", "kurabe.exports.diffusers:export"),
+    Idea("spaces", "AutoencoderKL", "kurabe.training.foreign:latents_of"),
+    Idea("spaces", "pixels", "kurabe.spaces:Pixels"),
     Idea("optimisers", "adamw", "kurabe.training.optimisers:adamw", label="AdamW"),
     Idea("optimisers", "sgd", "kurabe.training.optimisers:sgd", label="SGD"),
     Idea("solvers", "ddpm", "kurabe.diffusion.sampling:ddpm", label="DDPM"),

@@ -26,6 +26,7 @@ from pydantic import (
 
 from kurabe import registry
 from kurabe.bases.foreign import DiffusersNetwork
+from kurabe.bases.network import Described
 from kurabe.errors import UserError, plainly, refusal
 from kurabe.methods.choices import Choices
 
@@ -73,7 +74,7 @@ class Budget(Settings):
         return self
 
 
-class Network(Settings):
+class Network(Described, Settings):
     """The shape of the backbone where a run starts from random weights; a base brings its own."""
 
     kind: str = "patch"
@@ -87,7 +88,7 @@ class Network(Settings):
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
 
 
-class OutsideNetwork(Settings):
+class OutsideNetwork(Described, Settings):
     """The shape of another package's backbone: what it may set derives from this.
 
     All but these three are given to the backbone by name, behind the images' size and channels.
@@ -106,12 +107,11 @@ def _of_kind(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError("a network is a table of settings")
     given = cast(dict[str, Any], value)
-    if given.get("kind") == "diffusers":
-        return DiffusersNetwork.model_validate(given)
     idea = registry.ideas("backbones").get(str(given.get("kind")))
     if idea is None or idea.settings is None:
         return Network.model_validate(given)
-    assert issubclass(idea.settings, Settings)
+    if not issubclass(idea.settings, BaseModel):
+        raise ValueError(f"{idea.name} is a class of diffusers, and its kind 'diffusers'")
     return idea.settings.model_validate(given)
 
 

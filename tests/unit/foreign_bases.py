@@ -12,6 +12,9 @@ from diffusers import (
     DiTPipeline,
     DiTTransformer2DModel,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -23,6 +26,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
 )
 
 
@@ -65,15 +71,15 @@ def ddpm(folder: Path, **scheduler: object) -> Path:
     return folder
 
 
-def vae(**settings: object) -> AutoencoderKL:
-    """An autoencoder of half the size, 3 colours to 4 channels."""
+def vae(channels: int = 4, **settings: object) -> AutoencoderKL:
+    """An autoencoder of half the size, 3 colours to so many channels."""
     torch.manual_seed(1)
     return shaken(
         AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 2,
             up_block_types=("UpDecoderBlock2D",) * 2,
             block_out_channels=(8, 8),
-            latent_channels=4,
+            latent_channels=channels,
             norm_num_groups=4,
             **{"scaling_factor": 0.7, **settings},
         )
@@ -189,5 +195,63 @@ def stable_diffusion_xl(
         ),
         force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def t5_tokenizer() -> T5TokenizerFast:
+    """Letters alone."""
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("\u2581", -1.0)]
+    return T5TokenizerFast([*words, *((letter, -2.0) for letter in LETTERS)], extra_ids=0)
+
+
+def t5(width: int = 40) -> nn.Module:
+    """A T5 encoder of that width, two layers."""
+    torch.manual_seed(5)
+    config = T5Config(
+        vocab_size=32, d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=2, dropout_rate=0.0
+    )
+    return T5EncoderModel(config).eval()
+
+
+def stable_diffusion_3(folder: Path, *, with_t5: bool = True, **scheduler: object) -> Path:
+    """A StableDiffusion3Pipeline on 16×16 colour images: 16 channels of latents, scaled, shifted.
+
+    Encoders 16, 20 and 40 wide, 14 + 20 pooled; the second block has two attentions, as 3.5 has.
+    """
+    encoders = [
+        clip(CLIPTextModelWithProjection, width, width, projection_dim=pooled)
+        for width, pooled in ((16, 14), (20, 20))
+    ]
+    torch.manual_seed(6)
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        num_layers=3,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=40,
+        caption_projection_dim=16,
+        pooled_projection_dim=34,
+        pos_embed_max_size=12,
+        dual_attention_layers=(1,),
+        qk_norm="rms_norm",
+    )
+    StableDiffusion3Pipeline(
+        vae=vae(
+            16,
+            scaling_factor=1.5,
+            shift_factor=0.06,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=encoders[0],
+        text_encoder_2=encoders[1],
+        text_encoder_3=t5() if with_t5 else None,
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        tokenizer_3=t5_tokenizer() if with_t5 else None,
+        transformer=shaken(transformer).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler}),
     ).save_pretrained(folder)
     return folder

@@ -103,7 +103,7 @@ def test_a_batch_is_told_its_images_captions_and_nothing_at_a_stated_rate(tmp_pa
     stream = Stream("images")
     batch, again = source.batch(stream, 0, 400), source.batch(stream, 100, 1)
     assert torch.equal(batch.condition[100], again.condition[0])
-    encoder = TextEncoder(base)
+    encoder = TextEncoder(base, "last-states", {})
     empty = encoder.encode([""]).half().float()
     silent = (batch.condition == empty).flatten(1).all(1)
     # 400 draws at a tenth: three standard deviations of a binomial.

@@ -13,7 +13,7 @@ from kurabe import registry
 from kurabe.adaptations import Adaptation, attach
 from kurabe.adaptations.full import Full
 from kurabe.backbones import PatchTransformer
-from kurabe.backbones.diffusers import UNet
+from kurabe.backbones.unet.network import UNet
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
 from kurabe.methods.choice import AdaptationChoice, TermChoice
 from kurabe.methods.choices import Choices

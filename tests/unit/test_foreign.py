@@ -220,7 +220,7 @@ FAULTS = {
     "no denoiser": (_config("model_index.json", unet=None), "nothing there denoises"),
     "unknown class": (
         _config("model_index.json", unet=["diffusers", "UNet3DConditionModel"]),
-        "unet is a UNet3DConditionModel; Kurabe can use UNet2DModel",
+        "unet is a UNet3DConditionModel; Kurabe can use DiTTransformer2DModel",
     ),
     "no configuration": (_without("unet/config.json"), "config.json is missing"),
     "no scheduler": (_without("scheduler/scheduler_config.json"), "scheduler_config.json is miss"),

@@ -15,7 +15,7 @@ from PIL import Image
 from test_foreign import as_array, recipe, torch_as_it_was
 
 from kurabe import bases
-from kurabe.bases.foreign import Prompt
+from kurabe.bases.network import Prompt
 from kurabe.data import ImageSet, split
 from kurabe.diffusion.sampling import ddim
 from kurabe.errors import UserError

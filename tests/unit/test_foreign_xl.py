@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from test_foreign import as_array, recipe, torch_as_it_was
 
 from kurabe import bases
-from kurabe.bases.foreign import Prompt
+from kurabe.bases.network import Prompt
 from kurabe.conditions.text import TextEncoder
 from kurabe.data import ImageSet, split
 from kurabe.diffusion.sampling import ddim
@@ -77,7 +77,7 @@ def test_nothing_said_is_zeros_where_its_index_says_so(tmp_path):
         "prompt_embeds": torch.zeros(2, 12, 40), "pooled_prompt_embeds": torch.zeros(2, 20),
     }  # fmt: skip
     assert np.abs(drawn(told(folder, "")) - drawn_by_diffusers(folder, **nothing)).max() < 1e-4
-    encoder = TextEncoder(folder)
+    encoder = TextEncoder(folder, "joined-states", {})
     encoded = encoder.encode(["", "a plant", ""])
     assert encoded.shape == (3, 13, 40) and (encoder.width, encoder.pooled) == (40, 20)
     assert [bool(row.any()) for row in encoded] == [False, True, False]

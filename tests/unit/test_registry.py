@@ -57,8 +57,12 @@ def test_every_idea_leads_to_code(idea: Idea):
 def test_an_unknown_name_lists_the_near_ones_or_all():
     with pytest.raises(UserError, match=r"^There is no solver 'hein'; did you mean heun\?$"):
         registry.look_up("solvers", "hein")
-    with pytest.raises(UserError, match=r"^There is no backbone 'melt'; there is patch\.$"):
-        registry.look_up("backbones", "melt")
+    with pytest.raises(UserError, match=r"^There is no export 'melt'; there is diffusers\.$"):
+        registry.look_up("exports", "melt")
+    with pytest.raises(
+        UserError, match=r"^There is no space 'x'; there are AutoencoderKL, pixels\.$"
+    ):
+        registry.look_up("spaces", "x")
 
 
 def test_another_packages_idea_comes_through_the_same_door(install: Install):

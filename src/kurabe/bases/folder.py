@@ -12,21 +12,17 @@ import re
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from kurabe.bases.foreign import Architecture, Autoencoder, DiffusersNetwork, Prompt
+from kurabe import registry
+from kurabe.bases.architecture import architecture, architectures
+from kurabe.bases.foreign import Autoencoder, DiffusersNetwork, Prompt
 from kurabe.bases.scheduler import read_scheduler
+from kurabe.bases.texts import parts_of
 from kurabe.errors import UserError
 
 INDEX = "model_index.json"
 _DENOISERS = ("unet", "transformer")
-# What some networks are told besides a text.
-_UNGIVEN = (
-    "class_embed_type",
-    "encoder_hid_dim_type",
-    "time_cond_proj_dim",
-    "num_class_embeds",
-)
 _STEM = "diffusion_pytorch_model"
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -76,32 +72,33 @@ def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
     index = _object(folder / INDEX)
     part = denoiser_part(folder, index)
     config = _object(folder / part / "config.json")
-    architecture: Any = _class_of(index, part)
-    if architecture == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero":
-        # What DiT was called before it had a class of its own.
-        architecture = "DiTTransformer2DModel"
-    if architecture not in get_args(Architecture):
-        known = ", ".join(get_args(Architecture))
-        raise UserError(f"{folder / INDEX}: {part} is a {architecture}; Kurabe can use {known}.")
-    _check_condition(folder / part / "config.json", architecture, config)
+    name = _today(_class_of(index, part), config)
+    try:
+        kind = architecture(name)
+    except ValueError as error:
+        raise UserError(f"{folder / INDEX}: {part} is {error}.") from None
+    try:
+        kind.check(config)
+    except ValueError as error:
+        raise UserError(f"{folder / part / 'config.json'}: {error}.") from None
     scheduler = read_scheduler(
         _object(folder / "scheduler" / "scheduler_config.json"),
         str(folder / "scheduler" / "scheduler_config.json"),
     )
     autoencoder = _autoencoder(folder, index)
     size = _sample_size(folder / part / "config.json", config)
-    channels = config.get("in_channels", 3 if architecture == "UNet2DModel" else 4)
+    channels = config.get("in_channels", kind.channels)
     if autoencoder is None and channels not in (1, 3):
         raise UserError(
             f"{folder / part / 'config.json'}: in_channels = {channels} without a vae in {INDEX}: "
             "neither grey nor colour pixels."
         )
     network = DiffusersNetwork(
-        architecture=cast(Architecture, architecture),
+        architecture=name,
         config=json.dumps(config, sort_keys=True),
         scheduler=scheduler,
         autoencoder=autoencoder,
-        prompt=_prompt(folder, index, config) if architecture == "UNet2DConditionModel" else None,
+        prompt=_prompt(folder, index, kind.condition(config)),
     )
     if autoencoder is None:
         return network, size, channels
@@ -191,58 +188,32 @@ def _sample_size(path: Path, config: dict[str, Any]) -> int:
     return size
 
 
-def _check_condition(path: Path, architecture: str, config: dict[str, Any]) -> None:
-    """UserError where the network asks for something that Kurabe cannot give it."""
-    if architecture == "UNet2DModel":
-        if config.get("num_class_embeds") or config.get("class_embed_type"):
-            raise UserError(
-                f"{path}: the network asks for a class and has none that means no class; use a "
-                "base without num_class_embeds and class_embed_type."
-            )
-        if config.get("time_embedding_type", "positional") == "fourier":
-            raise UserError(
-                f"{path}: time_embedding_type = fourier belongs to noise without a bound, which "
-                "no schedule here has; use a base with positional times."
-            )
-
-    elif architecture == "UNet2DConditionModel":
-        for setting in _UNGIVEN:
-            if config.get(setting):
-                raise UserError(
-                    f"{path}: {setting} = {config[setting]}: the network asks for more than a "
-                    "text; use a base of Stable Diffusion 1.x, 2.x or XL."
-                )
-        if config.get("addition_embed_type") not in (None, "text_time"):
-            raise UserError(
-                f"{path}: addition_embed_type = {config['addition_embed_type']}; Kurabe can use "
-                "text_time, that of Stable Diffusion XL."
-            )
-        given, taken = config.get("in_channels", 4), config.get("out_channels", 4)
-        if given != taken:
-            raise UserError(
-                f"{path}: in_channels = {given}, out_channels = {taken}: the network asks for an "
-                "image to go on from; use a base that draws from noise alone."
-            )
+def _today(name: Any, config: dict[str, Any]) -> str:
+    """The class of a denoiser; of an old `Transformer2DModel` that which it is called now."""
+    called = config.get("norm_type") if name == "Transformer2DModel" else None
+    for today in architectures() if called is not None else ():
+        if architecture(today).called_before == called:
+            return today
+    return str(name)
 
 
-def _prompt(folder: Path, index: dict[str, Any], config: dict[str, Any]) -> Prompt:
-    """The empty prompt; UserError where the index lacks a part that reads it."""
-    joined = config.get("addition_embed_type") is not None
-    # Of Stable Diffusion XL the first encoder may be left out, with its tokenizer.
-    first = ("text_encoder", "tokenizer")
-    parts = first if not joined or any(_class_of(index, part) for part in first) else ()
-    for part in (*parts, *(("text_encoder_2", "tokenizer_2") if joined else ())):
-        if not _class_of(index, part):
-            raise UserError(f"{folder / INDEX} names no {part}, so that no text can be given.")
+def _prompt(folder: Path, index: dict[str, Any], condition: str | None) -> Prompt | None:
+    """The empty prompt, where one is told; UserError where the index lacks what reads it."""
+    if condition is None:
+        return None
+    try:
+        parts_of(condition).present(index)
+    except ValueError as error:
+        raise UserError(f"{folder / INDEX} {error}.") from None
     return Prompt(folder=str(folder.resolve()), text="")
 
 
 def _autoencoder(folder: Path, index: dict[str, Any]) -> Autoencoder | None:
     if not index.get("vae"):
         return None
-    kind = _class_of(index, "vae")
-    if kind != "AutoencoderKL":
-        raise UserError(f"{folder / INDEX}: vae is a {kind}; Kurabe can use AutoencoderKL.")
+    kind, known = _class_of(index, "vae"), [n for n in registry.ideas("spaces") if n != "pixels"]
+    if kind not in known:
+        raise UserError(f"{folder / INDEX}: vae is a {kind}; Kurabe can use {', '.join(known)}.")
     path = folder / "vae" / "config.json"
     config = _object(path)
     channels = config.get("in_channels", 3)

@@ -9,15 +9,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from kurabe.bases.architecture import architecture as known_architecture
+from kurabe.bases.network import Described, Prompt
 from kurabe.bases.scheduler import Scheduler
-
-Architecture = Literal["UNet2DModel", "DiTTransformer2DModel", "UNet2DConditionModel"]
 
 
 def _is_object(text: str) -> str:
     if not isinstance(json.loads(text), dict):
         raise ValueError("not a JSON object")
     return text
+
+
+def _is_known(name: str) -> str:
+    known_architecture(name)
+    return name
 
 
 Config = Annotated[str, AfterValidator(_is_object)]
@@ -40,22 +45,13 @@ class Autoencoder(BaseModel):
     shift: float = 0.0
 
 
-class Prompt(BaseModel):
-    """The text that a text-conditional base is given, and where its encoder and tokenizer lie."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: str
-    text: str
-
-
-class DiffusersNetwork(BaseModel):
+class DiffusersNetwork(Described, BaseModel):
     """A denoiser of diffusers: its class, configuration, schedule, space and condition."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["diffusers"] = "diffusers"
-    architecture: Architecture
+    architecture: Annotated[str, AfterValidator(_is_known)]
     config: Config
     scheduler: Scheduler = Scheduler()
     autoencoder: Autoencoder | None = None
@@ -67,11 +63,31 @@ class DiffusersNetwork(BaseModel):
         return json.loads(self.config)
 
     @property
+    def condition(self) -> str | None:
+        """The name of what it is told, in the group "conditions"."""
+        return known_architecture(self.architecture).condition(self.settings)
+
+    @property
+    def timesteps(self) -> Scheduler:
+        return self.scheduler
+
+    @property
+    def space(self) -> tuple[str, tuple[Any, ...]]:
+        if self.autoencoder is None:
+            return super().space
+        config = json.loads(self.autoencoder.config)
+        return config.get("_class_name", "AutoencoderKL"), (self.autoencoder,)
+
+    @property
+    def told(self) -> Prompt | None:
+        return self.prompt
+
+    @property
     def schedule(self) -> str:
         """The schedule's name."""
         return self.scheduler.kind
 
     @property
-    def prediction(self) -> str:
+    def prediction(self) -> Literal["eps", "x0", "v", "flow"]:
         """What the network's output means."""
         return self.scheduler.prediction

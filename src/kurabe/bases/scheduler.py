@@ -108,6 +108,9 @@ def _chain(config: dict[str, Any], name: str) -> Scheduler:
 
 
 def _flow(config: dict[str, Any]) -> Scheduler:
+    for setting in ("use_dynamic_shifting", "invert_sigmas"):
+        if config.get(setting):
+            raise ValueError(f"{setting} = true is not followed; use a base with a fixed shift")
     return Scheduler(
         kind="flow",
         steps=config.get("num_train_timesteps", 1000),

@@ -1,12 +1,8 @@
 """Text as a condition: what a base's own text encoders make of a prompt.
 
 Tokens are filled up to the tokenizer's full length, as Stable Diffusion was trained with (Rombach
-et al. 2022, section 4.3).
-
-    Stable Diffusion 1.x, 2.x   the encoder's last hidden state
-    Stable Diffusion XL         the hidden states before the last layer of both encoders, side by
-                                side, and the pooled projection of the second (Podell et al. 2024,
-                                "SDXL", section 2.1)
+et al. 2022, section 4.3). Which of what the encoders give is told is said by the modules beside
+this one.
 
 A condition is one tensor, whatever it is made of: a pooled vector is one more row behind the
 tokens', either filled up with zeros to the width of the other.
@@ -14,7 +10,7 @@ tokens', either filled up with zeros to the width of the other.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -23,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kurabe import registry
 from kurabe.bases.folder import INDEX, weight_files
+from kurabe.bases.texts import parts_of
 from kurabe.errors import UserError
 
 _ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
@@ -36,11 +34,18 @@ class Said(NamedTuple):
     pooled: Tensor | None = None
 
 
+Rule: TypeAlias = Callable[
+    [Mapping[str, "Tower"], Sequence[str], Mapping[str, Any]],
+    Said,
+]
+"""What a condition is made by: of (encoders by mark, texts, the denoiser's configuration)."""
+
+
 class Tower:
     """One text encoder and its tokenizer, in a folder that diffusers wrote; frozen, in float32.
 
-    mark: what the names of its parts end in, "" or "_2". UserError where one of them is missing,
-    of an unknown class, or lacks weights.
+    mark: what the names of its parts end in, "", "_2" or "_3". UserError where one of them is
+    missing, of an unknown class, or lacks weights.
     """
 
     def __init__(self, folder: Path, index: dict[str, Any], mark: str) -> None:
@@ -76,12 +81,17 @@ class Tower:
             )
         self.network.eval().requires_grad_(False)
 
-    def __call__(self, texts: Sequence[str]) -> Any:
-        """What the encoder gives, all its hidden states among it."""
+    @property
+    def length(self) -> int:
+        """The most tokens of a text."""
+        return self.tokenizer.model_max_length
+
+    def __call__(self, texts: Sequence[str], length: int | None = None) -> Any:
+        """What the encoder gives of texts of `length` tokens, all its hidden states among it."""
         tokens = self.tokenizer(
             list(texts),
             padding="max_length",
-            max_length=self.tokenizer.model_max_length,
+            max_length=length or self.length,
             truncation=True,
             return_tensors="pt",
         )
@@ -90,36 +100,22 @@ class Tower:
         return self.network(tokens.input_ids, attention_mask=mask, output_hidden_states=True)
 
 
-Rule: TypeAlias = Callable[[Sequence[Tower], Sequence[str]], Said]
-
-
-def last_states(towers: Sequence[Tower], texts: Sequence[str]) -> Said:
-    """Of Stable Diffusion 1.x and 2.x."""
-    return Said(towers[0](texts)[0])
-
-
-def joined_states(towers: Sequence[Tower], texts: Sequence[str]) -> Said:
-    """Of Stable Diffusion XL: states before the last layer, and the last encoder's projection."""
-    outputs = [tower(texts) for tower in towers]
-    states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
-    return Said(states, outputs[-1][0])
-
-
 class TextEncoder:
-    """All text encoders of a folder that diffusers wrote.
+    """All text encoders of a folder that diffusers wrote, and what is made of what they give.
 
+    condition: the name of that, in the group "conditions". config: of the denoiser.
     width, pooled: numbers of a token's state, and of the pooled vector, 0 where there is none.
     UserError as for `Tower`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, condition: str, config: Mapping[str, Any]) -> None:
         index = json.loads((folder / INDEX).read_bytes())
-        joined = "text_encoder_2" in index
-        marks = [mark for mark in ("", "_2") if _names(index, mark)] if joined else [""]
-        self.rule: Rule = joined_states if joined else last_states
-        self.towers = [Tower(folder, index, mark) for mark in marks]
-        # So diffusers' pipeline of XL says nothing, unless its index states otherwise.
-        self.silence = joined and index.get("force_zeros_for_empty_prompt", True)
+        parts = parts_of(condition)
+        self.rule: Rule = registry.load("conditions", condition)
+        self.config = config
+        self.towers = {mark: Tower(folder, index, mark) for mark in parts.present(index)}
+        # Of an index that leaves it out, as diffusers' pipelines do.
+        self.silent = parts.silent and index.get("force_zeros_for_empty_prompt", True)
         states, pooled = self._said([""])
         self.width, self.pooled = states.shape[-1], 0 if pooled is None else pooled.shape[-1]
 
@@ -131,18 +127,14 @@ class TextEncoder:
         """
         states, pooled = self._said(texts)
         said = states if pooled is None else _with_row(states, pooled)
-        if self.silence:
+        if self.silent:
             said[[place for place, text in enumerate(texts) if not text]] = 0
         return said
 
     @torch.no_grad()
     def _said(self, texts: Sequence[str]) -> Said:
-        states, pooled = self.rule(self.towers, texts)
+        states, pooled = self.rule(self.towers, texts, self.config)
         return Said(states.float(), None if pooled is None else pooled.float())
-
-
-def _names(index: dict[str, Any], mark: str) -> bool:
-    return any(index.get(f"text_encoder{mark}") or ())
 
 
 def _with_row(states: Tensor, row: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 from kurabe import bases
 from kurabe.bases import folder as folders
-from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
@@ -71,7 +70,6 @@ def _base_of(run: RunFolder) -> bases.Base:
 
 def _replace(model: Model, part: Path) -> None:
     """Write the model's network into that part of a folder, in place of what lies there."""
-    assert isinstance(model.network, DiffusersNetwork)
     model.adaptation.merge()
     for old in part.glob("*.safetensors*"):
         old.unlink()

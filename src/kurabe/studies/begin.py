@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from kurabe import data
-from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import UserError
 from kurabe.files import check_place
 from kurabe.methods import choices_of, find
@@ -150,7 +149,7 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
 
 def _told(study: Study) -> str | None:
     network = study.network
-    told = network.prompt if isinstance(network, DiffusersNetwork) else None
+    told = network.told
     return None if told is None else told.text
 
 

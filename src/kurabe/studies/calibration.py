@@ -14,7 +14,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kurabe.bases.foreign import DiffusersNetwork
 from kurabe.errors import RunFailed, UserError
 from kurabe.execution.processes import process_environment
 from kurabe.recipe import Recipe
@@ -51,7 +50,7 @@ def step_graph(study: Study, column: Column) -> str:
 
 def _prompt(recipe: Recipe) -> str | None:
     network = recipe.network
-    told = network.prompt if isinstance(network, DiffusersNetwork) else None
+    told = network.told
     return None if told is None else told.text
 
 

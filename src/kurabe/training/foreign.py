@@ -1,41 +1,29 @@
-"""Denoisers from folders that diffusers wrote: schedule, network, weights, space."""
+"""What comes with a network that diffusers wrote: schedule, weights, text, space."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from kurabe import registry
 from kurabe.backbones import Backbone
-from kurabe.backbones import diffusers as networks
+from kurabe.backbones.diffusers.network import Listening, make
 from kurabe.bases import folder as folders
-from kurabe.bases.foreign import Autoencoder, DiffusersNetwork, Prompt
+from kurabe.bases.foreign import Autoencoder, DiffusersNetwork
+from kurabe.bases.network import Described
 from kurabe.bases.scheduler import Scheduler
 from kurabe.conditions.text import TextEncoder
 from kurabe.diffusion import NetworkDenoiser, Schedule
 from kurabe.diffusion.schedule import Betas, RectifiedFlow
 from kurabe.errors import UserError
-from kurabe.spaces import Pixels, Space
+from kurabe.spaces import Space
 from kurabe.spaces.latents import Latents
 
 _NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _ATTENTION = re.compile(r"(?<=attentions\.\d)\.(query|key|value|proj_attn)\.")
-_KINDS: dict[str, type[networks.DiffusersBackbone]] = {
-    "UNet2DModel": networks.UNet,
-    "DiTTransformer2DModel": networks.DiT,
-    "UNet2DConditionModel": networks.TextUNet,
-}
-_REFUSALS = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-    ZeroDivisionError,
-)
 
 
 def schedule_of(scheduler: Scheduler) -> Schedule:
@@ -49,39 +37,20 @@ def schedule_of(scheduler: Scheduler) -> Schedule:
     return Betas(**{name: getattr(scheduler, name) for name in named})
 
 
-def make_foreign(network: DiffusersNetwork, image_size: int, channels: int) -> NetworkDenoiser:
-    """The denoiser of that description, of random weights, for images of that size and colour.
+def encoder_of(network: Described) -> TextEncoder:
+    """What reads the texts that a network is told."""
+    assert isinstance(network, DiffusersNetwork)
+    assert network.prompt is not None and network.condition is not None
+    return TextEncoder(Path(network.prompt.folder), network.condition, network.settings)
 
-    UserError where none can be built, or it draws other images.
+
+def ask(backbone: Backbone, network: Described) -> None:
+    """Say what a text-conditional network is to draw where nothing else is said.
+
+    UserError where its encoders give other widths than it takes.
     """
-    scheduler = network.scheduler
-    made = _made(network.architecture, network.settings)
-    kind = _KINDS[network.architecture]
-    side = 1 if network.autoencoder is None else network.autoencoder.side
-    backbone = kind(made, scheduler.steps, 0 if scheduler.kind == "flow" else 1, side)
-    draws = (backbone.image_size, backbone.in_channels)
-    if network.autoencoder is not None:
-        latents = json.loads(network.autoencoder.config).get("latent_channels", 4)
-        if latents != backbone.in_channels:
-            raise UserError(
-                f"The autoencoder gives {latents} channels of latents, the network takes "
-                f"{backbone.in_channels}."
-            )
-        draws = (backbone.image_size * side, network.autoencoder.channels)
-    if draws != (image_size, channels):
-        raise UserError(
-            f"The network does not fit the images: it draws {draws[0]}×{draws[0]} of {draws[1]} "
-            f"channels, they are {image_size}×{image_size} of {channels}."
-        )
-    if network.prompt is not None:
-        ask(backbone, network.prompt)
-    return NetworkDenoiser(backbone, schedule_of(scheduler), scheduler.prediction)
-
-
-def ask(backbone: Backbone, prompt: Prompt) -> None:
-    """Say what a text-conditional network is to draw where nothing else is said."""
-    assert isinstance(backbone, networks.TextUNet)
-    encoder = TextEncoder(Path(prompt.folder))
+    assert isinstance(backbone, Listening) and network.told is not None
+    encoder, prompt = encoder_of(network), network.told
     gives = (encoder.width, encoder.pooled)
     for what, given, read in zip(("a token", "a whole text"), gives, backbone.reads, strict=True):
         if given != read:
@@ -92,14 +61,17 @@ def ask(backbone: Backbone, prompt: Prompt) -> None:
     backbone.ask(encoder.encode([prompt.text]).to(next(backbone.parameters()).device))
 
 
-def space_of(network: Any, image_size: int, channels: int) -> Space:
+def space_of(network: Described, image_size: int, channels: int) -> Space:
     """The space that a network works in: pixels, or an autoencoder's latents.
 
     UserError where the autoencoder cannot be read, or images do not fill whole latents.
     """
-    settings: Autoencoder | None = getattr(network, "autoencoder", None)
-    if settings is None:
-        return Pixels(image_size, channels)
+    name, given = network.space
+    return registry.load("spaces", name)(image_size, channels, *given)
+
+
+def latents_of(image_size: int, channels: int, settings: Autoencoder) -> Latents:
+    """The latents of the AutoencoderKL that lies in a folder; UserError as in `space_of`."""
     if image_size % settings.side or channels != settings.channels:
         raise UserError(
             f"The autoencoder takes {'grey' if settings.channels == 1 else 'colour'} images of "
@@ -107,20 +79,9 @@ def space_of(network: Any, image_size: int, channels: int) -> Space:
             "channels; give another --size."
         )
     part = Path(settings.folder) / "vae"
-    vae = _made("AutoencoderKL", json.loads(settings.config))
+    vae = make("AutoencoderKL", json.loads(settings.config))
     load_part(vae, part, folders.weight_files(part))
     return Latents(vae, image_size, channels, settings.side, settings.scaling, settings.shift)
-
-
-def _made(architecture: str, config: dict[str, Any]) -> torch.nn.Module:
-    """A diffusers module of random weights; UserError where its configuration is refused."""
-    try:
-        return networks.make(architecture, config)
-    except _REFUSALS as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"diffusers cannot build this {architecture} from its configuration: {said}."
-        ) from None
 
 
 def load_foreign(denoiser: NetworkDenoiser, folder: Path) -> None:

@@ -17,7 +17,7 @@ from kurabe import bases, registry
 from kurabe.adaptations import Adaptation, attach
 from kurabe.adaptations.untouched import Untouched
 from kurabe.backbones import Backbone
-from kurabe.bases.foreign import DiffusersNetwork, Prompt
+from kurabe.bases.network import Prompt
 from kurabe.conditions.classes import Classes
 from kurabe.diffusion import SCHEDULES, Clipped, Denoiser, NetworkDenoiser, sample
 from kurabe.diffusion.guidance import Parts
@@ -30,7 +30,7 @@ from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
 from kurabe.spaces import Space
 from kurabe.training.devices import at_once, usable
-from kurabe.training.foreign import ask, load_foreign, make_foreign, space_of
+from kurabe.training.foreign import ask, load_foreign, schedule_of, space_of
 
 WEIGHTS = "model.safetensors"
 NETWORK: TypeAdapter[AnyNetwork] = TypeAdapter(AnyNetwork)
@@ -134,8 +134,8 @@ class Model:
             null = None if self.classes is None else torch.tensor(self.classes.none)
             guide = registry.load("guidance", self.guidance.kind)
             asked = guide(self.guidance, Parts(asked, null, self.base))
-        clip = self.network.scheduler.clip if isinstance(self.network, DiffusersNetwork) else None
-        return asked if clip is None else Clipped(asked, clip)
+        own = self.network.timesteps
+        return asked if own is None or own.clip is None else Clipped(asked, own.clip)
 
     def _told(self, seeds: Sequence[int], class_name: str | None) -> Tensor | None:
         """The class of each sample, (N,), where the model knows any."""
@@ -167,15 +167,17 @@ def make_denoiser(network: AnyNetwork, image_size: int, channels: int) -> Networ
 
     image_size, channels: of the images. UserError where the network does not fit them.
     """
-    if isinstance(network, DiffusersNetwork):
-        return make_foreign(network, image_size, channels)
     shape = network.model_dump(exclude={"kind", "schedule", "prediction"})
     kind: type[Backbone] = registry.load("backbones", network.kind)
     try:
         backbone = kind(image_size, channels, **shape)
     except ValueError as error:
         raise UserError(f"The network does not fit the images: {error}.") from None
-    return NetworkDenoiser(backbone, SCHEDULES[network.schedule], network.prediction)
+    if network.told is not None:
+        ask(backbone, network)
+    own = network.timesteps
+    schedule = SCHEDULES[network.schedule] if own is None else schedule_of(own)
+    return NetworkDenoiser(backbone, schedule, network.prediction)
 
 
 def start_model(
@@ -248,7 +250,7 @@ def load_model(source: Path | str, device: str = "cpu", prompt: Prompt | None = 
 
 def prompt_of(network: AnyNetwork) -> Prompt | None:
     """What a network is told to draw; None for one that draws from noise alone."""
-    return network.prompt if isinstance(network, DiffusersNetwork) else None
+    return network.told
 
 
 def _told(model: Model, prompt: Prompt | None) -> Model:
@@ -258,8 +260,8 @@ def _told(model: Model, prompt: Prompt | None) -> Model:
     if known is None or prompt is None or known.text == prompt.text:
         return model
     told = known.model_copy(update={"text": prompt.text})
-    ask(model.denoiser.backbone, told)
     model.network = network.model_copy(update={"prompt": told})
+    ask(model.denoiser.backbone, model.network)
     return model
 
 
@@ -321,7 +323,7 @@ def _base_model(base: bases.Base, device: str) -> Model:
         reason = first_problem(error) if isinstance(error, ValidationError) else "no network"
         raise UserError(f"{base.path / 'base.json'}: {reason}") from None
     denoiser = make_denoiser(network, base.image_size, base.channels)
-    if isinstance(network, DiffusersNetwork):
+    if base.is_foreign:
         load_foreign(denoiser, base.path)
         return _as_it_is(denoiser, network, base, device)
     tensors = {n: w.float() for n, w in read_tensors(base.path / WEIGHTS).items()}
@@ -339,7 +341,7 @@ def _as_it_is(
     denoiser.to(usable(device))
     model = Model(denoiser, attach(denoiser.backbone, Untouched()), network, space)
     space.to(model.device)
-    if isinstance(network, DiffusersNetwork):
+    if network.timesteps is not None:
         # As its maker draws: by a rule without chance, at the times of its own scheduler.
         model.solver, model.spacing = "ddim", "own"
     return model

@@ -1,16 +1,14 @@
 """What a run's network is told of its training images: captions or classes, encoded once."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from kurabe.conditions.classes import ByClass, Classes
-from kurabe.conditions.text import TextEncoder
 from kurabe.data import ImageSet, Split, captions
 from kurabe.recipe import Recipe
 from kurabe.training.batches import Told
-from kurabe.training.model import Model, prompt_of
+from kurabe.training.foreign import encoder_of
+from kurabe.training.model import Model
 
 
 def classes_of(recipe: Recipe, images: ImageSet, split: Split) -> Classes | None:
@@ -33,13 +31,13 @@ def told_of(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> Tol
 
 
 def _captions(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> Told | None:
-    prompt = prompt_of(model.network)
-    texts = None if prompt is None else captions(recipe.data.source, images.ids)
-    if prompt is None or texts is None:
+    told = model.network.told is not None
+    texts = captions(recipe.data.source, images.ids) if told else None
+    if texts is None:
         return None
     own = [texts[place] for place in split.train]
     different = ["", *sorted(set(own) - {""})]
-    encoder = TextEncoder(Path(prompt.folder))
+    encoder = encoder_of(model.network)
     parts = [encoder.encode(different[k : k + 32]).half() for k in range(0, len(different), 32)]
     places = {text: place for place, text in enumerate(different)}
     which = np.array([places[text] for text in own], dtype=np.int64)

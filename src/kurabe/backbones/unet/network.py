@@ -1,0 +1,52 @@
+"""The U-Net of the diffusers library as a backbone."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from kurabe.backbones.base import table
+from kurabe.backbones.diffusers.network import DiffusersBackbone
+
+
+class UNet(DiffusersBackbone):
+    """`UNet2DModel`: layers "down-1" …, "middle", "up-1" …, from input to output."""
+
+    def take_classes(self, count: int) -> None:
+        unet = cast(Any, self.network)
+        none = torch.zeros(unet.time_embedding.linear_2.out_features)
+        if unet.class_embedding is not None:
+            none = unet.class_embedding.weight[self.num_classes].detach().clone()
+        unet.class_embedding = table(none, count)
+        unet.register_to_config(num_class_embeds=count + 1)
+        self.num_classes, self.fresh = count, frozenset({"network.class_embedding.weight"})
+
+    def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        if self.num_classes and condition is None:
+            condition = torch.full_like(timestep, self.num_classes, dtype=torch.long)
+        return self.network(x_t, timestep, class_labels=condition).sample
+
+    def _taps(self) -> tuple[dict[str, nn.Module], dict[str, tuple[int, tuple[int, int]]]]:
+        unet = cast(Any, self.network)
+        taps: dict[str, nn.Module] = {}
+        shapes: dict[str, tuple[int, tuple[int, int]]] = {}
+        side, dim = self.image_size, 0
+
+        def tap(name: str, block: nn.Module) -> None:
+            taps[name], shapes[name] = block, (dim, (side, side))
+
+        for number, block in enumerate(unet.down_blocks, 1):
+            dim = _width(block)
+            side = (side + 1) // 2 if getattr(block, "downsamplers", None) is not None else side
+            tap(f"down-{number}", block)
+        if unet.mid_block is not None:
+            tap("middle", unet.mid_block)
+        for number, block in enumerate(unet.up_blocks, 1):
+            dim = _width(block)
+            side = side * 2 if getattr(block, "upsamplers", None) is not None else side
+            tap(f"up-{number}", block)
+        return taps, shapes
+
+
+def _width(block: Any) -> int:
+    return block.resnets[-1].out_channels

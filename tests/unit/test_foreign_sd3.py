@@ -1,0 +1,161 @@
+"""Stable Diffusion 3: a flow in 16 channels of latents, three texts, against its own pipeline."""
+
+import json
+import shutil
+
+import foreign_bases
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from test_foreign import as_array, recipe, torch_as_it_was
+from test_foreign_xl import drawn_by_diffusers, told
+
+from kurabe import bases
+from kurabe.data import ImageSet, split
+from kurabe.diffusion.sampling import ddim
+from kurabe.errors import UserError
+from kurabe.exports.diffusers import export
+from kurabe.records import RunFolder
+from kurabe.runs.bases import network_of
+from kurabe.training import Model, load_model, train
+from kurabe.training.foreign import encoder_of
+from kurabe.training.model import start_model
+
+__all__ = ["torch_as_it_was"]
+
+
+def drawn(model: Model) -> np.ndarray:
+    noise = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    space = model.space
+    with torch.inference_mode():
+        latents = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(8))
+        return as_array(space.vae.decode(latents / space.scaling + space.shift).sample)
+
+
+BASES = {
+    "shift 3": {},
+    "no shift": {"shift": 1.0},
+    "without T5": {"with_t5": False},
+}
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_it_draws_what_its_pipeline_draws(name, tmp_path):
+    folder = foreign_bases.stable_diffusion_3(tmp_path / "base", **BASES[name])
+    # As diffusers itself asks of who has no T5.
+    left_out = dict.fromkeys(("text_encoder_3", "tokenizer_3")) if name == "without T5" else {}
+    pipeline = DiffusionPipeline.from_pretrained(folder, **left_out)
+    for text in ("a plant", ""):
+        theirs = drawn_by_diffusers(pipeline, prompt=[text] * 2)
+        assert np.abs(drawn(told(folder, text)) - theirs).max() < 1e-4
+    # The text is heard.
+    other = drawn_by_diffusers(pipeline, prompt=["a stone"] * 2)
+    assert np.abs(other - theirs).max() > 1e-3
+
+
+def test_features_are_the_image_s_stream_behind_each_joint_block(tmp_path):
+    model = told(foreign_bases.stable_diffusion_3(tmp_path / "base"), "a plant")
+    layers = model.feature_layers
+    assert layers == ("block-1", "block-2", "block-3")
+    x, t = torch.randn(2, 16, 8, 8), torch.tensor([0.2, 0.5])
+    found = model.features(x, t, layers)
+    assert {layer: found[layer].shape for layer in layers} == dict.fromkeys(layers, (2, 16, 16))
+    assert [model.grid_of(layer) for layer in layers] == [(4, 4)] * 3
+    # What the last one gives makes the prediction: its norm, its projection, its patches put back.
+    network = model.denoiser.backbone.get_submodule("network")
+    encoder = encoder_of(model.network)
+    pooled = encoder.encode(["a plant"])[:, -1, :34].expand(2, -1)
+    with torch.no_grad():
+        moment = network.time_text_embed(t * 1000, pooled)
+        patches = network.proj_out(network.norm_out(found["block-3"], moment))
+        image = patches.reshape(2, 4, 4, 2, 2, 16).permute(0, 5, 1, 3, 2, 4).reshape(2, 16, 8, 8)
+        expected = model.denoiser.predict(x, t).prediction
+    torch.testing.assert_close(image, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_low_rank_attention_is_the_image_s_and_the_text_s(tmp_path):
+    folder = foreign_bases.stable_diffusion_3(tmp_path / "base")
+    network = network_of(bases.find(str(folder)), "a plant")
+    settings = recipe("lora", folder, 32, network=network)
+    choices = settings.choices.model_dump(mode="json")
+    choices["adaptation"]["targets"] = "attention"
+    model = start_model(recipe("lora", folder, 32, network=network, choices=choices), 16, 3)
+    ends = {n.split(".lora_")[0].rsplit(".", 1)[-1] for n in model.adaptation.state()}
+    assert ends == {
+        "to_q", "to_k", "to_v", "0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
+def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, halves, tmp_path, monkeypatch):
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    folder = foreign_bases.stable_diffusion_3(tmp_path / "base")
+    if halves:
+        whole = DiffusionPipeline.from_pretrained(folder)
+        folder = tmp_path / "half"
+        whole.to(torch.float16).save_pretrained(folder, variant="fp16", max_shard_size="10kB")
+        assert len(list(folder.glob("transformer/*-of-*.safetensors"))) > 1
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
+    network = network_of(bases.find(str(folder)), "a plant")
+    settings = recipe(method, folder, 32, network=network)
+    run = RunFolder(tmp_path / "run").create(settings.to_toml(), {"id": "sd3"})
+    before = drawn(told(folder, "a plant"))
+    train(settings, images, split(images, 0), run)
+    own = drawn(load_model(tmp_path / "run"))
+    export(run, tmp_path / "out")
+    theirs = drawn_by_diffusers(tmp_path / "out", prompt=["a plant"] * 2)
+    assert np.abs(own - theirs).max() < 1e-4
+    assert np.abs(own - before).max() > 1e-3
+
+
+def _config(path: str, **changes: object):
+    def break_it(folder):
+        config = json.loads((folder / path).read_text())
+        (folder / path).write_text(json.dumps({**config, **changes}))
+
+    return break_it
+
+
+def _without(name: str):
+    return lambda folder: shutil.rmtree(folder / name)
+
+
+INDEX, NETWORK, SCHEDULER = (
+    "model_index.json", "transformer/config.json", "scheduler/scheduler_config.json",
+)  # fmt: skip
+FAULTS = {
+    "no second encoder": (_config(INDEX, text_encoder_2=[None, None]), "names no text_encoder_2"),
+    "no first tokenizer": (_config(INDEX, tokenizer=[None, None]), "names no tokenizer,"),
+    "half of T5": (_config(INDEX, text_encoder_3=[None, None]), "names no text_encoder_3"),
+    "no files of T5": (_without("text_encoder_3"), "text_encoder_3 has no weights"),
+    "no files of its tokenizer": (_without("tokenizer_3"), "tokenizer_3 is missing"),
+    "another width": (_config(NETWORK, joint_attention_dim=32), "gives 40 numbers"),
+    "another pooled width": (
+        _config(NETWORK, pooled_projection_dim=20),
+        "of a whole text the text encoder gives 34 numbers, and the network takes 20",
+    ),
+    "a vae of other channels": (_config("vae/config.json", latent_channels=4), "gives 4 channels"),
+    "more than the flow": (_config(NETWORK, out_channels=32), "out_channels = 32"),
+    "a shift that goes by the size": (
+        _config(SCHEDULER, use_dynamic_shifting=True), "use_dynamic_shifting = true",
+    ),
+    "another transformer": (
+        _config(INDEX, transformer=["diffusers", "FluxTransformer2DModel"]),
+        "transformer is a FluxTransformer2DModel; Kurabe can use DiTTransformer2DModel, "
+        "SD3Transformer2DModel, UNet2DConditionModel, UNet2DModel",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_misfit_is_one_sentence(name, tmp_path):
+    folder = foreign_bases.stable_diffusion_3(tmp_path / "base")
+    break_it, said = FAULTS[name]
+    break_it(folder)
+    with pytest.raises(UserError) as raised:
+        load_model(folder)
+    assert said in str(raised.value), str(raised.value)
+    assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
