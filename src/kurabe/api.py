@@ -32,7 +32,8 @@ def fit(method: str, data: str | Path, **options: Any) -> "LoadedRun":
 def study(source: str | Path, **options: Any) -> "Table":
     """Run a study of a folder of images or a study's file, or go on with it; its table.
 
-    Options are those of `kurabe study`: add, labels, base, budget, seeds, out, size, channels.
+    Options are those of `kurabe study`: add, labels, base, budget, seeds, out, size, channels,
+    on ("ray" for a cluster's nodes).
 
     >>> import kurabe
     >>> kurabe.study("nowhere.toml")

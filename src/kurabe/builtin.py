@@ -11,6 +11,8 @@ IDEAS = (
     Idea("encoders", "efficientnet-lite0", "kurabe.encoders.networks:efficientnet_lite0"),
     Idea("encoders", "pixels", "kurabe.encoders:of_pixels"),
     Idea("encoders", "transformers", "kurabe.encoders.networks:of_transformers"),
+    Idea("engines", "local", "kurabe.execution.processes:Processes"),
+    Idea("engines", "ray", "kurabe.execution.on_ray:Ray"),
     Idea("exports", "diffusers", "kurabe.exports.diffusers:export"),
     Idea("spaces", "AutoencoderKL", "kurabe.training.foreign:latents_of"),
     Idea("spaces", "pixels", "kurabe.spaces:Pixels"),

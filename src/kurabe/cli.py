@@ -108,6 +108,7 @@ def study(
     size: Size = None,
     grey: Grey = None,
     out: Out = None,
+    on: Annotated[str, typer.Option("--on", help="local, or ray: a cluster's nodes.")] = "local",
     dry_run: DryRun = False,
     yes: Yes = False,
     lang: Lang = None,
@@ -129,6 +130,7 @@ def study(
         budget=budget,
         seeds=seeds,
         out=out,
+        on=on,
         size=size,
         channels=None if grey is None else 1 if grey else 3,
     )

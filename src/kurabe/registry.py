@@ -38,6 +38,7 @@ GROUPS = {
     "cards": "folder of cards",
     "datasets": "data set",
     "exports": "export",
+    "engines": "engine",
 }
 ROOMS = (
     "adaptations",

@@ -97,6 +97,7 @@ def test_twenty_labelled_images_from_the_folder_to_the_table(shapes, tmp_path):
         study,
         StudyState(kept_bytes=dict.fromkeys(COLUMNS, kept)),
         [(column, block) for column in study.columns for block in (1, 2, 3)],
+        1,
     )
     assert need / 20 < sum(path.stat().st_size for path in files) < need
     table = study_table(place, "en")

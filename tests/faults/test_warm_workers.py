@@ -12,7 +12,8 @@ import pytest
 
 from kurabe.adaptations.full import Full
 from kurabe.execution.job import Job
-from kurabe.execution.processes import Pool, Running, run_jobs
+from kurabe.execution.pool import Pool, Running, run_jobs
+from kurabe.execution.processes import HERE
 from kurabe.methods.choices import Choices
 from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import Budget, DataSettings, Evaluation, Network, Optimiser, Recipe
@@ -61,7 +62,7 @@ def test_a_run_sees_nothing_of_those_before_it(tmp_path: Path) -> None:
                 one.worker.process.kill()
 
     ended: list[Job] = []
-    with Pool() as pool:
+    with Pool(HERE) as pool:
         run_jobs([first, fails, killed, again], 1, pool, look, ended.append)
     assert ended == [first, fails, killed, again]
     assert [one.folder.status for one in ended] == ["finished", "failed", "finished", "finished"]

@@ -7,6 +7,7 @@ from test_study import study
 
 from kurabe import training
 from kurabe.errors import UserError
+from kurabe.execution.processes import HERE
 from kurabe.records import StudyFolder
 from kurabe.runs.images import load_images
 from kurabe.studies import calibration, speeds
@@ -40,13 +41,13 @@ def test_columns_with_one_step_graph_are_measured_once_and_have_one_rate(monkeyp
         calibration, "_measured", lambda *_: {k: (v, 4e6) for k, v in measured.items()}
     )
     state = StudyState()
-    assert calibration.calibrate(one, state, 1) == measured | {"other": 100.0}
+    assert calibration.calibrate(one, state, HERE) == measured | {"other": 100.0}
     assert state.kept_bytes == dict.fromkeys(("ddpm", "other", "masked", "wide"), 4_000_000)
     # A column that comes later and computes what another does needs no measurement at all.
     known = StudyState(rates={"ddpm": 90.0, "masked": 150.0, "wide": 60.0})
     assert calibration.to_measure(one, known) == ()
     monkeypatch.setattr(calibration, "_measured", lambda *_: pytest.fail("measured"))
-    assert calibration.calibrate(one, known, 1) == {"other": 90.0}
+    assert calibration.calibrate(one, known, HERE) == {"other": 90.0}
 
 
 def test_a_fine_tuned_base_and_scratch_of_its_network_are_as_fast():

@@ -17,6 +17,7 @@ from PIL import Image
 from kurabe import words
 from kurabe.cli import answer
 from kurabe.errors import UserError
+from kurabe.execution.engine import Engine
 from kurabe.recipe import Recipe
 from kurabe.records import StudyFolder
 from kurabe.runs.images import known_by, load_images, split_images
@@ -39,8 +40,7 @@ def scans(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("kurabe.bases.available", lambda: ())
-    monkeypatch.setattr("kurabe.studies.jobs.cores", lambda: 2)
-    monkeypatch.setattr("kurabe.studies.plan.cores", lambda: 2)
+    monkeypatch.setattr("kurabe.execution.processes.cores", lambda: 2)
     monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=3_000_000_000))
     folder = tmp_path / "scans"
     folder.mkdir()
@@ -323,7 +323,7 @@ def test_speeds_hold_for_the_settings_they_were_measured_with(scans, monkeypatch
     state.write(folder.state_path)
     measured = []
 
-    def calibrated(study: Study, state: StudyState, workers: int) -> dict[str, float]:
+    def calibrated(study: Study, state: StudyState, engine: Engine) -> dict[str, float]:
         measured.append(study.network.width)
         return dict.fromkeys(TWO, 50.0)
 

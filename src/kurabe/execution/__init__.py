@@ -1,1 +1,1 @@
-"""Where runs are carried out: jobs, and the engine that does them on this machine."""
+"""Where runs are carried out: jobs, and the engines that do them, here or on other machines."""

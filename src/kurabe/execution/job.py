@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kurabe.errors import RunFailed
+from kurabe.execution.engine import Need
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.study_settings import Column
@@ -13,6 +14,7 @@ from kurabe.study_settings import Column
 class Job:
     """One run to be done; block is None for a learning-rate trial.
 
+    gpu_bytes: what it takes of a GPU's memory, where it computes on one; None if that is not known.
     Two jobs are never equal: a job is its place among the study's.
     """
 
@@ -20,6 +22,13 @@ class Job:
     folder: RunFolder
     recipe: Recipe
     block: int | None
+    gpu_bytes: int | None = None
+
+    @property
+    def need(self) -> Need:
+        """What it must have while it lasts."""
+        where = self.recipe.where
+        return Need(where.threads, self.gpu_bytes if where.device.startswith("cuda") else 0)
 
     @property
     def finished(self) -> bool:

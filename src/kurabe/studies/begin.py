@@ -14,13 +14,16 @@ from typing import Any
 
 from kurabe import data
 from kurabe.errors import UserError
+from kurabe.execution.engine import Engine
+from kurabe.execution.processes import HERE
 from kurabe.files import check_place
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Budget, Optimiser, read_toml
 from kurabe.records import StudyFolder
 from kurabe.runs.bases import base_for, check_base, check_reach, colour, find_base, network_of
 from kurabe.runs.images import check_same_images, load_images, shown
-from kurabe.runs.precision import settled_device, usual_dtype
+from kurabe.runs.precision import usual_dtype
+from kurabe.studies.jobs import need_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
 
@@ -57,10 +60,14 @@ class Request:
     device: str | None = None
     encoder: str | None = None
     prompt: str | None = None
+    # The engine, by its name in the registry.
+    on: str = "local"
 
 
-def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
+def begin(request: Request, engine: Engine = HERE) -> tuple[Study, StudyState, StudyFolder]:
     """The study asked for, what it found out before, and its folder; nothing is written yet.
+
+    Where its device or number format is "auto", the engine's machines say what that means.
 
     UserError where the request contradicts what was begun, and for any setting that is wrong.
     """
@@ -68,10 +75,12 @@ def begin(request: Request) -> tuple[Study, StudyState, StudyFolder]:
     check_place(folder.path, folder=True)
     state = StudyState.read(folder.state_path)
     if folder.exists:
-        return _continued(request, folder, state), state, folder
+        return _continued(request, folder, state, engine), state, folder
     study = _new(request)
-    study = study.changed(device=settled_device(study.device))
-    study = study.changed(dtype=usual_dtype(study.device)) if study.dtype == "auto" else study
+    study = study.changed(device=engine.device(study.device))
+    if study.dtype == "auto":
+        usual = engine.there(usual_dtype, study.device, need=need_of(study))
+        study = study.changed(dtype=usual)
     for text in request.add:
         study = _with_column(study, text)
     return study, state, folder
@@ -103,7 +112,7 @@ def _short(name: str) -> str:
     return f"{name}-{told}"
 
 
-def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Study:
+def _continued(request: Request, folder: StudyFolder, state: StudyState, engine: Engine) -> Study:
     study = _placed(Study.from_toml(folder.study_path), folder.path)
     study = _where_images_lie(request, study, folder)
     begun = bool(folder.runs())
@@ -119,7 +128,7 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState) -> Stud
         "--grey or --colour": (request.channels or study.data.channels, study.data.channels),
         "--prompt": (request.prompt or _told(study), _told(study)),
         "--encoder": (request.encoder or study.evaluation.encoder, study.evaluation.encoder),
-        "--device": (settled_device(request.device or study.device), study.device),
+        "--device": (engine.device(request.device or study.device), study.device),
         "--seed": (
             study.first_seed if request.first_seed is None else request.first_seed,
             study.first_seed,

@@ -12,12 +12,15 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from kurabe.errors import RunFailed, UserError
+from kurabe.execution.engine import Engine
 from kurabe.execution.processes import process_environment
 from kurabe.recipe import Recipe
 from kurabe.runs.bases import find_base, network_of
+from kurabe.studies.jobs import need_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 
@@ -79,7 +82,7 @@ def to_measure(study: Study, state: StudyState) -> tuple[Column, ...]:
     )
 
 
-def calibrate(study: Study, state: StudyState, workers: int) -> dict[str, float]:
+def calibrate(study: Study, state: StudyState, engine: Engine) -> dict[str, float]:
     """Images per second of every column without a speed; the state learns what their runs keep.
 
     UserError where a column's settings do not fit, RunFailed where a copy fails otherwise.
@@ -87,7 +90,7 @@ def calibrate(study: Study, state: StudyState, workers: int) -> dict[str, float]
     known = dict(state.rates)
     families = alike(study)
     if to_measure(study, state):
-        for key, (rate, kept) in _measured(study, state, workers).items():
+        for key, (rate, kept) in _measured(study, state, engine).items():
             known[key] = rate
             state.kept_bytes |= dict.fromkeys(families[key], round(kept))
     return {
@@ -96,16 +99,25 @@ def calibrate(study: Study, state: StudyState, workers: int) -> dict[str, float]
     }
 
 
-def _measured(study: Study, state: StudyState, workers: int) -> dict[str, tuple[float, float]]:
-    with tempfile.TemporaryDirectory() as place:
-        study.save(Path(place) / "study.toml")
-        state.write(Path(place) / "study.json")
-        measured = _all_copies(Path(place), study.threads, workers)
+def _measured(study: Study, state: StudyState, engine: Engine) -> dict[str, tuple[float, float]]:
+    need = need_of(study)
+    copies = engine.beside(need, study.workers)
+    together = replace(need, cores=copies * need.cores)
+    measured = engine.there(_all_copies, study, state, copies, need=together)
     rates = {key: sum(m[key][0] for m in measured) / len(measured) for key in measured[0]}
     return {key: (rate, measured[0][key][1]) for key, rate in rates.items()}
 
 
-def _all_copies(folder: Path, threads: int, count: int) -> list[dict[str, tuple[float, float]]]:
+def _all_copies(
+    study: Study, state: StudyState, count: int
+) -> list[dict[str, tuple[float, float]]]:
+    with tempfile.TemporaryDirectory() as place:
+        study.save(Path(place) / "study.toml")
+        state.write(Path(place) / "study.json")
+        return _answers(Path(place), study.threads, count)
+
+
+def _answers(folder: Path, threads: int, count: int) -> list[dict[str, tuple[float, float]]]:
     command = [sys.executable, "-P", "-m", "kurabe.studies.calibration", str(folder)]
     copies = [
         subprocess.Popen(

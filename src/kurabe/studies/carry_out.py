@@ -8,15 +8,17 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 
+from kurabe import registry
+from kurabe.execution.engine import Engine
 from kurabe.execution.job import Job, check_finished
-from kurabe.execution.processes import Pool, Running, run_jobs
+from kurabe.execution.pool import Pool, Running, run_jobs
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
 from kurabe.runs.images import check_same_images, check_told, load_images, split_images
 from kurabe.studies import begin, calibration, disk, plan, speeds, trials
 from kurabe.studies.closing import closing, write_table
 from kurabe.studies.gallery import write_gallery
-from kurabe.studies.jobs import block_jobs, renew, runs_at_once
+from kurabe.studies.jobs import block_jobs, gpu_bytes, need_of, read_by, renew, runs_at_once
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study
@@ -41,7 +43,19 @@ def carry_out(
     `ask` puts the question whether to start now; None starts at once. UserError where the
     request is wrong, RunFailed where no run finished, KeyboardInterrupt with all saved.
     """
-    study, state, folder = begin.begin(request)
+    with registry.load("engines", request.on)() as engine:
+        return _carried_out(request, engine, lang, dry_run, ask, show)
+
+
+def _carried_out(
+    request: begin.Request,
+    engine: Engine,
+    lang: str,
+    dry_run: bool,
+    ask: Callable[[str], bool] | None,
+    show: Show,
+) -> StudyFolder:
+    study, state, folder = begin.begin(request, engine)
     images = load_images(study.data)
     begun = list(folder.runs().values())
     check_same_images(begun, images, study.data.source)
@@ -50,18 +64,22 @@ def carry_out(
     split = split_images(images, study.tested, study.first_seed)
     folder.path.mkdir(parents=True, exist_ok=True)
     with writing(folder.path / ".lock"):
+        engine.check(folder.path, read_by(study), need_of(study))
         for line in plan.about_images(study, images, split, lang):
             show(line)
         for line in plan.about_own_settings(study, lang):
             show(line)
         if not begun:
             _forget_other_speeds(study, state)
-        _calibrate(study, state, lang, show)
+        _calibrate(study, state, engine, lang, show)
         if not begun:
             study.save(folder.study_path)
             state.write(folder.state_path)
-        show(plan.about_runs(study, state, folder, lang))
-        for line in (*plan.about_marks(study, lang), *disk.about(study, state, folder, lang)):
+        show(plan.about_runs(study, state, folder, engine, lang))
+        for line in (
+            *plan.about_marks(study, lang),
+            *disk.about(study, state, folder, engine, lang),
+        ):
             show(line)
         written = str(folder.study_path)
         if dry_run:
@@ -79,14 +97,19 @@ def carry_out(
             # The file may have been edited while the question stood.
             study = Study.from_toml(folder.study_path)
             _forget_other_speeds(study, state)
-        _calibrate(study, state, lang, show)
+        _calibrate(study, state, engine, lang, show)
         state.write(folder.state_path)
-        run_study(study, state, folder, lang, show)
+        run_study(study, state, folder, engine, lang, show)
     return folder
 
 
 def run_study(
-    study: Study, state: StudyState, folder: StudyFolder, lang: str, show: Show = print
+    study: Study,
+    state: StudyState,
+    folder: StudyFolder,
+    engine: Engine,
+    lang: str,
+    show: Show = print,
 ) -> None:
     """Run what the study lacks, rewriting table and samples as runs end, then say what came out.
 
@@ -96,7 +119,7 @@ def run_study(
     if plan.unfinished(study, folder):
         shown = say("samples.growing", lang, path=samples)
         show("\n" + plan.line(say("samples", lang), shown))
-    with Pool() as pool:
+    with Pool(engine) as pool:
         jobs = _run_all(study, state, folder, lang, pool)
     check_finished(jobs)
     write_table(folder, lang)
@@ -117,12 +140,14 @@ def _run_all(
         write_gallery(samples, study.name, jobs, names, lang, growing)
 
     def settle(job: Job) -> None:
+        job.gpu_bytes = gpu_bytes(study, jobs, job.column)
         # First the speeds, then what follows from them: a kill in between loses nothing.
         if job.block is not None and speeds.settle(study, state, jobs, job.block):
             state.write(folder.state_path)
             renew(study, state, jobs, job.block)
 
-    clock = Clock(state.rates, runs_at_once(study), beside_training(study.evaluation, state.rates))
+    at_once = max(1, runs_at_once(study, pool.engine))
+    clock = Clock(state.rates, at_once, beside_training(study.evaluation, state.rates))
     try:
         _execute(jobs, study, pool, clock, lang, draw, lambda: write_table(folder, lang), settle)
     finally:
@@ -132,10 +157,11 @@ def _run_all(
 
 def _try_rates(study: Study, state: StudyState, folder: StudyFolder, lang: str, pool: Pool) -> None:
     """Find the learning rates that are still to be found, and keep them."""
-    rest = plan.block_seconds(study, state, folder) / runs_at_once(study)
+    at_once = max(1, runs_at_once(study, pool.engine))
+    rest = plan.block_seconds(study, state, folder) / at_once
 
     def execute(pending: Sequence[Job]) -> None:
-        clock = Clock(state.rates, runs_at_once(study), 0.0, later=rest)
+        clock = Clock(state.rates, at_once, 0.0, later=rest)
         nothing = (lambda growing: None, lambda: None, lambda job: None)
         _execute(pending, study, pool, clock, lang, *nothing)
 
@@ -172,16 +198,16 @@ def _execute(
             board.ended(job)
             tabulate()
 
-        run_jobs(jobs, runs_at_once(study), pool, look, ended, before)
+        run_jobs(jobs, study.workers, pool, look, ended, before)
 
 
-def _calibrate(study: Study, state: StudyState, lang: str, show: Show) -> None:
+def _calibrate(study: Study, state: StudyState, engine: Engine, lang: str, show: Show) -> None:
     """Give every column that trains a speed, measured at most once in the study's life."""
     if calibration.missing(study, state):
         if measured := calibration.to_measure(study, state):
             seconds = calibration.SECONDS_START + calibration.SECONDS_EACH * len(measured)
             show(plan.line("", say("calibrating", lang, seconds=seconds)))
-        rates = calibration.calibrate(study, state, runs_at_once(study))
+        rates = calibration.calibrate(study, state, engine)
         state.add_rates(rates, study.speed_key)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kurabe.errors import UserError, shown
+from kurabe.execution.engine import Engine
 from kurabe.records import StudyFolder
 from kurabe.studies.jobs import runs_at_once
 from kurabe.studies.plan import line, unfinished
@@ -24,11 +25,13 @@ RECORDS = 2_000_000
 STATES = 10
 
 
-def needed(study: Study, state: StudyState, runs: Sequence[tuple[Column, int]]) -> tuple[int, int]:
-    """Bytes that these runs will keep, and those that they need only while they train."""
+def needed(
+    study: Study, state: StudyState, runs: Sequence[tuple[Column, int]], at_once: int
+) -> tuple[int, int]:
+    """Bytes that these runs will keep, and those needed only while so many train at once."""
     kept = [state.kept_bytes.get(column.id, 0) for column, _ in runs]
     largest = max(kept, default=0)
-    return sum(kept) + RECORDS * len(runs), STATES * largest * min(len(runs), runs_at_once(study))
+    return sum(kept) + RECORDS * len(runs), STATES * largest * min(len(runs), at_once)
 
 
 def check(need: int, place: Path) -> int:
@@ -45,7 +48,9 @@ def check(need: int, place: Path) -> int:
     return free
 
 
-def about(study: Study, state: StudyState, folder: StudyFolder, lang: str) -> list[str]:
+def about(
+    study: Study, state: StudyState, folder: StudyFolder, engine: Engine, lang: str
+) -> list[str]:
     """The line of the plan; none where nothing is to be run. UserError where it cannot fit."""
     runs = unfinished(study, folder)
     if not runs:
@@ -55,7 +60,7 @@ def about(study: Study, state: StudyState, folder: StudyFolder, lang: str) -> li
     trials = [
         (c, 0) for c in study.columns if study.searched(c) and c.id not in state.learning_rates
     ]
-    need = sum(needed(study, state, runs + trials * most))
+    need = sum(needed(study, state, runs + trials * most, runs_at_once(study, engine)))
     free = check(need, folder.path)
     return [
         line(say("plan.disk", lang), say("plan.disk.text", lang, need=size(need), free=size(free)))

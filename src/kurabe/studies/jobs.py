@@ -6,22 +6,49 @@ the images of a run that is still planned follow the speeds of its block.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from kurabe.errors import UserError
+from kurabe.execution.engine import Engine, Need
 from kurabe.execution.job import Job
 from kurabe.files import write_text_atomic
 from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder, StudyFolder
-from kurabe.records.surroundings import cores
 from kurabe.studies.state import StudyState
-from kurabe.studies.study import Study
+from kurabe.studies.study import Column, Study
+
+# What a run needs of a GPU beside what training was seen to hold: torch's own part, and that
+# samples are drawn and measured after training.
+GPU_BESIDE, GPU_MARGIN = 1 << 30, 1.5
 
 
-def runs_at_once(study: Study) -> int:
-    """How many runs share the machine: as many as the cores have threads for, one on a GPU."""
-    if study.device != "cpu":
-        return study.workers or 1
-    return study.workers or max(1, cores() // study.threads)
+def need_of(study: Study) -> Need:
+    """What a run of the study needs, as far as is known before any has finished."""
+    return Need(study.threads, None if study.device.startswith("cuda") else 0)
+
+
+def read_by(study: Study) -> list[Path]:
+    """What lies here that the study's runs read: images, labels, bases; as far as it is paths."""
+    own = [column.overrides.get("base") for column in study.columns]
+    named = [study.data.source, study.data.labels, study.base, *own]
+    return [Path(name) for name in named if name and Path(name).exists()]
+
+
+def runs_at_once(study: Study, engine: Engine) -> int:
+    """How many runs are under way at once: as many as there is room for, or as are asked for."""
+    return engine.room(need_of(study), study.workers)
+
+
+def gpu_bytes(study: Study, jobs: Sequence[Job], column: Column) -> int | None:
+    """What a run of the column takes of a GPU, by those that finished; None where that is unknown.
+
+    Where budgets are in seconds no run shares a GPU: it would be slower than it was measured.
+    """
+    if study.budget.images is None:
+        return None
+    finished = [job for job in jobs if job.column.id == column.id and job.finished]
+    peaks = [peak for job in finished if (peak := job.folder.info.get("peak_memory"))]
+    return round(GPU_MARGIN * max(peaks)) + GPU_BESIDE if peaks else None
 
 
 def block_jobs(study: Study, state: StudyState, folder: StudyFolder) -> list[Job]:

@@ -5,9 +5,9 @@ shared out among the workers.
 """
 
 from kurabe.data import ImageSet, Report, Split
+from kurabe.execution.engine import Engine
 from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
-from kurabe.records.surroundings import cores
 from kurabe.runs.bases import find_base
 from kurabe.runs.images import left_out, seen_by, shown
 from kurabe.studies import trials
@@ -51,7 +51,9 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
     return lines
 
 
-def about_runs(study: Study, state: StudyState, folder: StudyFolder, lang: str) -> str:
+def about_runs(
+    study: Study, state: StudyState, folder: StudyFolder, engine: Engine, lang: str
+) -> str:
     """How many runs of which budget, and the minutes that those not yet finished will take."""
     total = len(study.columns) * len(study.all_blocks)
     left = len(unfinished(study, folder))
@@ -67,8 +69,8 @@ def about_runs(study: Study, state: StudyState, folder: StudyFolder, lang: str) 
         blocks=len(study.all_blocks),
         budget=budget(study, lang),
         trials=say("plan.trials", lang, n=least, most=most) if least else "",
-        minutes=duration(expected_seconds(study, state, folder), lang),
-        where=where(study, lang),
+        minutes=duration(expected_seconds(study, state, folder, engine), lang),
+        where=where(study, engine, lang),
     )
     flag = say("plan.plan.flag", lang)
     return line(say("plan.plan", lang), text if left == total else f"{text}; {done}", flag)
@@ -107,7 +109,7 @@ def unfinished(study: Study, folder: StudyFolder) -> list[tuple[Column, int]]:
     return [(c, b) for c, b, run in runs if not (run.exists and run.status == "finished")]
 
 
-def expected_seconds(study: Study, state: StudyState, folder: StudyFolder) -> float:
+def expected_seconds(study: Study, state: StudyState, folder: StudyFolder, engine: Engine) -> float:
     """Seconds until every run of the study is finished, those that are taken off."""
     # What must be tried, and half of what may come to it where a rate lies on the edge.
     number = (study.trials.count + _most_trials(study, state)) / 2
@@ -115,7 +117,8 @@ def expected_seconds(study: Study, state: StudyState, folder: StudyFolder) -> fl
         number * (study.trials.share * run_seconds(study, column, state) + TRIAL_BESIDE)
         for column in _untried(study, state)
     )
-    return (trying + block_seconds(study, state, folder)) / runs_at_once(study)
+    at_once = max(1, runs_at_once(study, engine))
+    return (trying + block_seconds(study, state, folder)) / at_once
 
 
 def block_seconds(study: Study, state: StudyState, folder: StudyFolder) -> float:
@@ -139,9 +142,11 @@ def budget(study: Study, lang: str) -> str:
     return say("images", lang, n=f"{study.budget.images:,}")
 
 
-def where(study: Study, lang: str) -> str:
-    """The cores that the runs keep busy."""
-    count = min(cores(), runs_at_once(study) * study.threads)
+def where(study: Study, engine: Engine, lang: str) -> str:
+    """The cores that the runs keep busy, and on how many machines."""
+    count = min(engine.cores, runs_at_once(study, engine) * study.threads)
+    if engine.machines > 1:
+        return say("plan.machines", lang, n=count, machines=engine.machines)
     return say("plan.core", lang) if count == 1 else say("plan.cores", lang, n=count)
 
 

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kurabe.execution.job import Job
-from kurabe.execution.processes import Running
+from kurabe.execution.pool import Running
 from kurabe.recipe import Evaluation
 from kurabe.records import RunFolder
 from kurabe.words.commands import duration, say

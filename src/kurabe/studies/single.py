@@ -12,7 +12,8 @@ from typing import Any
 from kurabe.data import ImageSet
 from kurabe.errors import RunFailed, UserError
 from kurabe.execution.job import Job
-from kurabe.execution.processes import Pool, run_jobs
+from kurabe.execution.pool import Pool, run_jobs
+from kurabe.execution.processes import HERE
 from kurabe.files import check_place
 from kurabe.methods import find
 from kurabe.recipe import Budget, Recipe
@@ -109,7 +110,7 @@ def _trained(
     job = Job(column, folder, recipe, 1)
     names = {column.id: find(column.method).card.name.of(lang)}
     clock = Clock(rates, 1, beside_training(recipe.evaluation, rates))
-    with Pool() as pool, Board([job], clock, names, lang) as board:
+    with Pool(HERE) as pool, Board([job], clock, names, lang) as board:
         run_jobs([job], 1, pool, board.look, board.ended)
     if not job.finished:
         raise RunFailed(folder.info.get("error") or f"{folder.path} was not finished.")
@@ -171,6 +172,6 @@ def _rates(study: Study, folder: RunFolder) -> dict[str, float]:
     """The column's speed; UserError where its run has no room."""
     trained = study.trained(study.columns[0])
     state = StudyState()
-    rates = calibration.calibrate(study, state, 1) if trained else {}
-    disk.check(sum(disk.needed(study, state, [(study.columns[0], 1)])), folder.path)
+    rates = calibration.calibrate(study, state, HERE) if trained else {}
+    disk.check(sum(disk.needed(study, state, [(study.columns[0], 1)], 1)), folder.path)
     return rates

@@ -63,6 +63,10 @@ _WORDS: dict[str, Texts] = {
         " + 学習率の試行 {n}–{most} 回",
         " + {n} to {most} learning-rate {most|trial|trials}",
     ),
+    "plan.machines": (
+        "{machines} 台のマシンの {n} コア",
+        "{n} {n|core|cores} of {machines} machines",
+    ),
     "plan.cores": ("{n} コア", "{n} cores"),
     "plan.core": ("1 コア", "1 core"),
     "plan.done": (
