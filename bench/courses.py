@@ -88,11 +88,10 @@ def course(pixels: np.ndarray, seed: int, device: str) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         place = RunFolder(folder)
         run = prepare(recipe, model, images, split(images, seed), place, lambda line: None)
-        wrapped = run.accelerator.prepare_model(run.objective, device_placement=False)
         for point in images_seen():
             model.denoiser.train()
             while run.training.progress.images_seen < point:
-                update(run, wrapped)
+                update(run)
             with run.training.ema.applied():
                 drawn.append(model.sample(seeds, EVALUATIONS, batch=len(seeds)))
     return {"images_seen": np.array(images_seen()), "samples": np.stack(drawn)}

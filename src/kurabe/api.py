@@ -15,7 +15,7 @@ def fit(method: str, data: str | Path, **options: Any) -> "LoadedRun":
     """Train one method once on images, or go on with it, and load the result.
 
     Options are those of `kurabe fit`: base, seed, budget ("5min", "200kimg"), size, channels,
-    device, settings (a nested dict of recipe settings), and out, the folder to write to.
+    device, processes, settings (a nested dict of recipe settings), and out, the folder to write to.
 
     >>> import kurabe
     >>> kurabe.fit("lorra", "digits")

@@ -206,6 +206,9 @@ def fit(
     grey: Grey = None,
     device: Device = "auto",
     encoder: Encoder = None,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, max=1024, help="How many share the training.")
+    ] = 1,
     lang: Lang = None,
 ) -> None:
     """Train one method once, and measure it. The same command continues."""
@@ -215,7 +218,7 @@ def fit(
     fit(
         method, data, base=base, out=out, seed=seed, budget=budget, settings=tuple(set or ()),
         size=size, channels=channels, device=device, lang=language(lang), encoder=encoder,
-        prompt=prompt,
+        prompt=prompt, processes=processes,
     )  # fmt: skip
 
 

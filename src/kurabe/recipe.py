@@ -197,13 +197,34 @@ class Evaluation(Settings):
 
 
 class Where(Settings):
-    """Where a run takes place; not part of the digest."""
+    """Where a run takes place; not part of the digest.
+
+    processes: how many share its training on one machine, each on `threads` threads or on a GPU.
+    """
 
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     threads: Positive = 1
+    processes: Positive = 1
     trackers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _a_device_each(self) -> Self:
+        if self.processes > 1 and ":" in self.device:
+            raise ValueError(
+                f"processes = {self.processes}: each takes a device of its own, and "
+                f"{self.device} names one; write {self.device.partition(':')[0]}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes of one process are written as they were before there could be several.
+        settings: dict[str, Any] = usual(self)
+        if self.processes == 1:
+            settings.pop("processes", None)
+        return settings
 
 
 class Recipe(Settings):

@@ -99,6 +99,7 @@ class StudySettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: Positive | None = None
     threads: Positive = 1
+    processes: Positive = 1
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Self:

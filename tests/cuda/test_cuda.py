@@ -100,7 +100,7 @@ def started(method: Method, device: str, base: Path, folder: Path, dtype: str = 
 def losses(run: Run, updates: int) -> list[dict[str, float]]:
     """Each term's loss in so many updates."""
     run.model.denoiser.train()
-    told = (update(run, run.objective)[0] for _ in range(updates))
+    told = (update(run)[0] for _ in range(updates))
     return [{name: float(value) for name, value in line.items()} for line in told]
 
 

@@ -17,7 +17,7 @@ from kurabe.execution.pool import Running
 from kurabe.execution.processes import HERE
 from kurabe.records import StudyFolder
 from kurabe.runs.worker import BUSY
-from kurabe.studies.jobs import block_jobs, gpu_bytes
+from kurabe.studies.jobs import GIB, block_jobs, gpu_bytes
 from kurabe.studies.state import StudyState
 
 
@@ -101,9 +101,9 @@ def test_runs_share_a_gpu_by_what_finished_ones_took_of_it_but_never_where_secon
     assert first.need == Need(1, None)
     assert gpu_bytes(counted, jobs, column) is None
     with first.folder.writing():
-        first.folder.update(status="finished", peak_memory=4 << 30)
+        first.folder.update(status="finished", peak_memory=4 * GIB - 1)
     # Half as much again for sampling and measuring, and a GiB that is torch's own.
-    assert gpu_bytes(counted, jobs, column) == 7 << 30
+    assert gpu_bytes(counted, jobs, column) == 7 * GIB
     others = {job.column.id for job in jobs} - {column.id}
     assert {gpu_bytes(counted, jobs, counted.column(other)) for other in others} == {None}
     assert gpu_bytes(study(budget={"seconds": 60}), jobs, column) is None

@@ -68,7 +68,7 @@ def test_every_stretch_of_a_run_is_priced_by_its_share_and_recipes_take_turns(mo
     monkeypatch.setattr(turns, "time", SimpleNamespace(perf_counter=lambda: now))
     order: list[str] = []
 
-    def update(run, wrapped):
+    def update(run):
         run.training.progress.updates += 1
         run.training.progress.images_seen += run.plan.batch
         masked = any(s.keep < 1 for s in run.objective.streams(run.share))

@@ -241,7 +241,7 @@ def gradients(folder: Path, settings: Recipe) -> dict[str, Tensor]:
         seen.update({name: p.grad.clone() for name, p in named if p.grad is not None})
 
     run.training.optimiser.register_step_pre_hook(keep)
-    update(run, run.objective)
+    update(run)
     return seen
 
 

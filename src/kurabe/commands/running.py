@@ -32,6 +32,7 @@ def fit(
     lang: str,
     encoder: str | None = None,
     prompt: str | None = None,
+    processes: int = 1,
 ) -> RunFolder:
     """Train one method once, or go on with it, and measure it; its folder comes back."""
     from kurabe.studies.single import Single, fit_single
@@ -39,6 +40,7 @@ def fit(
     wanted = Single(
         method, data, base=base, seed=seed, budget=budget, size=size, channels=channels,
         device=device, encoder=encoder, settings=parse_settings(settings), prompt=prompt,
+        processes=processes,
     )  # fmt: skip
     folder = fit_single(wanted, out, lang)
     print(f"  {folder.path}")

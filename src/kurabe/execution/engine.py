@@ -18,12 +18,18 @@ T = TypeVar("T")
 class Need:
     """What a run must have while it lasts.
 
-    cores: of a CPU, one for each of its threads. gpu_bytes: of one GPU's memory; 0 where it
-    computes on none, None where it takes a whole one.
+    processes: how many share it, on one machine, each on that many threads. gpu_bytes: of one
+    GPU's memory; 0 where it computes on none, None where each process takes a whole one.
     """
 
-    cores: int
+    threads: int
     gpu_bytes: int | None = 0
+    processes: int = 1
+
+    @property
+    def cores(self) -> int:
+        """Cores of a CPU, one for each thread."""
+        return self.threads * self.processes
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,11 @@ class Engine(Protocol):
     @property
     def machines(self) -> int:
         """How many machines it has now."""
+        ...
+
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether it places several runs on one GPU by the memory that they need."""
         ...
 
     def device(self, name: str) -> str:

@@ -28,7 +28,8 @@ class Job:
     def need(self) -> Need:
         """What it must have while it lasts."""
         where = self.recipe.where
-        return Need(where.threads, self.gpu_bytes if where.device.startswith("cuda") else 0)
+        on_gpu = where.device.startswith("cuda")
+        return Need(where.threads, self.gpu_bytes if on_gpu else 0, where.processes)
 
     @property
     def finished(self) -> bool:

@@ -112,6 +112,8 @@ def _told(error: BaseException | None, answer: "Future[int]") -> End:
 class Ray:
     """A Ray cluster, counted anew every now and then."""
 
+    shares_gpus = True
+
     def __init__(self) -> None:
         self._is_own = False
         self._counted = 0.0
@@ -178,7 +180,7 @@ class Ray:
     def beside(self, need: Need, most: int | None) -> int:
         """As many as the roomiest node has room for; of a GPU, as many as share it."""
         if share := self._share(need):
-            room = int(1 / share)
+            room = max(1, int(1 / share))
         else:
             room = max((self._room_on(node, need) for node in self._nodes().values()), default=1)
         return max(1, room if most is None else min(room, most))
@@ -241,9 +243,11 @@ class Ray:
         }
 
     def _share(self, need: Need) -> float:
-        """The need as a share of a GPU, in hundredths; whole where either is unknown."""
+        """The need as a share of a GPU, in hundredths; whole where either is unknown, or more."""
         if need.gpu_bytes == 0:
             return 0.0
+        if need.processes > 1:
+            return float(need.processes)
         if need.gpu_bytes is None or self.gpu_bytes is None:
             return 1.0
         return min(1.0, -(-100 * need.gpu_bytes // self.gpu_bytes) / 100)
@@ -251,7 +255,10 @@ class Ray:
     def _room_on(self, node: dict[str, float], need: Need) -> int:
         room = int(node.get("CPU", 0)) // need.cores
         share = self._share(need)
-        return min(room, int(node.get("GPU", 0)) * int(1 / share)) if share else room
+        gpus = int(node.get("GPU", 0))
+        if share <= 1:
+            return min(room, gpus * int(1 / share)) if share else room
+        return min(room, gpus // int(share))
 
     def _nodes(self) -> dict[str, dict[str, float]]:
         """What each node that is there offers, by its id."""
@@ -278,7 +285,8 @@ class Ray:
 
 def _shown(need: Need) -> str:
     cores = f"takes {need.cores} {'core' if need.cores == 1 else 'cores'}"
-    return cores if need.gpu_bytes == 0 else f"{cores} and a GPU"
+    gpus = "a GPU" if need.processes == 1 else f"{need.processes} GPUs"
+    return cores if need.gpu_bytes == 0 else f"{cores} and {gpus}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -94,7 +94,9 @@ class Pool:
         found = [(one, end) for one in self.running if (end := one.worker.end()) is not None]
         for one, _ in found:
             self.running.remove(one)
-            if CAN_STAY and one.worker.is_alive:
+            # What joins several processes is there for one run.
+            can_stay = CAN_STAY and one.job.need.processes == 1
+            if can_stay and one.worker.is_alive:
                 self._idle.append(one.worker)
             else:
                 one.worker.close()

@@ -45,7 +45,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=process_environment(need.cores),
+                env=process_environment(need.threads),
                 cwd=place,
                 start_new_session=True,
             )
@@ -100,6 +100,7 @@ class Processes:
     """This machine, as many runs at once as its cores have room for; on a GPU one."""
 
     machines = 1
+    shares_gpus = False
 
     def __enter__(self) -> Self:
         return self

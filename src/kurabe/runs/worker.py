@@ -21,9 +21,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from kurabe.errors import KurabeError, sentence
+from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.records.lock import FolderBusy
 from kurabe.records.run import now
+from kurabe.runs.together import together
 
 # A worker that lost its parent saves before it lets its folder go; a new one waits that long.
 WAIT_FOR_FOLDER = 60.0
@@ -49,7 +51,8 @@ def execute(folder: RunFolder) -> None:
 
             from kurabe.runs.stages import go_on
 
-            trained = go_on(folder)
+            with together(folder, Recipe.from_toml(folder.recipe_path).where):
+                trained = go_on(folder)
             beside = time.monotonic() - began - trained
             folder.update(status="finished", finished=now(), beside_seconds=max(0.0, beside))
         except KeyboardInterrupt:

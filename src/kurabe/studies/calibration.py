@@ -1,10 +1,10 @@
 """How many images a second each column trains on here: what turns seconds into images at first.
 
-As many copies run at once as the study has workers, each on its own threads, so that the speed is
-the one that the runs will have; in each the columns take turns, and a column's rate is the mean
-over the copies. Columns with one step graph are measured once and have one rate. A copy is
-`python -m kurabe.studies.calibration STUDYFOLDER`, which prints {column: [images/s, bytes that its
-run keeps]}. What finished runs add to it: `kurabe.studies.speeds`.
+As many copies run at once as the study has workers, each as many processes and threads as a run,
+so that the speed is the one that the runs will have; in each the columns take turns, and a column's
+rate is the mean over the copies. Columns with one step graph are measured once and have one rate.
+A copy is `python -m kurabe.studies.calibration STUDYFOLDER`, which prints {column: [images/s,
+bytes that its run keeps]}. What finished runs add to it: `kurabe.studies.speeds`.
 """
 
 import hashlib
@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from kurabe.errors import RunFailed, UserError
-from kurabe.execution.engine import Engine
+from kurabe.execution.engine import Engine, Need
 from kurabe.execution.processes import process_environment
 from kurabe.recipe import Recipe
 from kurabe.runs.bases import find_base, network_of
+from kurabe.runs.together import free_ports, ranks
 from kurabe.studies.jobs import need_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
@@ -102,7 +103,7 @@ def calibrate(study: Study, state: StudyState, engine: Engine) -> dict[str, floa
 def _measured(study: Study, state: StudyState, engine: Engine) -> dict[str, tuple[float, float]]:
     need = need_of(study)
     copies = engine.beside(need, study.workers)
-    together = replace(need, cores=copies * need.cores)
+    together = replace(need, threads=copies * need.threads)
     measured = engine.there(_all_copies, study, state, copies, need=together)
     rates = {key: sum(m[key][0] for m in measured) / len(measured) for key in measured[0]}
     return {key: (rate, measured[0][key][1]) for key, rate in rates.items()}
@@ -114,10 +115,10 @@ def _all_copies(
     with tempfile.TemporaryDirectory() as place:
         study.save(Path(place) / "study.toml")
         state.write(Path(place) / "study.json")
-        return _answers(Path(place), study.threads, count)
+        return _answers(Path(place), need_of(study), count)
 
 
-def _answers(folder: Path, threads: int, count: int) -> list[dict[str, tuple[float, float]]]:
+def _answers(folder: Path, need: Need, count: int) -> list[dict[str, tuple[float, float]]]:
     command = [sys.executable, "-P", "-m", "kurabe.studies.calibration", str(folder)]
     copies = [
         subprocess.Popen(
@@ -126,9 +127,10 @@ def _answers(folder: Path, threads: int, count: int) -> list[dict[str, tuple[flo
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            env=process_environment(threads),
+            env=process_environment(need.threads) | ranks(rank, need.processes, port),
         )
-        for _ in range(count)
+        for port in free_ports(count)
+        for rank in range(need.processes)
     ]
     try:
         answers = [copy.communicate() for copy in copies]

@@ -140,7 +140,8 @@ def _run_all(
         write_gallery(samples, study.name, jobs, names, lang, growing)
 
     def settle(job: Job) -> None:
-        job.gpu_bytes = gpu_bytes(study, jobs, job.column)
+        if pool.engine.shares_gpus:
+            job.gpu_bytes = gpu_bytes(study, jobs, job.column)
         # First the speeds, then what follows from them: a kill in between loses nothing.
         if job.block is not None and speeds.settle(study, state, jobs, job.block):
             state.write(folder.state_path)

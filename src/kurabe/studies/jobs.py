@@ -5,6 +5,7 @@ folder was begun with is never replaced: a study whose settings changed afterwar
 the images of a run that is still planned follow the speeds of its block.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,19 +13,20 @@ from kurabe.errors import UserError
 from kurabe.execution.engine import Engine, Need
 from kurabe.execution.job import Job
 from kurabe.files import write_text_atomic
-from kurabe.recipe import Budget, Recipe
+from kurabe.recipe import Budget, Recipe, Where
 from kurabe.records import RunFolder, StudyFolder
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
 
 # What a run needs of a GPU beside what training was seen to hold: torch's own part, and that
 # samples are drawn and measured after training.
-GPU_BESIDE, GPU_MARGIN = 1 << 30, 1.5
+GIB, GPU_BESIDE, GPU_MARGIN = 1 << 30, 1, 1.5
 
 
 def need_of(study: Study) -> Need:
     """What a run of the study needs, as far as is known before any has finished."""
-    return Need(study.threads, None if study.device.startswith("cuda") else 0)
+    on_gpu = study.device.startswith("cuda")
+    return Need(study.threads, None if on_gpu else 0, study.processes)
 
 
 def read_by(study: Study) -> list[Path]:
@@ -42,13 +44,14 @@ def runs_at_once(study: Study, engine: Engine) -> int:
 def gpu_bytes(study: Study, jobs: Sequence[Job], column: Column) -> int | None:
     """What a run of the column takes of a GPU, by those that finished; None where that is unknown.
 
-    Where budgets are in seconds no run shares a GPU: it would be slower than it was measured.
+    In whole GiB, so that runs that take about as much can follow one another in one worker. Where
+    budgets are in seconds no run shares a GPU: it would be slower than it was measured.
     """
     if study.budget.images is None:
         return None
     finished = [job for job in jobs if job.column.id == column.id and job.finished]
     peaks = [peak for job in finished if (peak := job.folder.info.get("peak_memory"))]
-    return round(GPU_MARGIN * max(peaks)) + GPU_BESIDE if peaks else None
+    return (math.ceil(GPU_MARGIN * max(peaks) / GIB) + GPU_BESIDE) * GIB if peaks else None
 
 
 def block_jobs(study: Study, state: StudyState, folder: StudyFolder) -> list[Job]:
@@ -134,11 +137,23 @@ def _only_images_differ(before: Recipe, now: Recipe) -> bool:
     return same and before.digest != now.digest
 
 
+def shared_as(begun: Recipe, asked: Recipe) -> Where:
+    """Where a run takes place that was begun, by as many processes as are asked for now."""
+    if begun.where.processes == asked.where.processes:
+        return begun.where
+    shared = {"threads": asked.where.threads, "processes": asked.where.processes}
+    return begun.where.model_copy(update=shared)
+
+
 def moved(run: RunFolder, recipe: Recipe) -> None:
-    """Write down where the run's images lie now; that they are the same was seen before."""
+    """Write down where the run's images lie now, and how many processes share it.
+
+    That the images are the same was seen before.
+    """
     begun = Recipe.from_toml(run.recipe_path)
-    if begun.data != recipe.data:
-        write_text_atomic(run.recipe_path, begun.model_copy(update={"data": recipe.data}).to_toml())
+    now = begun.model_copy(update={"data": recipe.data, "where": shared_as(begun, recipe)})
+    if now != begun:
+        write_text_atomic(run.recipe_path, now.to_toml())
 
 
 def _difference(before: Recipe, now: Recipe) -> str:

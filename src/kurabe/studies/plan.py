@@ -11,7 +11,7 @@ from kurabe.records import StudyFolder
 from kurabe.runs.bases import find_base
 from kurabe.runs.images import left_out, seen_by, shown
 from kurabe.studies import trials
-from kurabe.studies.jobs import runs_at_once
+from kurabe.studies.jobs import need_of, runs_at_once
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study
@@ -144,7 +144,7 @@ def budget(study: Study, lang: str) -> str:
 
 def where(study: Study, engine: Engine, lang: str) -> str:
     """The cores that the runs keep busy, and on how many machines."""
-    count = min(engine.cores, runs_at_once(study, engine) * study.threads)
+    count = min(engine.cores, runs_at_once(study, engine) * need_of(study).cores)
     if engine.machines > 1:
         return say("plan.machines", lang, n=count, machines=engine.machines)
     return say("plan.core", lang) if count == 1 else say("plan.cores", lang, n=count)

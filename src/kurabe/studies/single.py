@@ -23,7 +23,7 @@ from kurabe.records.surroundings import cores
 from kurabe.runs.images import check_same_images, check_told, load_images
 from kurabe.runs.precision import settled_device
 from kurabe.studies import begin, calibration, disk
-from kurabe.studies.jobs import moved
+from kurabe.studies.jobs import moved, shared_as
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study, parse_budget
@@ -47,6 +47,7 @@ class Single:
     encoder: str | None = None
     settings: dict[str, Any] | None = None
     prompt: str | None = None
+    processes: int = 1
 
 
 def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
@@ -120,7 +121,8 @@ def _trained(
 def _same(begun: Recipe, asked: Recipe, folder: RunFolder) -> Recipe:
     """The recipe of a run that goes on; UserError where it is not what is asked for now.
 
-    The budget is left out: seconds became images on the machine that began.
+    The budget is left out: seconds became images on the machine that began. How many processes
+    share the run from now on is what is asked for now.
     """
     known, wanted = (r.model_copy(update={"budget": Budget(images=1)}) for r in (begun, asked))
     if (known.digest, known.seed) != (wanted.digest, wanted.seed):
@@ -128,7 +130,7 @@ def _same(begun: Recipe, asked: Recipe, folder: RunFolder) -> Recipe:
             f"{folder.path} holds a run of {begun.method} on {begun.data.source} with other "
             "settings than these; give this one another --out."
         )
-    return begun.model_copy(update={"data": asked.data})
+    return begun.model_copy(update={"data": asked.data, "where": shared_as(begun, asked)})
 
 
 def _check_budget(folder: RunFolder, wanted: Single) -> None:
@@ -163,7 +165,8 @@ def single_study(wanted: Single) -> Study:
         columns=[column.model_dump(mode="json")],
         baseline=method.id,
         device=settled_device(wanted.device),
-        threads=cores(),
+        threads=max(1, cores() // wanted.processes),
+        processes=wanted.processes,
         workers=1,
     )
 

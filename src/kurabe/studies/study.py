@@ -53,6 +53,8 @@ class Study(StudySettings):
     def speed_key(self) -> str:
         """A digest of the settings that a column's images per second depend on."""
         where = self.device, self.dtype, self.threads, self.workers
+        # One process is no part of the digest, which is older than the choice.
+        where += (self.processes,) if self.processes > 1 else ()
         batch = self.optimiser.batch, self.optimiser.micro_batch
         told = self.data.size, self.data.channels, self.network.model_dump(), batch, where
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
@@ -119,7 +121,12 @@ class Study(StudySettings):
             "optimiser": merged(self.optimiser.model_dump(mode="json"), own),
             "evaluation": self.evaluation.model_dump(mode="json"),
             "seed": seed,
-            "where": {"device": device, "dtype": dtype, "threads": self.threads},
+            "where": {
+                "device": device,
+                "dtype": dtype,
+                "threads": self.threads,
+                "processes": self.processes,
+            },
         }
         if found is not None:
             settings["optimiser"]["lr"] = found.lr

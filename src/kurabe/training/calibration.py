@@ -119,8 +119,9 @@ def _turn(run: Run, stretch: Stretch, seconds: float) -> None:
     progress.updates = round(stretch.point * run.plan.updates)
     progress.images_seen = progress.updates * batch
     count, began = 0, time.perf_counter()
-    while count == 0 or time.perf_counter() - began < seconds:
-        update(run, run.objective)
+    # Processes that share updates must make as many of them.
+    while count == 0 or run.agreed(time.perf_counter() - began < seconds)[0]:
+        update(run)
         _wait(run.accelerator.device)
         count += 1
     stretch.per_image.append((time.perf_counter() - began) / (count * batch))

@@ -102,12 +102,11 @@ def _flops_per_image(run: Run) -> float:
 
 def _updates(run: Run, stop: Callable[[], bool]) -> None:
     progress, plan = run.training.progress, run.plan
-    wrapped = run.accelerator.prepare_model(run.objective, device_placement=False)
     clock = _Clock(progress.seconds)
     window = Window()
     run.model.denoiser.train()
     while progress.updates < plan.updates and not _stale(run):
-        losses, norm = update(run, wrapped)
+        losses, norm = update(run)
         window.add(losses, norm)
         progress.seconds = clock.seconds
         if progress.updates in plan.logged:
@@ -126,7 +125,7 @@ def _updates(run: Run, stop: Callable[[], bool]) -> None:
                 _save(run)
 
 
-def update(run: Run, wrapped: torch.nn.Module) -> tuple[dict[str, Tensor], Tensor]:
+def update(run: Run) -> tuple[dict[str, Tensor], Tensor]:
     """One optimiser step.
 
     Each term's mean over this process's images of the update comes back, and the gradient's norm
@@ -140,10 +139,10 @@ def update(run: Run, wrapped: torch.nn.Module) -> tuple[dict[str, Tensor], Tenso
     for part in parts:
         batches = run.next_batches(streams, progress.positions, part)
         # Gradients of micro-batches are summed in place and averaged over processes once.
-        alone = run.accelerator.no_sync(wrapped) if part != parts[-1] else nullcontext()
+        alone = run.accelerator.no_sync(run.shared) if part != parts[-1] else nullcontext()
         with alone:
             with run.autocast():
-                losses = wrapped(batches, share)
+                losses = run.shared(batches, share)
             total = cast(Tensor, sum(weights[name] * loss.mean() for name, loss in losses.items()))
             run.accelerator.backward(total / plan.micro_batches)
         for name, loss in losses.items():

@@ -57,6 +57,11 @@ class Run:
         return self.accelerator.is_main_process
 
     @cached_property
+    def shared(self) -> torch.nn.Module:
+        """The objective, its gradients averaged over processes where there are several."""
+        return self.accelerator.prepare_model(self.objective, device_placement=False)
+
+    @cached_property
     def is_trial(self) -> bool:
         """Whether the run is a learning-rate trial, of which the loss alone is looked at."""
         return self.folder.exists and "trial" in self.folder.info
