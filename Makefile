@@ -65,7 +65,7 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,train)
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(call install,train$(,)dev)
+	$(call install,train$(,)optimisers$(,)dev)
 
 , := ,
 

@@ -132,6 +132,7 @@ class Optimiser(Settings):
     """An optimiser with linear warm-up, cosine decay and an EMA.
 
     kind: its name in the registry; the usual AdamW (Loshchilov & Hutter 2019) is not written out.
+    "schedule-free" keeps its rate and averages by itself, so final_lr is 1 and ema_half_life 0.
     betas: of momentum and of scale, as far as the optimiser has them.
     batch counts images passed through the network in one update; micro_batch is how many of
     them at once. Shares are of the whole budget but the EMA's: with ema_half_life .07 an old
@@ -151,6 +152,15 @@ class Optimiser(Settings):
     ema_half_life: Share = 0.07
     held_out_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     patience: Positive | None = None
+
+    @model_validator(mode="after")
+    def _averaged_once(self) -> Self:
+        if self.kind == "schedule-free" and (self.final_lr, self.ema_half_life) != (1, 0):
+            raise ValueError(
+                "kind = schedule-free keeps its rate and averages the weights by itself; set "
+                "optimiser.final_lr = 1 and optimiser.ema_half_life = 0 with it"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:

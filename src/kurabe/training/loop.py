@@ -1,7 +1,8 @@
 """The training loop: one for all methods, counted in images, resumable at every update.
 
 An update draws the batches that the objective's terms need, passes each stream once, sums the
-weighted terms, and steps AdamW; the average of the weights (EMA) is what is measured and kept.
+weighted terms, and steps the optimiser; the average of the weights (EMA) is what is measured and
+kept.
 
 Several processes (see `kurabe.training.__main__`) share a run's updates: micro-batch m of
 all processes together is what micro-batch m of a single process would be, gradients are averaged,
@@ -152,14 +153,15 @@ def update(run: Run) -> tuple[dict[str, Tensor], Tensor]:
     for group in training.optimiser.param_groups:
         group["lr"] = learning_rate(settings, (progress.updates + 1) / plan.updates)
     norm = run.accelerator.clip_grad_norm_(list(training.named.values()), settings.clip)
-    training.optimiser.step()
+    with run.autocast():
+        training.optimiser.step()
     training.optimiser.zero_grad()
     for stream in streams:
         known = progress.positions.get(stream.name, 0)
         progress.positions[stream.name] = known + plan.images_of(stream)
     progress.updates += 1
     progress.images_seen += plan.batch
-    training.ema.update(progress.images_seen, plan.batch)
+    training.average(progress.images_seen, plan.batch)
     return means, cast(Tensor, norm)
 
 

@@ -6,7 +6,8 @@ of memory, and with it the last bit of a sum, does not depend on having been int
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,21 +45,47 @@ class Training:
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
 
+    def average(self, images_seen: int, batch: int) -> None:
+        """Take the weights into the average, at the end of an update of so many images."""
+        with self._to_measure():
+            self.ema.update(images_seen, batch)
+
+    @contextmanager
+    def _to_measure(self) -> Iterator[None]:
+        """Inside, weights are those that the optimiser means to be measured."""
+        optimiser: Any = self.optimiser
+        if not hasattr(optimiser, "eval"):
+            yield
+            return
+        own = {name: parameter.detach().clone() for name, parameter in self.named.items()}
+        optimiser.eval()
+        yield
+        optimiser.train()
+        # The optimiser's own way back is off by rounding, and would leave it in what trains.
+        with torch.no_grad():
+            for name, parameter in self.named.items():
+                parameter.copy_(own[name])
+
     def save(self, path: Path) -> None:
         """Replace the state file."""
         tensors: dict[str, Tensor] = {}
+        numbers: dict[str, int | float] = {}
         for name, parameter in self.named.items():
             tensors[f"weight/{name}"] = parameter.detach()
             for key, value in self.optimiser.state[parameter].items():
-                # A number is kept as a tensor of no dimension; None is as good as nothing.
-                if value is not None:
-                    tensors[f"optimiser.{key}/{name}"] = torch.as_tensor(value)
+                place = f"optimiser.{key}/{name}"
+                if isinstance(value, Tensor):
+                    tensors[place] = value
+                # None is as good as nothing.
+                elif value is not None:
+                    numbers[place] = value
         tensors |= {f"average/{name}": value for name, value in self.ema.average.items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         stored = {name: value.cpu().contiguous() for name, value in tensors.items()}
         groups = [_plain(group) for group in self.optimiser.param_groups]
-        note = {"progress": json.dumps(asdict(self.progress)), "groups": json.dumps(groups)}
-        write_bytes_atomic(path, save(stored, note))
+        note = {"progress": asdict(self.progress), "groups": groups, "numbers": numbers}
+        written = {key: json.dumps(value) for key, value in note.items()}
+        write_bytes_atomic(path, save(stored, written))
 
     def load(self, path: Path) -> None:
         """Go back to a stored state; UserError where it belongs to another network."""
@@ -66,13 +93,16 @@ class Training:
         with safe_open(path, "pt") as file:
             note = file.metadata()
         self.progress = Progress(**json.loads(note["progress"]))
-        # States from before the groups were kept have none.
-        for group, kept in zip(
-            self.optimiser.param_groups, json.loads(note.get("groups", "[]")), strict=False
-        ):
-            group.update(kept)
+        groups = json.loads(note.get("groups", "[]"))
+        # States from earlier versions have none, or two, in which nothing is that is not set anew.
+        if len(groups) == len(self.optimiser.param_groups):
+            for group, kept in zip(self.optimiser.param_groups, groups, strict=True):
+                group.update(kept)
         try:
             self._take(stored)
+            for place, number in json.loads(note.get("numbers", "{}")).items():
+                key, _, name = place.removeprefix("optimiser.").partition("/")
+                self.optimiser.state[self.named[name]][key] = number
         except (KeyError, RuntimeError) as error:
             raise UserError(
                 f"{path} belongs to another network ({error}); remove the run's folder."
