@@ -162,7 +162,7 @@ def test_full_disk(tmp_path):
         (("methods", "lorra"), 'No method "lorra". Did you mean lora?'),
         (("compare", "lorra"), 'No method "lorra". Did you mean lora?'),
         (("fit", "lorra", "--data", "digits"), 'No method "lorra". Did you mean lora?'),
-        (("fit", "dreambooth", "--data", "digits"), "dreambooth"),
+        (("fit", "textual-inversion", "--data", "digits"), "textual-inversion"),
         (("fit", "ddpm", "--data", "digits", "--set", "optimiser.lrr=1"), "optimiser.lrr"),
         (
             ("fit", "ddpm", "--data", "digits", "--set", "optimiser.lr=fast"),

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -71,11 +72,17 @@ def weights(folder: Path) -> bytes:
     return (folder / "checkpoints" / "model.safetensors").read_bytes()
 
 
+def drawn(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoints/drawn-*.npy"))
+
+
 def images_seen(folder: Path) -> int:
     return RunFolder(folder).info["images_seen"] if RunFolder(folder).exists else 0
 
 
-@pytest.mark.parametrize("method", ["contrastive", pytest.param("masked", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", ["contrastive", "prior", pytest.param("masked", marks=pytest.mark.slow)]
+)
 def test_killed_at_random_instants_ends_in_the_same_bits(
     tmp_path: Path, method: str, begin: Callable[..., ForkServerProcess]
 ) -> None:
@@ -95,6 +102,37 @@ def test_killed_at_random_instants_ends_in_the_same_bits(
     finish(begin, killed, method)
     assert weights(killed) == weights(tmp_path / "whole")
     assert told(killed) == told(tmp_path / "whole")
+
+
+def test_killed_while_its_base_draws_goes_on_with_the_next_image(
+    tmp_path: Path, begin: Callable[..., ForkServerProcess]
+) -> None:
+    finish(begin, tmp_path / "whole", "prior")
+    assert len(drawn(tmp_path / "whole")) == 0
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "whole.base", tmp_path / "killed.base")
+    run = begin(killed, "prior")
+    given_up = time.monotonic() + PATIENCE
+    while len(drawn(killed)) < 2:
+        assert run.is_alive() and time.monotonic() < given_up
+        time.sleep(0.001)
+    run.kill()
+    assert ended(run) == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in drawn(killed)}
+    assert 2 <= len(before) < 9 and images_seen(killed) == 0
+    spent = RunFolder(killed).info["prepared_seconds"]
+    run = begin(killed, "prior")
+    while images_seen(killed) == 0 and run.is_alive():
+        time.sleep(0.001)
+    run.kill()
+    assert ended(run) == -signal.SIGKILL
+    after = {path: path.stat().st_mtime_ns for path in drawn(killed)}
+    assert len(after) == 9 and before.items() <= after.items()
+    finish(begin, killed, "prior")
+    assert weights(killed) == weights(tmp_path / "whole")
+    info = RunFolder(killed).info
+    assert info["seconds"] > info["prepared_seconds"] > spent > 0
+    assert (info["prepared_passes"], info["prepared_images"]) == (9 * 20, 60)
 
 
 def test_ctrl_c_saves_between_two_updates(

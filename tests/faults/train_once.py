@@ -15,14 +15,16 @@ from kurabe.methods.choices import Choices
 from kurabe.objectives.contrastive import Contrastive
 from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.masked import Masked
+from kurabe.objectives.prior import Prior
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training import __main__ as command
-from kurabe.training import loop
+from kurabe.training import loop, prepared
 
 OBJECTIVES = {
     "plain": (Denoising(),),
     "masked": (Denoising(), Masked(unmask_share=0.3)),
+    "prior": (Denoising(), Prior(images=9)),
     "contrastive": (Denoising(), Contrastive(comparison_batch=4, views="crop-flip-jitter")),
 }
 
@@ -30,20 +32,29 @@ BUDGET = 320
 
 
 def main(path: Path, method: str, lr: float = 1e-3, save_every: float = 0.0) -> None:
-    """Create the run's folder if needed, and train."""
+    """Create the run's folder if needed, and train; a method that needs a base has `path`.base."""
+    if method == "prior" and not (base := path.with_suffix(".base")).exists():
+        main(base, "plain", save_every=save_every)
     pixels = (load_digits().images[:200] * (255 / 16)).astype(np.uint8)[..., None]
     places = np.arange(200)
     images = ImageSet("digits", pixels, tuple(map(str, places)), places)
     split = Split(train=places[:150], validation=places[150:170], test=places[170:])
     recipe = Recipe(
         method=method,
-        choices=Choices(start="random", adaptation=Full(), objective=OBJECTIVES[method]),
+        choices=Choices(
+            start="base" if method == "prior" else "random",
+            adaptation=Full(),
+            objective=OBJECTIVES[method],
+        ),
         data=DataSettings(source="digits"),
         budget=Budget(images=BUDGET),
+        base=str(path.with_suffix(".base")) if method == "prior" else None,
         network=Network(patch=2, width=32, depth=3, heads=2, decoder=1),
         optimiser=Optimiser(batch=16, held_out_share=0.25, patience=4, lr=lr),
     )
     loop.SAVE_EVERY, loop.SAVE_SHARE = save_every, 1.0
+    # So that a kill may fall between two of the nine images that a base draws.
+    prepared.PORTION = 1
     folder = RunFolder(path)
     if not folder.exists:
         folder.create(recipe.to_toml(), {"id": method})

@@ -167,9 +167,8 @@ def test_an_adaptation_fits_a_network_of_diffusers(idea: Idea):
 def objective(choice: TermChoice) -> Objective:
     denoiser = NetworkDenoiser(network(), SCHEDULES["cosine"], "v")
     terms = (choice,) if isinstance(choice, Denoising) else (Denoising(), choice)
-    return make_objective(
-        Choices(start="random", adaptation=Full(), objective=terms), denoiser
-    )  # fmt: skip
+    start = "base" if choice.from_base else "random"
+    return make_objective(Choices(start=start, adaptation=Full(), objective=terms), denoiser)
 
 
 def losses(objective: Objective) -> dict[str, Tensor]:

@@ -39,7 +39,8 @@ def cost_rows(
     """Cost rows; what `info`, the run's record, does not know is left out."""
     rows: Rows = {row: {"value": info[key]} for row, key in _RECORDED.items() if key in info}
     if info.get("seconds") and info.get("images_seen"):
-        rows["images-per-second"] = {"value": info["images_seen"] / info["seconds"]}
+        seconds = info["seconds"] - (info.get("prepared_seconds") or 0)
+        rows["images-per-second"] = {"value": info["images_seen"] / seconds}
     total = sum(p.numel() for p in model.denoiser.parameters())
     stored = sum(w.numel() * w.element_size() for w in model.adaptation.state().values())
     rows["trainable-parameters"] = {"value": model.trainable_count}

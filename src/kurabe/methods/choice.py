@@ -72,12 +72,14 @@ class TermChoice(Choice):
     says: the sentence, with settings in braces. thrown_away: the width of a head that trains
     beside the network and is thrown away, where the table is to say so. hides_tokens: whether the
     network sees a part of an image's tokens, compares_places: whether images are compared token
-    by token, which such parts cannot be; views_all: whether all that passes is views.
+    by token, which such parts cannot be; views_all: whether all that passes is views. from_base:
+    whether it needs what the base knew.
     """
 
     says: ClassVar[Text]
     hides_tokens: ClassVar[bool] = False
     compares_places: ClassVar[bool] = False
+    from_base: ClassVar[bool] = False
 
     term: str
     weight: Positive = 1.0

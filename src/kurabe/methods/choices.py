@@ -111,6 +111,8 @@ class Choices(_Later):
             raise ValueError("domain guidance is away from a base, and this method has none")
         if terms and "denoising" not in terms:
             raise ValueError("an objective needs the denoising term: without it nothing is drawn")
+        if self.start != "base" and (needs := [t.term for t in self.objective if t.from_base]):
+            raise ValueError(f"the term {needs[0]} needs a base, and this method has none")
         hides = any(term.hides_tokens for term in self.objective)
         if hides and any(term.views_all for term in self.objective):
             raise ValueError("views that are all the images (share = 1) cannot be masked as well")

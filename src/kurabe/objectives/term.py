@@ -1,8 +1,8 @@
 """What a term of an objective declares, and what it is given.
 
-A term names the streams of images it needs: how many of an update's images, as how many views,
-noised at which times, with which share of the tokens, and which feature layers of the pass it
-reads. The objective joins the needs of all terms, the loop meets them once, the network passes
+A term names the streams of images it needs: which images, how many of an update's, as how many
+views, noised at which times, with which share of the tokens, and which feature layers of the pass
+it reads. The objective joins the needs of all terms, the loop meets them once, the network passes
 each stream once, and a term computes one loss per image from the passes. A term never fetches.
 """
 
@@ -21,10 +21,24 @@ Losses = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Images that the untouched base draws before training, in place of the training images.
+
+    count: how many, and evaluations: network passes for each. most: the share of a run's budget
+    that drawing may take, in (0, 1); what does not fit is not drawn, but for one image.
+    """
+
+    count: int
+    evaluations: int = 20
+    most: float = 0.2
+
+
+@dataclass(frozen=True)
 class Stream:
     """A stream of noised images that the network passes once for all terms.
 
     name: streams of one name are one stream; what the terms ask of it is joined.
+    source: which images; None for the training images.
     share: part of an update's network images; None takes what other streams leave.
     views, policy: how many views of each image, made by which policy of `kurabe.data.views`.
     earliest, latest: times t are uniform in [earliest, latest], independent for each view.
@@ -37,6 +51,7 @@ class Stream:
     """
 
     name: str
+    source: Drawn | None = None
     share: float | None = None
     views: int = 1
     policy: str = "none"

@@ -17,6 +17,7 @@ _TEXTS = ("id", "method", "study", "column", "started", "finished", "data_digest
 _NUMBERS = (
     "block", "seed", "images_seen", "budget_images", "seconds", "beside_seconds", "calibrated",
     "training_images", "trainable_parameters", "total_parameters", "stored_bytes", "peak_memory",
+    "prepared_passes", "prepared_images", "prepared_seconds",
 )  # fmt: skip
 _TABLES = ("hardware", "libraries")
 # What an index and a page can hold; no count of images comes near.

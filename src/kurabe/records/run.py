@@ -26,7 +26,9 @@ class RunFolder:
 
     `info` holds: schema, id, method, study, column, block, seed, status (one of STATUSES),
     version, commit, libraries, hardware, data_digest, budget_images, images_seen, seconds,
-    started, finished (UTC, ISO 8601), error. Writers add what else they know.
+    started, finished (UTC, ISO 8601), error. Writers add what else they know: of what is done
+    before the first update prepared_passes of a network, prepared_seconds (part of seconds), and
+    prepared_images, its price in images of training.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -118,6 +120,13 @@ class RunFolder:
     def is_being_written(self) -> bool:
         """Whether a living process is the folder's writer."""
         return lock.is_held(self.path / ".lock")
+
+    @property
+    def images_paid(self) -> int:
+        """Images of training that the run's seconds paid for: those it has seen, and what was
+        done before the first of them at its price in images."""
+        info = self.info
+        return (info.get("images_seen") or 0) + (info.get("prepared_images") or 0)
 
     def append_metric(self, metric: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl; `images_seen` says where it stands."""

@@ -27,8 +27,8 @@ def known(study: Study, state: StudyState, jobs: Sequence[Job]) -> dict[str, flo
         here = [job for job in jobs if job.block == block and study.trained(job.column)]
         if here and all(job.finished for job in here):
             for job in here:
-                info = job.folder.info
-                work.setdefault(job.column.id, []).append((info["images_seen"], info["seconds"]))
+                one = (job.folder.images_paid, job.folder.info["seconds"])
+                work.setdefault(job.column.id, []).append(one)
     rates: dict[str, float] = {}
     for key, family in alike(study).items():
         done = [one for other in family for one in work.get(other, ())]

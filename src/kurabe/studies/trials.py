@@ -107,5 +107,5 @@ def _found(losses: Losses, column: str, jobs: Sequence[Job]) -> LearningRate:
         losses={f"{k:g}": v if math.isfinite(v) else None for k, v in sorted(losses.items())},
         on_edge=on_edge(losses),
         seconds=sum(info.get("seconds") or 0 for info in infos),
-        images=sum(info.get("images_seen") or 0 for info in infos),
+        images=sum(job.folder.images_paid for job in jobs if job.column.id == column),
     )

@@ -5,6 +5,7 @@ images from the start of the run; which image stands there is a permutation of (
 neither a resumption nor the size of a micro-batch changes what the network sees.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from kurabe.data.large import let_go
 from kurabe.data.views import VIEWS, view
-from kurabe.objectives.term import Batch, Stream
+from kurabe.objectives.term import Batch, Drawn, Stream
 from kurabe.randomness import generator, generators, normal, permutation, uniform
 from kurabe.spaces import Pixels, Space
 
@@ -163,3 +164,16 @@ class Source:
     def _to_device(self, array: NDArray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor.to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A run's training images, and those that its base drew for the streams that ask for them."""
+
+    training: Source
+    drawn: Mapping[Drawn, Source]
+
+    def batch(self, stream: Stream, first: int, count: int) -> Batch:
+        """The batch of `count` images of the stream's own source from position `first`."""
+        source = self.training if stream.source is None else self.drawn[stream.source]
+        return source.batch(stream, first, count)

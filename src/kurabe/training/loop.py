@@ -31,6 +31,7 @@ from kurabe.training.interrupt import interruptible
 from kurabe.training.metric_lines import Window, tell
 from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
 from kurabe.training.optimisers import learning_rate
+from kurabe.training.prepared import let_go
 from kurabe.training.run import Listener, Run, prepare
 from kurabe.training.told import classes_of
 
@@ -81,6 +82,7 @@ def _go_on(run: Run) -> None:
     if state.exists():
         run.training.load(state)
     else:
+        run.training.progress.seconds = run.folder.info.get("prepared_seconds") or 0.0
         run.note(flops_per_image=_flops_per_image(run))
     if run.is_writer:
         run.folder.truncate_metrics(run.training.progress.images_seen)
@@ -212,6 +214,7 @@ def _finish(run: Run) -> None:
             stopped="patience" if _stale(run) else "budget",
         )
         (run.folder.checkpoints / STATE).unlink(missing_ok=True)
+        let_go(run.folder)
     run.accelerator.wait_for_everyone()
     run.accelerator.end_training()
 

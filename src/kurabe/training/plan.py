@@ -1,15 +1,19 @@
 """How a budget of images becomes updates, micro-batches and each stream's part of them."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from kurabe.errors import UserError
 from kurabe.objectives.objective import Objective
-from kurabe.objectives.term import Stream
+from kurabe.objectives.term import Drawn, Stream
 from kurabe.recipe import Recipe
 
 LINES = 200
+# A pass alone, in images of training: the backward pass costs as much as two forward ones (Kaplan
+# et al. 2020, "Scaling laws for neural language models", section 2.1).
+PASS = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class Plan:
 
     batch: images that pass the network in one update, views counted one by one. micro_batches:
     passes per update, each shared by all processes. logged, measured: updates after which a line
-    is written, and after which held-out loss and samples are.
+    is written, and after which held-out loss and samples are. drawn: how many images the base
+    draws before the first update, for each source that is not the training images.
     """
 
     batch: int
@@ -28,11 +33,18 @@ class Plan:
     shares: dict[str, float]
     logged: frozenset[int]
     measured: frozenset[int]
+    drawn: dict[Drawn, int] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
         """Images that the whole run passes through the network."""
         return self.updates * self.batch
+
+    @property
+    def prepared(self) -> int:
+        """What is drawn before the first update costs, in images of training; it is paid from
+        the budget."""
+        return _prepared(self.drawn)
 
     def images_of(self, stream: Stream) -> int:
         """Images (not views) of a stream in one update."""
@@ -61,7 +73,8 @@ def make_plan(recipe: Recipe, objective: Objective, processes: int = 1) -> Plan:
     # Streams may change in the course of a run; their shares may not.
     streams = objective.streams(0.0)
     shares = _shares(streams)
-    updates = math.ceil(recipe.budget.images / batch)
+    drawn = {s.source: _drawn(s.source, recipe.budget.images) for s in streams if s.source}
+    updates = max(1, math.ceil((recipe.budget.images - _prepared(drawn)) / batch))
     plan = Plan(
         batch,
         updates,
@@ -70,9 +83,20 @@ def make_plan(recipe: Recipe, objective: Objective, processes: int = 1) -> Plan:
         shares,
         _evenly(updates, min(LINES, updates)),
         _evenly(updates, round(1 / settings.held_out_share)),
+        drawn,
     )
     _check(plan, streams)
     return plan
+
+
+def _drawn(source: Drawn, budget: int) -> int:
+    """How many images of a source its share of the budget holds."""
+    return max(1, min(source.count, math.floor(source.most * budget / PASS / source.evaluations)))
+
+
+def _prepared(drawn: Mapping[Drawn, int]) -> int:
+    passes = sum(source.evaluations * count for source, count in drawn.items())
+    return math.ceil(passes * PASS)
 
 
 def _shares(streams: tuple[Stream, ...]) -> dict[str, float]:

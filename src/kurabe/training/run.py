@@ -6,13 +6,14 @@ parts of every update; the main one alone writes into the run's folder.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kurabe.data import ImageSet, Split
@@ -23,12 +24,13 @@ from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.spaces import encoded_once
 from kurabe.training.ahead import Ahead
-from kurabe.training.batches import Source
+from kurabe.training.batches import Source, Sources
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
 from kurabe.training.model import Model, random_weights
 from kurabe.training.optimisers import make_optimiser
 from kurabe.training.plan import Plan, make_plan
+from kurabe.training.prepared import Draw, drawn_by_base
 from kurabe.training.state import Training
 from kurabe.training.told import told_of
 
@@ -43,7 +45,7 @@ class Run:
     folder: RunFolder
     model: Model
     objective: Objective
-    source: Source
+    source: Sources
     held_out: HeldOut
     plan: Plan
     training: Training
@@ -125,6 +127,14 @@ class Run:
         return cast(Tensor, broadcast(own)).tolist()
 
 
+def _source(
+    recipe: Recipe, model: Model, device: torch.device, pixels: NDArray[np.uint8], **what: Any
+) -> Source:
+    rows, columns = model.token_grid
+    encoded = encoded_once(model.space, pixels) if model.space.cached else None
+    return Source(pixels, recipe.seed, rows * columns, device, model.space, encoded, **what)
+
+
 def prepare(
     recipe: Recipe,
     model: Model,
@@ -132,8 +142,12 @@ def prepare(
     split: Split,
     folder: RunFolder,
     listener: Listener,
+    draw: Draw = drawn_by_base,
 ) -> Run:
-    """Objective, optimiser, average and data of a run at its very start."""
+    """Objective, optimiser, average and data of a run at its very start.
+
+    draw: what makes the images that are drawn before training, where a term asks for some.
+    """
     where, settings = recipe.where, recipe.optimiser
     accelerator = Accelerator(
         cpu=where.device == "cpu",
@@ -150,15 +164,14 @@ def prepare(
         # Documented, but not among the annotated overloads.
         cast(Any, objective).to(memory_format=torch.channels_last)
     optimiser = make_optimiser(objective, settings)
-    grid = model.token_grid
-    # Of the whole set, so that all runs of a study share what was computed.
-    encoded = encoded_once(model.space, images.pixels) if model.space.cached else None
-    tokens, device = grid[0] * grid[1], accelerator.device
-    told = told_of(recipe, model, images, split)
-    source = Source(
-        images.pixels, recipe.seed, tokens, device, model.space, encoded, told, split.train
-    )
     plan = make_plan(recipe, objective, accelerator.num_processes)
+    source_of = partial(_source, recipe, model, accelerator.device)
+    told = told_of(recipe, model, images, split)
+    # The whole set is encoded, so that all runs of a study share what was computed.
+    own = source_of(images.pixels, told=told, places=split.train)
+    # Of what was drawn nothing is said but what a base that reads is asked anyway.
+    drawn = draw(recipe, model, folder, plan)
+    source = Sources(own, {of: source_of(pixels) for of, pixels in drawn.items()})
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
     training = Training(objective, optimiser, ema)
     # Drawn, not the first by name: where folders are classes, those would be of a few alone.

@@ -79,6 +79,7 @@ def _facts(info: dict[str, Any], status: str, lang: str) -> list[tuple[str, str]
         ("run.seed", info.get("seed")),
         ("run.images", f"{seen:,} / {budget:,}" if seen and budget else seen),
         ("run.seconds", f"{info['seconds']:,.0f}" if info.get("seconds") else None),
+        ("run.prepared", _prepared(info, lang)),
         ("run.started", info.get("started")),
         ("run.finished", info.get("finished")),
         ("run.data", info.get("data_digest")),
@@ -87,6 +88,14 @@ def _facts(info: dict[str, Any], status: str, lang: str) -> list[tuple[str, str]
         ("run.libraries", ", ".join(f"{k} {v}" for k, v in libraries.items())),
     ]
     return [(word(key, lang), str(value)) for key, value in found if value not in (None, "")]
+
+
+def _prepared(info: dict[str, Any], lang: str) -> str | None:
+    passes, images = info.get("prepared_passes"), info.get("prepared_images")
+    if not passes or not images:
+        return None
+    seconds = info.get("prepared_seconds") or 0
+    return word("run.paid", lang, passes=passes, images=images, seconds=seconds)
 
 
 def _recipe(folder: RunFolder) -> str | None:

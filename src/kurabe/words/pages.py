@@ -161,6 +161,11 @@ _WORDS: dict[str, Texts] = {
     "run.status": ("状態", "Status"),
     "run.images": ("学習した枚数", "Images seen"),
     "run.seconds": ("学習時間（秒）", "Training, s"),
+    "run.prepared": ("学習前にベースで描画", "Drawn by the base before training"),
+    "run.paid": (
+        "評価 {passes:,} 回、{seconds:,.0f} 秒（学習 {images:,} 枚分を予算から）",
+        "{passes:,} passes in {seconds:,.0f} s (the price of {images:,} images, from the budget)",
+    ),
     "run.started": ("開始（UTC）", "Started (UTC)"),
     "run.finished": ("終了（UTC）", "Finished (UTC)"),
     "run.hardware": ("実行環境", "Hardware"),

@@ -25,11 +25,15 @@ class DenoisingTerm(Term):
         return (Stream("images"),)
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
-        images = passes["images"]
-        batch, denoiser = images.batch, images.denoiser
-        assert images.prediction is not None
-        loss = denoiser.loss(images.prediction, batch.images, batch.noise, batch.t, self.weighting)
-        if batch.keep is None:
-            return loss.flatten(1).mean(1)
-        per_patch = denoiser.backbone.patchify(loss).mean(-1)
-        return per_patch.gather(1, batch.keep).mean(1)
+        return errors(passes["images"], self.weighting)
+
+
+def errors(images: Pass, weighting: str) -> Tensor:
+    """The weighted error of each image, (B,), a mean over its values or its visible patches."""
+    batch, denoiser = images.batch, images.denoiser
+    assert images.prediction is not None
+    loss = denoiser.loss(images.prediction, batch.images, batch.noise, batch.t, weighting)
+    if batch.keep is None:
+        return loss.flatten(1).mean(1)
+    per_patch = denoiser.backbone.patchify(loss).mean(-1)
+    return per_patch.gather(1, batch.keep).mean(1)
