@@ -81,7 +81,8 @@ def images_seen(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "method", ["contrastive", "prior", pytest.param("masked", marks=pytest.mark.slow)]
+    "method",
+    ["contrastive", "prior", "self-alignment", pytest.param("masked", marks=pytest.mark.slow)],
 )
 def test_killed_at_random_instants_ends_in_the_same_bits(
     tmp_path: Path, method: str, begin: Callable[..., ForkServerProcess]

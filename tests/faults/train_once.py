@@ -16,6 +16,7 @@ from kurabe.objectives.contrastive import Contrastive
 from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.masked import Masked
 from kurabe.objectives.prior import Prior
+from kurabe.objectives.self_alignment import SelfAlignment
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training import __main__ as command
@@ -25,6 +26,7 @@ OBJECTIVES = {
     "plain": (Denoising(),),
     "masked": (Denoising(), Masked(unmask_share=0.3)),
     "prior": (Denoising(), Prior(images=9)),
+    "self-alignment": (Denoising(), SelfAlignment()),
     "contrastive": (Denoising(), Contrastive(comparison_batch=4, views="crop-flip-jitter")),
 }
 

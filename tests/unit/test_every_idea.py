@@ -21,6 +21,8 @@ from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.objective import Objective, make_objective
 from kurabe.registry import Idea
 from kurabe.training.batches import Source
+from kurabe.training.ema import EMA
+from kurabe.training.references import refer
 from kurabe.web.tex import mathml
 
 ADAPTATIONS = list(registry.ideas("adaptations").values())
@@ -168,7 +170,10 @@ def objective(choice: TermChoice) -> Objective:
     denoiser = NetworkDenoiser(network(), SCHEDULES["cosine"], "v")
     terms = (choice,) if isinstance(choice, Denoising) else (Denoising(), choice)
     start = "base" if choice.from_base else "random"
-    return make_objective(Choices(start=start, adaptation=Full(), objective=terms), denoiser)
+    choices = Choices(start=start, adaptation=Full(), objective=terms)
+    made = make_objective(choices, denoiser)
+    refer(made, EMA(dict(denoiser.backbone.state_dict(keep_vars=True)), 0.07))
+    return made
 
 
 def losses(objective: Objective) -> dict[str, Tensor]:

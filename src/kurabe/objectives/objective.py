@@ -27,7 +27,8 @@ def make_objective(choices: Choices, denoiser: NetworkDenoiser) -> "Objective":
 class Objective(nn.Module):
     """total = Σ weight · term, over per-image losses.
 
-    denoiser: what is trained. terms: name → term.
+    denoiser: what is trained. terms: name → term. references: the frozen networks that terms ask
+    for, by name, no part of the module; to be set before the first pass.
     """
 
     def __init__(self, denoiser: NetworkDenoiser, terms: Mapping[str, Term]) -> None:
@@ -35,6 +36,7 @@ class Objective(nn.Module):
         self.denoiser = denoiser
         # A ModuleDict is a mapping; torch's annotations do not say of what.
         self.terms = cast(Mapping[str, Term], nn.ModuleDict(terms))
+        self.references: dict[str, NetworkDenoiser] = {}
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
         """The streams that all terms together need at this share of the budget.
@@ -73,6 +75,6 @@ class Objective(nn.Module):
         x_t, t, condition = alpha * batch.images + sigma * batch.noise, batch.t, batch.condition
         if not stream.predicts and batch.keep is None:
             features = self.denoiser.features(x_t, t, condition, stream.layers)
-            return Pass(batch, x_t, None, features, self.denoiser)
+            return Pass(batch, x_t, None, features, self.denoiser, self.references)
         out = self.denoiser.predict(x_t, t, condition, batch.keep, stream.layers)
-        return Pass(batch, x_t, out.prediction, out.features, self.denoiser)
+        return Pass(batch, x_t, out.prediction, out.features, self.denoiser, self.references)

@@ -7,11 +7,13 @@ each stream once, and a term computes one loss per image from the passes. A term
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_with_gradients
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kurabe.backbones.base import Backbone
@@ -42,6 +44,8 @@ class Stream:
     share: part of an update's network images; None takes what other streams leave.
     views, policy: how many views of each image, made by which policy of `kurabe.data.views`.
     earliest, latest: times t are uniform in [earliest, latest], independent for each view.
+    gap: each view has a second time as well, before t by a uniform share of this much, for terms
+        that look at one image at two noise levels; 0 for none.
     keep: share of the tokens that pass the blocks before the decoder.
     layers: feature layers that terms read.
     predicts: whether a term reads the prediction; where none does, what lies behind the last of
@@ -57,6 +61,7 @@ class Stream:
     policy: str = "none"
     earliest: float = 0.0
     latest: float = 1.0
+    gap: float = 0.0
     keep: float = 1.0
     layers: tuple[str, ...] = ()
     predicts: bool = True
@@ -70,6 +75,7 @@ class Stream:
         one, two = self._with_views_of(other), other._with_views_of(self)
         joined = replace(
             one,
+            gap=max(self.gap, other.gap),
             keep=min(self.keep, other.keep),
             layers=tuple(dict.fromkeys(self.layers + other.layers)),
             predicts=self.predicts or other.predicts,
@@ -77,6 +83,7 @@ class Stream:
         )
         same = replace(
             two,
+            gap=joined.gap,
             keep=joined.keep,
             layers=joined.layers,
             predicts=joined.predicts,
@@ -96,8 +103,8 @@ class Batch:
     """One stream's part of a micro-batch; a view counts as an image of its own.
 
     images x₀ (B, C, H, W) in [−1, 1]; noise ε like images; t (B,); keep (B, K) token indices or
-    None; condition (B,) class indices, (B, L, D) a text encoder's states, or None. The views of
-    one image stand side by side.
+    None; condition (B,) class indices, (B, L, D) a text encoder's states, or None; gap (B,) from t
+    back to the second time, or None. The views of one image stand side by side.
     """
 
     images: Tensor
@@ -105,18 +112,28 @@ class Batch:
     t: Tensor
     keep: Tensor | None = None
     condition: Tensor | None = None
+    gap: Tensor | None = None
+
+    @property
+    def earlier(self) -> Tensor:
+        """The second time of each image, with less noise, (B,)."""
+        assert self.gap is not None
+        return (self.t - self.gap).clamp(min=0)
 
     def rows(self, which: Tensor) -> "Batch":
         """These rows alone; which: (K,) indices."""
-        keep, condition = (None if v is None else v[which] for v in (self.keep, self.condition))
-        return Batch(self.images[which], self.noise[which], self.t[which], keep, condition)
+        rest = (self.keep, self.condition, self.gap)
+        keep, condition, gap = (None if value is None else value[which] for value in rest)
+        images, noise, t = (value[which] for value in (self.images, self.noise, self.t))
+        return Batch(images, noise, t, keep, condition, gap)
 
 
 @dataclass(frozen=True)
 class Pass:
     """A batch and what the network made of it: prediction (B, C, H, W), features by layer.
 
-    prediction: None where the stream's terms do not read one.
+    prediction: None where the stream's terms do not read one. references: the frozen networks
+    that terms asked for.
     """
 
     batch: Batch
@@ -124,12 +141,18 @@ class Pass:
     prediction: Tensor | None
     features: Mapping[str, Tensor]
     denoiser: NetworkDenoiser
+    references: Mapping[str, NetworkDenoiser] = field(default_factory=dict)
 
 
 class Term(nn.Module):
-    """One summand of an objective. Heads that a term trains are its own parameters."""
+    """One summand of an objective. Heads that a term trains are its own parameters.
+
+    references: names of the frozen networks that it reads, of those that training has: "base",
+    the network before the first update, and "teacher", the moving average of its weights.
+    """
 
     weight: float = 1.0
+    references: ClassVar[tuple[str, ...]] = ()
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
         """What the term needs at this share of the budget, in [0, 1]; () where it is off."""
@@ -155,6 +178,14 @@ class StreamTerm(Term):
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         return self.losses(passes[self.stream.name])
+
+
+def on_grid(tokens: Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+    """Tokens (B, N, D) on a grid of rows and columns, bilinear on another one: (B, N', D)."""
+    if grid == wanted:
+        return tokens
+    image = tokens.float().transpose(1, 2).unflatten(2, grid)
+    return F.interpolate(image, wanted, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
 
 def layer_at(backbone: Backbone, depth: float) -> str:

@@ -82,6 +82,7 @@ class Source:
             t=self._to_device(self._times(stream, positions)),
             keep=self._kept(stream, positions),
             condition=self._told(stream, positions),
+            gap=self._gaps(stream, positions),
         )
 
     def _told(self, stream: Stream, positions: range) -> Tensor | None:
@@ -146,6 +147,13 @@ class Source:
         times = stream.earliest + shares * (stream.latest - stream.earliest)
         return times.astype(np.float32)
 
+    def _gaps(self, stream: Stream, positions: range) -> Tensor | None:
+        if not stream.gap:
+            return None
+        purpose, views = f"gap/{stream.name}", range(stream.views)
+        shares = [uniform(self.seed, purpose, positions, view) for view in views]
+        return self._to_device(stream.gap * np.stack(shares, axis=1).reshape(-1))
+
     def _kept(self, stream: Stream, positions: range) -> Tensor | None:
         if stream.keep == 1.0:
             return None
@@ -175,5 +183,11 @@ class Sources:
 
     def batch(self, stream: Stream, first: int, count: int) -> Batch:
         """The batch of `count` images of the stream's own source from position `first`."""
-        source = self.training if stream.source is None else self.drawn[stream.source]
-        return source.batch(stream, first, count)
+        return self._of(stream).batch(stream, first, count)
+
+    def indices(self, stream: Stream, first: int, count: int) -> list[int]:
+        """Which images of the stream's own source stand at these positions."""
+        return self._of(stream).indices(stream, first, count)
+
+    def _of(self, stream: Stream) -> Source:
+        return self.training if stream.source is None else self.drawn[stream.source]

@@ -31,6 +31,7 @@ from kurabe.training.model import Model, random_weights
 from kurabe.training.optimisers import make_optimiser
 from kurabe.training.plan import Plan, make_plan
 from kurabe.training.prepared import Draw, drawn_by_base
+from kurabe.training.references import refer
 from kurabe.training.state import Training
 from kurabe.training.told import told_of
 
@@ -173,6 +174,7 @@ def prepare(
     drawn = draw(recipe, model, folder, plan)
     source = Sources(own, {of: source_of(pixels) for of, pixels in drawn.items()})
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
+    refer(objective, ema)
     training = Training(objective, optimiser, ema)
     # Drawn, not the first by name: where folders are classes, those would be of a few alone.
     order = permutation(0, "held out", 0, len(split.validation))
