@@ -86,15 +86,15 @@ def test_weights_know_nothing_of_it_and_a_run_goes_on_in_the_middle(tmp_path: Pa
     """Six updates at their turn, against three drawn ahead and, from their state, three more."""
     whole = begun(tmp_path, ahead=False)
     for _ in range(6):
-        update(whole, whole.objective)
+        update(whole)
     first = begun(tmp_path, ahead=True)
     for _ in range(3):
-        update(first, first.objective)
+        update(first)
     first.training.save(tmp_path / "state.safetensors")
     rest = begun(tmp_path, ahead=True)
     rest.training.load(tmp_path / "state.safetensors")
     for _ in range(3):
-        update(rest, rest.objective)
+        update(rest)
     assert whole.training.progress.positions == rest.training.progress.positions
     ends = [run.model.denoiser.state_dict() for run in (whole, rest)]
     assert all(torch.equal(weight, ends[1][name]) for name, weight in ends[0].items())
