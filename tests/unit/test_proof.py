@@ -12,7 +12,7 @@ from scipy import stats
 from kurabe.comparison import (
     draw_html,
     draw_terminal,
-    evidence,
+    p_values,
     proving,
     published,
     study_table,
@@ -103,7 +103,7 @@ def test_with_half_of_the_rows_planted_one_difference_in_twenty_is_false_at_most
 
 @pytest.mark.parametrize("luck", [0.0, 1.0])
 def test_a_planted_gap_is_found_as_often_as_the_noncentral_t_says(luck, monkeypatch):
-    monkeypatch.setattr(evidence, "SKEW_RATE", 0.0)
+    monkeypatch.setattr(p_values, "SKEW_RATE", 0.0)
     runs = pool(4, luck=luck)
     found = dealt(runs, ["kid"], planted=["kid"], gap=2.0, columns=2, tables=600).found["kid"]
     shift = 2.0 * np.std([run["kid"] for run in runs], ddof=1)
@@ -117,7 +117,7 @@ def test_a_planted_gap_is_found_as_often_as_the_noncentral_t_says(luck, monkeypa
 
 @pytest.mark.parametrize("columns", [2, 3, 4])
 def test_in_a_table_of_two_headline_rows_each_has_half_of_its_pairs_share(columns, monkeypatch):
-    monkeypatch.setattr(evidence, "SKEW_RATE", 0.0)
+    monkeypatch.setattr(p_values, "SKEW_RATE", 0.0)
     heads = ("kid", "linear-probe")
     runs = pool(5, blocks=200, metrics=heads)
     found = dealt(runs, heads, planted=["kid"], columns=columns, tables=250).found["kid"]
@@ -143,7 +143,7 @@ def test_shared_luck_is_the_intraclass_correlation_of_the_textbooks_example():
 
 def test_three_standard_deviations_are_found_at_five_blocks(monkeypatch):
     # Of one row alone strictness would be a guess: the level itself is tried here.
-    monkeypatch.setattr(evidence, "SKEW_RATE", 0.0)
+    monkeypatch.setattr(p_values, "SKEW_RATE", 0.0)
     found = dealt(pool(5, luck=0.0), ["kid"], planted=["kid"], columns=2, tables=400)
     assert found.found["kid"].share > 0.8
 
