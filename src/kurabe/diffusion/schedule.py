@@ -217,7 +217,10 @@ class Cosine(Schedule):
         k, b = self._angles
         alpha = torch.sin((1 - t) * k) / math.cos(b)
         variance = torch.sin(t * k) * torch.sin(t * k + 2 * b) / math.cos(b) ** 2
-        return alpha, variance.sqrt()
+        # The larger of the two follows from the smaller: processors round a sine differently, and
+        # the ends have to be 1 and 0 on each of them.
+        sigma = torch.where(alpha.square() < 0.5, 1 - alpha.square(), variance).sqrt()
+        return torch.where(variance < 0.5, (1 - variance).sqrt(), alpha), sigma
 
     @override
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
