@@ -17,7 +17,7 @@ from PIL.Image import Resampling
 from safetensors.torch import save
 
 from kurabe import bases, data
-from kurabe.data.named import available
+from kurabe.data.known.named import available
 from kurabe.encoders import load_encoder
 from kurabe.errors import UserError
 from kurabe.evaluation.image_rows import generation_rows, loss_rows

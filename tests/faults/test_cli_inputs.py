@@ -20,7 +20,7 @@ from PIL import Image
 import kurabe
 from kurabe import cli, randomness
 from kurabe.cli import answer
-from kurabe.data.fetch import pip
+from kurabe.data.known.fetch import pip
 from kurabe.evaluation.samples import sample_seeds
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Recipe

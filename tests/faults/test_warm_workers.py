@@ -18,7 +18,7 @@ from kurabe.methods.choices import Choices
 from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import Budget, DataSettings, Evaluation, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
-from kurabe.runs.memory import PeakMemory
+from kurabe.runs.peak_memory import PeakMemory
 from kurabe.study_settings import Column
 
 # Rows that tell what a run cost here and now.
@@ -87,7 +87,7 @@ def test_a_run_sees_nothing_of_those_before_it(tmp_path: Path) -> None:
 
 def test_peak_memory_is_counted_from_a_run_s_start(monkeypatch: pytest.MonkeyPatch) -> None:
     # As in a process that has seen no run.
-    monkeypatch.setattr("kurabe.runs.memory._at_first", None)
+    monkeypatch.setattr("kurabe.runs.peak_memory._at_first", None)
     # Whole arrays of this size are mapped by themselves, and given back when they are let go.
     size = 200 << 20
     held = np.ones(size, np.uint8)

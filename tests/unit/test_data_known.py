@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from kurabe.data import available, load
-from kurabe.data.archives import read_members
-from kurabe.data.arrays import read_idx, read_pickled_array
-from kurabe.data.codepoints import code_points, family, group_of, has_skin_tone, is_reserved
-from kurabe.data.emoji import from_bitmap, from_svg
-from kurabe.data.fetch import Download, Folder, Installed, Source, digest_of
+from kurabe.data.known.archives import read_members
+from kurabe.data.known.arrays import read_idx, read_pickled_array
+from kurabe.data.known.codepoints import code_points, family, group_of, has_skin_tone, is_reserved
+from kurabe.data.known.emoji import from_bitmap, from_svg
+from kurabe.data.known.fetch import Download, Folder, Installed, Source, digest_of
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
 

@@ -184,7 +184,7 @@ def test_a_backbone_nobody_has_and_settings_that_it_has_not_are_told():
 STRIPES = """
 import numpy as np
 from kurabe.data import ImageSet
-from kurabe.data.named import Named
+from kurabe.data.known.named import Named
 from kurabe.registry import Idea
 
 def stripes(size, progress):

@@ -2,8 +2,8 @@
 
 from kurabe.data.captions import captions, captions_digest
 from kurabe.data.images import ImageSet
+from kurabe.data.known.named import available
 from kurabe.data.loading import check, load
-from kurabe.data.named import available
 from kurabe.data.report import Report, some_of
 from kurabe.data.splits import Split, split
 from kurabe.data.traces import FILE as TRACES

@@ -7,10 +7,10 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from kurabe.data import named
 from kurabe.data.cache import cached
-from kurabe.data.fetch import Progress
 from kurabe.data.images import ImageSet
+from kurabe.data.known import named
+from kurabe.data.known.fetch import Progress
 from kurabe.data.preflight import read_images, report_of
 from kurabe.data.report import Report
 from kurabe.data.resize import recoloured, resized

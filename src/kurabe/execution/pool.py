@@ -11,7 +11,7 @@ from typing import Self
 from kurabe.execution.engine import End, Engine, Need, Worker
 from kurabe.execution.job import Job
 from kurabe.records.lock import FolderBusy
-from kurabe.runs.memory import CAN_STAY
+from kurabe.runs.peak_memory import CAN_STAY
 from kurabe.runs.worker import BUSY
 
 # How often the runs' records are looked at, in seconds.

@@ -33,7 +33,7 @@ from kurabe.runs.images import (
     split_images,
     traces_of,
 )
-from kurabe.runs.memory import PeakMemory
+from kurabe.runs.peak_memory import PeakMemory
 from kurabe.training import Model, load_model, train
 from kurabe.training.devices import usable
 from kurabe.training.model import WEIGHTS, prompt_of, start_model

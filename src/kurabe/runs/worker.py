@@ -128,7 +128,7 @@ def _speak_into(log: Path) -> None:
 
 def _let_go() -> None:
     """Give back the memory that the last run held."""
-    from kurabe.runs.memory import let_go
+    from kurabe.runs.peak_memory import let_go
 
     let_go()
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kurabe import registry
-from kurabe.data import emoji
-from kurabe.data.arrays import read_idx, read_pickled_array
 from kurabe.data.cache import cached
 from kurabe.data.duplicates import near_duplicates
-from kurabe.data.fetch import Address, Folder, Installed, Progress, Source, apt, pip
 from kurabe.data.images import ImageSet, concatenate
+from kurabe.data.known import emoji
+from kurabe.data.known.arrays import read_idx, read_pickled_array
+from kurabe.data.known.fetch import Address, Folder, Installed, Progress, Source, apt, pip
 from kurabe.errors import UserError
 
 FASHION = Source(

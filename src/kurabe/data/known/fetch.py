@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kurabe.data.archives import read_members
+from kurabe.data.known.archives import read_members
 from kurabe.errors import UserError
 from kurabe.files import cache_dir
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kurabe.data.codepoints import code_points, group_of, has_skin_tone, is_reserved, spelled
-from kurabe.data.fetch import Installed, Progress, Source, npm, pip
 from kurabe.data.images import ImageSet
+from kurabe.data.known.codepoints import code_points, group_of, has_skin_tone, is_reserved, spelled
+from kurabe.data.known.fetch import Installed, Progress, Source, npm, pip
 from kurabe.errors import UserError
 
 RASTER = 64
