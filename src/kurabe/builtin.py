@@ -14,7 +14,7 @@ IDEAS = (
     Idea("engines", "local", "kurabe.execution.processes:Processes"),
     Idea("engines", "ray", "kurabe.execution.on_ray:Ray"),
     Idea("exports", "diffusers", "kurabe.exports.diffusers:export"),
-    Idea("spaces", "AutoencoderKL", "kurabe.training.foreign:latents_of"),
+    Idea("spaces", "AutoencoderKL", "kurabe.training.diffusers_parts:latents_of"),
     Idea("spaces", "pixels", "kurabe.spaces:Pixels"),
     Idea("optimisers", "adamw", "kurabe.training.optimisers:adamw", label="AdamW"),
     Idea("optimisers", "muon", "kurabe.training.muon:muon", label="Muon"),

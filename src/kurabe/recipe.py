@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from kurabe import registry
-from kurabe.bases.foreign import DiffusersNetwork
+from kurabe.bases.diffusers_network import DiffusersNetwork
 from kurabe.bases.network import Described
 from kurabe.errors import UserError, plainly, refusal
 from kurabe.methods.choices import Choices

@@ -160,10 +160,10 @@ def _registry() -> _Registry:
     told: list[str] = []
     for idea in [idea for module in _built_in() for idea in _declared(module, OWN)]:
         found[idea.group][idea.name] = idea
-    foreign: dict[tuple[str, str], list[Idea]] = {}
-    for idea in _foreign(told):
-        foreign.setdefault((idea.group, idea.name), []).append(idea)
-    for (group, name), rivals in foreign.items():
+    outside: dict[tuple[str, str], list[Idea]] = {}
+    for idea in _of_packages(told):
+        outside.setdefault((idea.group, idea.name), []).append(idea)
+    for (group, name), rivals in outside.items():
         taken = found[group].get(name)
         if taken is None and len(rivals) == 1:
             found[group][name] = rivals[0]
@@ -204,7 +204,7 @@ def _declared(module: str, package: str) -> list[Idea]:
     return own
 
 
-def _foreign(told: list[str]) -> Iterator[Idea]:
+def _of_packages(told: list[str]) -> Iterator[Idea]:
     """The ideas of other packages, in the order of their names; what fails is told."""
     points = {(p.dist.name if p.dist else p.value, p.value) for p in _entry_points()}
     for package, module in sorted(points):

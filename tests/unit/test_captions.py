@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-import foreign_bases
+import diffusers_folders
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_foreign import recipe
+from test_diffusers import recipe
 
 from kurabe import bases
 from kurabe.conditions.text import TextEncoder
@@ -91,7 +91,7 @@ def drawn(folder: Path, count: int = 24, *, captioned: int = 24) -> Path:
 
 
 def test_a_batch_is_told_its_images_captions_and_nothing_at_a_stated_rate(tmp_path):
-    base = foreign_bases.stable_diffusion(tmp_path / "base")
+    base = diffusers_folders.stable_diffusion(tmp_path / "base")
     place = drawn(tmp_path / "data")
     images = load(str(place), size=16)
     parts = split(images, 0)
@@ -117,7 +117,7 @@ def test_a_batch_is_told_its_images_captions_and_nothing_at_a_stated_rate(tmp_pa
 
 
 def test_captions_for_half_of_the_images_are_refused_before_anything_trains(tmp_path):
-    base = foreign_bases.stable_diffusion(tmp_path / "base")
+    base = diffusers_folders.stable_diffusion(tmp_path / "base")
     place = drawn(tmp_path / "data", captioned=12)
     request = Request(str(place), base=str(base), prompt="a plant")
     with pytest.raises(UserError, match=r"12 of 24 images have no caption, 12\.png the first"):

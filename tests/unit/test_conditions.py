@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import foreign_bases
+import diffusers_folders
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_foreign import recipe
+from test_diffusers import recipe
 from torch import nn
 
 from kurabe.adaptations import attach
@@ -72,8 +72,8 @@ def awake(network: nn.Module) -> nn.Module:
 
 def networks(folder: Path) -> list[nn.Module]:
     """One of each kind that can be told classes."""
-    unet = start_model(recipe("full-fine-tuning", foreign_bases.ddim(folder / "unet")), 8, 1)
-    dit = start_model(recipe("full-fine-tuning", foreign_bases.dit(folder / "dit")), 16, 3)
+    unet = start_model(recipe("full-fine-tuning", diffusers_folders.ddim(folder / "unet")), 8, 1)
+    dit = start_model(recipe("full-fine-tuning", diffusers_folders.dit(folder / "dit")), 16, 3)
     ours = PatchTransformer(8, 1, width=32, depth=2, heads=2)
     return [ours, unet.denoiser.backbone, dit.denoiser.backbone]
 
@@ -233,7 +233,7 @@ def test_classes_where_there_are_none_are_refused_in_one_sentence(shades, tmp_pa
 
 
 def test_a_network_that_is_told_text_cannot_be_told_classes(tmp_path):
-    base = foreign_bases.stable_diffusion(tmp_path / "base")
+    base = diffusers_folders.stable_diffusion(tmp_path / "base")
     settings = recipe("lora", base)
     settings = settings.model_copy(
         update={"choices": settings.choices.model_copy(update={"condition": ByClass()})}

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import foreign_bases
+import diffusers_folders
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from test_foreign import as_array, recipe, torch_as_it_was, trained
+from test_diffusers import as_array, recipe, torch_as_it_was, trained
 
 from kurabe.diffusion.sampling import ddim
 from kurabe.errors import UserError
@@ -34,7 +34,7 @@ def drawn(folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
 def test_diffusers_draws_from_the_export_what_kurabe_draws_from_the_run(method, tmp_path):
-    base = foreign_bases.ddim(tmp_path / "base")
+    base = diffusers_folders.ddim(tmp_path / "base")
     trained(tmp_path / "run", recipe(method, base))
     export(RunFolder(tmp_path / "run"), tmp_path / "out")
     theirs = drawn_by_diffusers(tmp_path / "out")
@@ -45,7 +45,7 @@ def test_diffusers_draws_from_the_export_what_kurabe_draws_from_the_run(method, 
 
 
 def test_a_run_of_a_run_is_exported_too(tmp_path):
-    base = foreign_bases.ddim(tmp_path / "base")
+    base = diffusers_folders.ddim(tmp_path / "base")
     trained(tmp_path / "one", recipe("lora", base))
     settings = recipe("full-fine-tuning", base).model_copy(update={"base": str(tmp_path / "one")})
     trained(tmp_path / "two", settings)
@@ -54,7 +54,7 @@ def test_a_run_of_a_run_is_exported_too(tmp_path):
 
 
 def test_what_cannot_be_exported_is_one_sentence(tmp_path):
-    base = foreign_bases.ddim(tmp_path / "base")
+    base = diffusers_folders.ddim(tmp_path / "base")
     trained(tmp_path / "run", recipe("lora", base))
     with pytest.raises(UserError, match="base is there already; give another --out"):
         export(RunFolder(tmp_path / "run"), base)

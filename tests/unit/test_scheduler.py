@@ -9,7 +9,7 @@ import torch
 from kurabe.bases.scheduler import read_scheduler
 from kurabe.diffusion.schedule import Betas, RectifiedFlow
 from kurabe.errors import UserError
-from kurabe.training.foreign import schedule_of
+from kurabe.training.diffusers_parts import schedule_of
 
 CHAINS = {
     "linear": {},

@@ -2,7 +2,8 @@
 
 A base of this project is a folder with `model.safetensors`, `base.json` (network, image size,
 channels, what it was trained on) and `README.md`, its model card. A folder that diffusers wrote
-(with `model_index.json`), or an id of the Hugging Face hub, is a base too: `kurabe.bases.folder`.
+(with `model_index.json`), or an id of the Hugging Face hub, is a base too:
+`kurabe.bases.diffusers_folder`.
 """
 
 import json
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kurabe.bases import folder as foreign
+from kurabe.bases import diffusers_folder
 from kurabe.errors import UserError
 
 _SHIPPED = Path(__file__).parent
@@ -30,14 +31,14 @@ class Base:
     info: dict[str, Any]
 
     @property
-    def is_foreign(self) -> bool:
+    def is_diffusers(self) -> bool:
         """Whether diffusers wrote its weights."""
         return self.info["network"].get("kind") == "diffusers"
 
     @property
     def asks_for_text(self) -> bool:
         """Whether it draws what a text says."""
-        return self.is_foreign and self.info["network"].get("prompt") is not None
+        return self.is_diffusers and self.info["network"].get("prompt") is not None
 
 
 def available() -> tuple[str, ...]:
@@ -49,8 +50,8 @@ def is_one(text: str) -> bool:
     """Whether the text names a shipped base, a base's folder, or one of the hub that lies here."""
     if text in available():
         return True
-    marks = ("base.json", foreign.INDEX)
-    return any((Path(text) / mark).is_file() for mark in marks) or foreign.is_fetched(text)
+    marks = ("base.json", diffusers_folder.INDEX)
+    return any((Path(text) / mark).is_file() for mark in marks) or diffusers_folder.is_fetched(text)
 
 
 def find(name: str) -> Base:
@@ -59,10 +60,10 @@ def find(name: str) -> Base:
     UserError where there is none, and for what does not fit in a folder that diffusers wrote.
     """
     folder = _SHIPPED / name if name in available() else Path(name)
-    if (folder / foreign.INDEX).is_file():
-        return _foreign(name, folder)
-    if foreign.is_hub_id(name):
-        return _foreign(name, foreign.of_hub(name))
+    if (folder / diffusers_folder.INDEX).is_file():
+        return _of_diffusers(name, folder)
+    if diffusers_folder.is_hub_id(name):
+        return _of_diffusers(name, diffusers_folder.of_hub(name))
     try:
         info = json.loads((folder / "base.json").read_bytes())
         return Base(folder.name, folder, info["image_size"], info["channels"], info)
@@ -70,15 +71,15 @@ def find(name: str) -> Base:
         known = ", ".join(available()) or "none shipped"
         raise UserError(
             f"'{name}' is neither a shipped base ({known}) nor a base's folder, with base.json or "
-            f"diffusers' {foreign.INDEX}."
+            f"diffusers' {diffusers_folder.INDEX}."
         ) from None
 
 
-def _foreign(name: str, folder: Path) -> Base:
-    network, size, channels = foreign.read_folder(folder)
+def _of_diffusers(name: str, folder: Path) -> Base:
+    network, size, channels = diffusers_folder.read_folder(folder)
     known = {
         "network": network.model_dump(mode="json", exclude_none=True),
-        "parameters": foreign.parameters(folder),
+        "parameters": diffusers_folder.parameters(folder),
     }
-    shown = name if foreign.is_hub_id(name) else folder.resolve().name
+    shown = name if diffusers_folder.is_hub_id(name) else folder.resolve().name
     return Base(shown, folder, size, channels, known)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kurabe import registry
-from kurabe.bases.folder import INDEX, weight_files
+from kurabe.bases.diffusers_folder import INDEX, weight_files
 from kurabe.bases.texts import parts_of
 from kurabe.errors import UserError
 

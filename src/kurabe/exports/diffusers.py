@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from kurabe import bases
-from kurabe.bases import folder as folders
+from kurabe.bases import diffusers_folder
 from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
@@ -43,7 +43,7 @@ def export(run: RunFolder, out: Path) -> None:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
             made = Path(beside) / out.name
             shutil.copytree(base.path, made, ignore=_LEFT_OUT)
-            _replace(model, made / folders.denoiser_part(made))
+            _replace(model, made / diffusers_folder.denoiser_part(made))
             _in_one_precision(made)
             made.rename(out)
     except OSError as error:
@@ -60,7 +60,7 @@ def _base_of(run: RunFolder) -> bases.Base:
         seen.add(earlier.path.resolve())
         text = Recipe.from_toml(earlier.recipe_path).base
     base = None if text is None else bases.find(text)
-    if base is None or not base.is_foreign:
+    if base is None or not base.is_diffusers:
         raise UserError(
             f"{run.path} did not begin from a folder of diffusers, which has no class for its "
             "network; its weights lie in checkpoints/model.safetensors."

@@ -51,7 +51,7 @@ def network_of(base: bases.Base | None, prompt: str | None = None) -> dict[str, 
                 '--prompt "a drawing of a plant".'
             )
         return {**network, "prompt": {**network["prompt"], "text": prompt}}
-    if base.is_foreign:
+    if base.is_diffusers:
         return network
     idea = registry.ideas("backbones").get(str(network.get("kind")))
     says_itself = idea is not None and idea.settings is not None

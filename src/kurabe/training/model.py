@@ -30,7 +30,7 @@ from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
 from kurabe.spaces import Space
 from kurabe.training.devices import at_once, usable
-from kurabe.training.foreign import ask, load_foreign, schedule_of, space_of
+from kurabe.training.diffusers_parts import ask, load_diffusers, schedule_of, space_of
 
 WEIGHTS = "model.safetensors"
 NETWORK: TypeAdapter[AnyNetwork] = TypeAdapter(AnyNetwork)
@@ -323,8 +323,8 @@ def _base_model(base: bases.Base, device: str) -> Model:
         reason = first_problem(error) if isinstance(error, ValidationError) else "no network"
         raise UserError(f"{base.path / 'base.json'}: {reason}") from None
     denoiser = make_denoiser(network, base.image_size, base.channels)
-    if base.is_foreign:
-        load_foreign(denoiser, base.path)
+    if base.is_diffusers:
+        load_diffusers(denoiser, base.path)
         return _as_it_is(denoiser, network, base, device)
     tensors = {n: w.float() for n, w in read_tensors(base.path / WEIGHTS).items()}
     own = dict(denoiser.backbone.state_dict())

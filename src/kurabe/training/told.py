@@ -7,7 +7,7 @@ from kurabe.conditions.classes import ByClass, Classes
 from kurabe.data import ImageSet, Split, captions
 from kurabe.recipe import Recipe
 from kurabe.training.batches import Told
-from kurabe.training.foreign import encoder_of
+from kurabe.training.diffusers_parts import encoder_of
 from kurabe.training.model import Model
 
 

@@ -3,7 +3,7 @@
 Each class of diffusers is an idea of its own, in the folders beside this one.
 """
 
-from kurabe.bases.foreign import DiffusersNetwork
+from kurabe.bases.diffusers_network import DiffusersNetwork
 from kurabe.registry import Idea
 
 IDEAS = (Idea("backbones", "diffusers", f"{__name__}.network:of_settings", DiffusersNetwork),)

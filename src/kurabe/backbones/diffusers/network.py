@@ -30,7 +30,7 @@ class DiffusersBackbone(Backbone):
         "all-linear": BLOCKS,
         "attention": BLOCKS + r".*\.to_(q|k|v|out\.0)$",
     }
-    # No token of a foreign network can be left out.
+    # No token of such a network can be left out.
     patch = 0
 
     def __init__(self, network: nn.Module, steps: int, offset: int, side: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What comes with a network that diffusers wrote: schedule, weights, text, space."""
+"""The parts of a folder that diffusers wrote, loaded: schedule, weights, text encoders, space."""
 
 import json
 import re
@@ -11,8 +11,8 @@ from torch import Tensor
 from kurabe import registry
 from kurabe.backbones import Backbone
 from kurabe.backbones.diffusers.network import Listening, make
-from kurabe.bases import folder as folders
-from kurabe.bases.foreign import Autoencoder, DiffusersNetwork
+from kurabe.bases import diffusers_folder
+from kurabe.bases.diffusers_network import Autoencoder, DiffusersNetwork
 from kurabe.bases.network import Described
 from kurabe.bases.scheduler import Scheduler
 from kurabe.conditions.text import TextEncoder
@@ -80,17 +80,17 @@ def latents_of(image_size: int, channels: int, settings: Autoencoder) -> Latents
         )
     part = Path(settings.folder) / "vae"
     vae = make("AutoencoderKL", json.loads(settings.config))
-    load_part(vae, part, folders.weight_files(part))
+    load_part(vae, part, diffusers_folder.weight_files(part))
     return Latents(vae, image_size, channels, settings.side, settings.scaling, settings.shift)
 
 
-def load_foreign(denoiser: NetworkDenoiser, folder: Path) -> None:
+def load_diffusers(denoiser: NetworkDenoiser, folder: Path) -> None:
     """Take over the weights that lie in a folder that diffusers wrote, in float32.
 
     UserError where a file is no safetensors file, or names and shapes are not the network's.
     """
-    part = folder / folders.denoiser_part(folder)
-    load_part(denoiser.backbone.get_submodule("network"), part, folders.weight_files(part))
+    part = folder / diffusers_folder.denoiser_part(folder)
+    load_part(denoiser.backbone.get_submodule("network"), part, diffusers_folder.weight_files(part))
 
 
 def load_part(module: torch.nn.Module, part: Path, files: list[Path]) -> None:

@@ -4,12 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
-import foreign_bases
+import diffusers_folders
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
-from test_foreign import as_array, recipe, torch_as_it_was
+from test_diffusers import as_array, recipe, torch_as_it_was
 
 from kurabe import bases
 from kurabe.bases.network import Prompt
@@ -54,7 +54,7 @@ BASES = {
 
 @pytest.mark.parametrize("name", BASES)
 def test_it_draws_what_its_pipeline_draws(name, tmp_path):
-    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base", **BASES[name])
+    folder = diffusers_folders.stable_diffusion_xl(tmp_path / "base", **BASES[name])
     one, two = (drawn_by_diffusers(folder, prompt=[text] * 2) for text in ("a plant", "a stone"))
     assert np.abs(drawn(told(folder, "a plant")) - one).max() < 1e-4
     # The text is heard.
@@ -62,7 +62,7 @@ def test_it_draws_what_its_pipeline_draws(name, tmp_path):
 
 
 def test_it_draws_what_its_pipeline_draws_by_ddim(tmp_path):
-    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion_xl(tmp_path / "base")
     pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.save_pretrained(tmp_path / "ddim")
@@ -72,7 +72,7 @@ def test_it_draws_what_its_pipeline_draws_by_ddim(tmp_path):
 
 def test_nothing_said_is_zeros_where_its_index_says_so(tmp_path):
     """diffusers' pipeline puts zeros in the place of a negative prompt that is not given."""
-    folder = foreign_bases.stable_diffusion_xl(tmp_path / "zeros")
+    folder = diffusers_folders.stable_diffusion_xl(tmp_path / "zeros")
     nothing = {
         "prompt_embeds": torch.zeros(2, 12, 40), "pooled_prompt_embeds": torch.zeros(2, 20),
     }  # fmt: skip
@@ -81,13 +81,13 @@ def test_nothing_said_is_zeros_where_its_index_says_so(tmp_path):
     encoded = encoder.encode(["", "a plant", ""])
     assert encoded.shape == (3, 13, 40) and (encoder.width, encoder.pooled) == (40, 20)
     assert [bool(row.any()) for row in encoded] == [False, True, False]
-    other = foreign_bases.stable_diffusion_xl(tmp_path / "words", zeros=False)
+    other = diffusers_folders.stable_diffusion_xl(tmp_path / "words", zeros=False)
     theirs = drawn_by_diffusers(other, prompt=[""] * 2)
     assert np.abs(drawn(told(other, "")) - theirs).max() < 1e-4
 
 
 def test_weights_in_shards_and_halves_are_read(tmp_path):
-    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion_xl(tmp_path / "base")
     as_handed_out(folder, tmp_path / "half")
     shards = {path.parent.name for path in (tmp_path / "half").glob("*/*-of-*.safetensors")}
     assert {"unet", "text_encoder_2"} <= shards
@@ -112,7 +112,7 @@ def as_handed_out(folder: Path, out: Path) -> Path:
 @pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
 def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, halves, tmp_path, monkeypatch):
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
-    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion_xl(tmp_path / "base")
     if halves:
         folder = as_handed_out(folder, tmp_path / "half")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
@@ -168,7 +168,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_misfit_is_one_sentence(name, tmp_path):
-    folder = foreign_bases.stable_diffusion_xl(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion_xl(tmp_path / "base")
     break_it, said = FAULTS[name]
     break_it(folder)
     with pytest.raises(UserError) as raised:

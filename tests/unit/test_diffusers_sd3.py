@@ -3,13 +3,13 @@
 import json
 import shutil
 
-import foreign_bases
+import diffusers_folders
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from test_foreign import as_array, recipe, torch_as_it_was
-from test_foreign_xl import drawn_by_diffusers, told
+from test_diffusers import as_array, recipe, torch_as_it_was
+from test_diffusers_xl import drawn_by_diffusers, told
 
 from kurabe import bases
 from kurabe.data import ImageSet, split
@@ -19,7 +19,7 @@ from kurabe.exports.diffusers import export
 from kurabe.records import RunFolder
 from kurabe.runs.bases import network_of
 from kurabe.training import Model, load_model, train
-from kurabe.training.foreign import encoder_of
+from kurabe.training.diffusers_parts import encoder_of
 from kurabe.training.model import start_model
 
 __all__ = ["torch_as_it_was"]
@@ -42,7 +42,7 @@ BASES = {
 
 @pytest.mark.parametrize("name", BASES)
 def test_it_draws_what_its_pipeline_draws(name, tmp_path):
-    folder = foreign_bases.stable_diffusion_3(tmp_path / "base", **BASES[name])
+    folder = diffusers_folders.stable_diffusion_3(tmp_path / "base", **BASES[name])
     # As diffusers itself asks of who has no T5.
     left_out = dict.fromkeys(("text_encoder_3", "tokenizer_3")) if name == "without T5" else {}
     pipeline = DiffusionPipeline.from_pretrained(folder, **left_out)
@@ -55,7 +55,7 @@ def test_it_draws_what_its_pipeline_draws(name, tmp_path):
 
 
 def test_features_are_the_image_s_stream_behind_each_joint_block(tmp_path):
-    model = told(foreign_bases.stable_diffusion_3(tmp_path / "base"), "a plant")
+    model = told(diffusers_folders.stable_diffusion_3(tmp_path / "base"), "a plant")
     layers = model.feature_layers
     assert layers == ("block-1", "block-2", "block-3")
     x, t = torch.randn(2, 16, 8, 8), torch.tensor([0.2, 0.5])
@@ -75,7 +75,7 @@ def test_features_are_the_image_s_stream_behind_each_joint_block(tmp_path):
 
 
 def test_low_rank_attention_is_the_image_s_and_the_text_s(tmp_path):
-    folder = foreign_bases.stable_diffusion_3(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion_3(tmp_path / "base")
     network = network_of(bases.find(str(folder)), "a plant")
     settings = recipe("lora", folder, 32, network=network)
     choices = settings.choices.model_dump(mode="json")
@@ -91,7 +91,7 @@ def test_low_rank_attention_is_the_image_s_and_the_text_s(tmp_path):
 @pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
 def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, halves, tmp_path, monkeypatch):
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
-    folder = foreign_bases.stable_diffusion_3(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion_3(tmp_path / "base")
     if halves:
         whole = DiffusionPipeline.from_pretrained(folder)
         folder = tmp_path / "half"
@@ -152,7 +152,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_misfit_is_one_sentence(name, tmp_path):
-    folder = foreign_bases.stable_diffusion_3(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion_3(tmp_path / "base")
     break_it, said = FAULTS[name]
     break_it(folder)
     with pytest.raises(UserError) as raised:

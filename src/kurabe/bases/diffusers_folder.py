@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from kurabe import registry
 from kurabe.bases.architecture import architecture, architectures
-from kurabe.bases.foreign import Autoencoder, DiffusersNetwork, Prompt
+from kurabe.bases.diffusers_network import Autoencoder, DiffusersNetwork, Prompt
 from kurabe.bases.scheduler import read_scheduler
 from kurabe.bases.texts import parts_of
 from kurabe.errors import UserError

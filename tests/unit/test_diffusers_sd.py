@@ -6,13 +6,13 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-import foreign_bases
+import diffusers_folders
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
-from test_foreign import as_array, recipe, torch_as_it_was
+from test_diffusers import as_array, recipe, torch_as_it_was
 
 from kurabe import bases
 from kurabe.bases.network import Prompt
@@ -55,7 +55,7 @@ def drawn(model: Model) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_stable_diffusion_draws_what_its_pipeline_draws(name, tmp_path):
-    folder = foreign_bases.stable_diffusion(tmp_path / "base", **SCHEDULERS[name])
+    folder = diffusers_folders.stable_diffusion(tmp_path / "base", **SCHEDULERS[name])
     plain, told = (drawn_by_diffusers(folder, text) for text in ("", "a plant"))
     assert np.abs(drawn(load_model(folder)) - plain).max() < 1e-4
     prompt = Prompt(folder=str(folder), text="a plant")
@@ -71,7 +71,7 @@ def told(folder: Path, text: str) -> dict[str, object]:
 @pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
 def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, tmp_path, monkeypatch):
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
-    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion(tmp_path / "base")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
     settings = recipe(method, folder, 32, network=told(folder, "a plant"))
@@ -84,8 +84,8 @@ def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, tmp_path, m
 
 
 def test_where_the_base_lies_is_no_part_of_the_recipe_s_digest(tmp_path):
-    one = foreign_bases.stable_diffusion(tmp_path / "one")
-    two = foreign_bases.stable_diffusion(tmp_path / "two")
+    one = diffusers_folders.stable_diffusion(tmp_path / "one")
+    two = diffusers_folders.stable_diffusion(tmp_path / "two")
 
     def digest(folder: Path, text: str) -> str:
         settings = recipe("lora", folder, network=told(folder, text))
@@ -95,7 +95,7 @@ def test_where_the_base_lies_is_no_part_of_the_recipe_s_digest(tmp_path):
 
 
 def test_a_text_base_without_a_prompt_is_refused(tmp_path):
-    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion(tmp_path / "base")
     for prompt in (None, "", "  "):
         with pytest.raises(UserError, match=r'base draws from text: say what .* --prompt "a draw'):
             of_images(Request("digits", base=str(folder), channels=3, prompt=prompt), ("lora",))
@@ -135,7 +135,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_misfit_is_one_sentence(name, tmp_path):
-    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion(tmp_path / "base")
     break_it, said = FAULTS[name]
     break_it(folder)
     with pytest.raises(UserError) as raised:
@@ -147,7 +147,7 @@ def test_a_misfit_is_one_sentence(name, tmp_path):
 @pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
 def test_a_run_that_goes_on_has_the_weights_of_one_never_stopped(method, tmp_path, monkeypatch):
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
-    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion(tmp_path / "base")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
     settings = recipe(method, folder, 96, network=told(folder, "a plant"))
@@ -170,7 +170,7 @@ def test_a_run_that_goes_on_has_the_weights_of_one_never_stopped(method, tmp_pat
 
 
 def test_a_base_that_the_images_do_not_reach_is_refused(tmp_path):
-    folder = foreign_bases.stable_diffusion(tmp_path / "base")
+    folder = diffusers_folders.stable_diffusion(tmp_path / "base")
     small = tmp_path / "small"
     small.mkdir()
     rng = np.random.default_rng(0)

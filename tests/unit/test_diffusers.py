@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 
-import foreign_bases
+import diffusers_folders
 import numpy as np
 import pytest
 import torch
@@ -54,7 +54,7 @@ SCHEDULERS = {
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_ddim_draws_what_its_pipeline_draws(name, tmp_path):
-    folder = foreign_bases.ddim(tmp_path / "base", **SCHEDULERS[name])
+    folder = diffusers_folders.ddim(tmp_path / "base", **SCHEDULERS[name])
     pipeline = DDIMPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
@@ -68,7 +68,7 @@ def test_ddim_draws_what_its_pipeline_draws(name, tmp_path):
 
 
 def test_ddpm_draws_what_its_pipeline_draws_and_clips_as_it_does(tmp_path):
-    folder = foreign_bases.ddpm(tmp_path / "base")
+    folder = diffusers_folders.ddpm(tmp_path / "base")
     pipeline = DDPMPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(1)
@@ -117,8 +117,8 @@ def trained(folder, settings: Recipe) -> Model:
 
 
 @pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
-def test_a_foreign_base_trains_and_comes_back(method, tmp_path):
-    folder = foreign_bases.ddim(tmp_path / "base")
+def test_a_base_of_diffusers_trains_and_comes_back(method, tmp_path):
+    folder = diffusers_folders.ddim(tmp_path / "base")
     settings = recipe(method, folder)
     assert Recipe.from_toml(_written(settings, tmp_path)) == settings
     before = load_model(folder)
@@ -142,7 +142,7 @@ def _written(settings: Recipe, folder):
 
 
 def test_features_lie_on_the_grids_that_are_named(tmp_path):
-    model = load_model(foreign_bases.ddim(tmp_path / "base"))
+    model = load_model(diffusers_folders.ddim(tmp_path / "base"))
     layers = model.feature_layers
     assert layers == ("down-1", "down-2", "middle", "up-1", "up-2")
     found = model.features(torch.randn(2, 1, 8, 8), torch.tensor([0.2, 0.5]), layers)
@@ -153,9 +153,9 @@ def test_features_lie_on_the_grids_that_are_named(tmp_path):
 
 
 def test_shards_and_halves_are_read(tmp_path):
-    folder = foreign_bases.ddim(tmp_path / "base")
+    folder = diffusers_folders.ddim(tmp_path / "base")
     whole = load_model(folder).denoiser.backbone.state_dict()
-    unet = foreign_bases.unet()
+    unet = diffusers_folders.unet()
     shutil.rmtree(folder / "unet")
     unet.save_pretrained(folder / "unet", max_shard_size="20kB")
     assert len(list((folder / "unet").glob("*.safetensors"))) > 1
@@ -169,7 +169,7 @@ def test_shards_and_halves_are_read(tmp_path):
 
 def test_attention_s_old_names_are_understood(tmp_path):
     """google/ddpm-* and others of 2022 call them query, key, value and proj_attn."""
-    folder = foreign_bases.ddim(tmp_path / "base")
+    folder = diffusers_folders.ddim(tmp_path / "base")
     path = folder / "unet" / "diffusion_pytorch_model.safetensors"
     whole = load_model(folder).denoiser.backbone.state_dict()
     names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -250,7 +250,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_misfit_is_one_sentence(name, tmp_path):
-    folder = foreign_bases.ddim(tmp_path / "base")
+    folder = diffusers_folders.ddim(tmp_path / "base")
     break_it, said = FAULTS[name]
     break_it(folder)
     with pytest.raises(UserError) as raised:
@@ -260,9 +260,9 @@ def test_a_misfit_is_one_sentence(name, tmp_path):
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path):
-    folder = foreign_bases.ddim(tmp_path / "base")
+    folder = diffusers_folders.ddim(tmp_path / "base")
     shutil.rmtree(folder / "unet")
-    foreign_bases.unet().save_pretrained(folder / "unet", max_shard_size="20kB")
+    diffusers_folders.unet().save_pretrained(folder / "unet", max_shard_size="20kB")
     shard = min((folder / "unet").glob("*.safetensors"))
     shard.unlink()
     with pytest.raises(UserError, match=rf"names {shard.name}, which is not there"):
@@ -270,13 +270,13 @@ def test_a_shard_that_is_missing_is_named(tmp_path):
 
 
 def test_a_folder_found_says_what_it_draws(tmp_path):
-    found = bases.find(str(foreign_bases.ddim(tmp_path / "tiny")))
+    found = bases.find(str(diffusers_folders.ddim(tmp_path / "tiny")))
     assert (found.name, found.image_size, found.channels) == ("tiny", 8, 1)
-    assert found.info["parameters"] == sum(p.numel() for p in foreign_bases.unet().parameters())
+    assert found.info["parameters"] == sum(p.numel() for p in diffusers_folders.unet().parameters())
 
 
 def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
-    folder = foreign_bases.ddim(tmp_path / "base")
+    folder = diffusers_folders.ddim(tmp_path / "base")
     settings = recipe("lora", folder)
     choices = settings.choices.model_dump(mode="json")
     choices["adaptation"]["targets"] = r"blocks\.\d+\.qkv"
@@ -290,7 +290,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
 
 
 def test_masking_is_refused_where_no_token_can_be_left_out(tmp_path):
-    folder = foreign_bases.ddim(tmp_path / "base")
+    folder = diffusers_folders.ddim(tmp_path / "base")
     settings = recipe("masked-diffusion", folder).model_copy(update={"base": None})
     with pytest.raises(UserError, match="leaves tokens out, which this network cannot"):
         trained(tmp_path / "run", settings)
@@ -298,7 +298,7 @@ def test_masking_is_refused_where_no_token_can_be_left_out(tmp_path):
 
 @pytest.mark.parametrize("learns_sigma", [True, False])
 def test_a_dit_in_latents_draws_what_its_pipeline_draws(learns_sigma, tmp_path):
-    folder = foreign_bases.dit(tmp_path / "base", learns_sigma=learns_sigma)
+    folder = diffusers_folders.dit(tmp_path / "base", learns_sigma=learns_sigma)
     pipeline = DiTPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
@@ -317,12 +317,12 @@ def test_a_dit_in_latents_draws_what_its_pipeline_draws(learns_sigma, tmp_path):
 
 def test_latents_are_the_autoencoder_s_and_kept_once(tmp_path, monkeypatch):
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
-    folder = foreign_bases.dit(tmp_path / "base")
+    folder = diffusers_folders.dit(tmp_path / "base")
     space = load_model(folder).space
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.inference_mode():
-        expected = foreign_bases.vae().encode(x).latent_dist.mean * 0.7
+        expected = diffusers_folders.vae().encode(x).latent_dist.mean * 0.7
     torch.testing.assert_close(space.encode(pixels), expected, rtol=1e-4, atol=1e-5)
     kept = encoded_once(space, pixels)
     (file,) = (tmp_path / "cache" / "latents").iterdir()
@@ -333,7 +333,7 @@ def test_latents_are_the_autoencoder_s_and_kept_once(tmp_path, monkeypatch):
 
 
 def test_a_shift_and_a_scale_are_undone_when_drawn(tmp_path):
-    vae = foreign_bases.vae(shift_factor=0.3, scaling_factor=1.5)
+    vae = diffusers_folders.vae(shift_factor=0.3, scaling_factor=1.5)
     space = Latents(vae, 16, 3, 2, 1.5, 0.3)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     with torch.inference_mode():
@@ -345,7 +345,7 @@ def test_a_shift_and_a_scale_are_undone_when_drawn(tmp_path):
 
 def test_a_dit_s_labels_are_dropped_by_no_hidden_generator(tmp_path):
     """Training mode, where diffusers' own embedding drops a tenth of them by torch's generator."""
-    model = load_model(foreign_bases.dit(tmp_path / "base"))
+    model = load_model(diffusers_folders.dit(tmp_path / "base"))
     model.denoiser.train()
     x, t, labels = torch.randn(64, 4, 8, 8), torch.full((64,), 0.5), torch.full((64,), 7)
     with torch.no_grad():
@@ -358,7 +358,7 @@ def test_a_dit_s_labels_are_dropped_by_no_hidden_generator(tmp_path):
 @pytest.mark.parametrize("method", ["full-fine-tuning", "lora", "base"])
 def test_a_dit_trains_in_latents(method, tmp_path, monkeypatch):
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
-    folder = foreign_bases.dit(tmp_path / "base")
+    folder = diffusers_folders.dit(tmp_path / "base")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
     settings = recipe(method, folder, 32)
@@ -385,7 +385,7 @@ LATENT_FAULTS = {
 
 @pytest.mark.parametrize("name", LATENT_FAULTS)
 def test_a_misfit_of_the_space_is_one_sentence(name, tmp_path):
-    folder = foreign_bases.dit(tmp_path / "base")
+    folder = diffusers_folders.dit(tmp_path / "base")
     break_it, said = LATENT_FAULTS[name]
     break_it(folder)
     with pytest.raises(UserError) as raised:
