@@ -18,9 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializeAsAny,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -28,6 +26,7 @@ from kurabe import registry
 from kurabe.bases.diffusers_network import DiffusersNetwork
 from kurabe.bases.network import Described
 from kurabe.errors import UserError, plainly, refusal
+from kurabe.methods.choice import Later
 from kurabe.methods.choices import Choices
 
 # Of a value that is wrong, so many characters are shown.
@@ -128,7 +127,7 @@ def _known_optimiser(name: str) -> str:
         raise ValueError(str(error)) from None
 
 
-class Optimiser(Settings):
+class Optimiser(Later, Settings):
     """An optimiser with linear warm-up, cosine decay and an EMA.
 
     kind: its name in the registry; the usual AdamW (Loshchilov & Hutter 2019) is not written out.
@@ -139,6 +138,8 @@ class Optimiser(Settings):
     weight's part halves while the images seen so far grow by 7 % of their number, so that the
     average reaches back over a share of what has been seen, early in a run as late.
     """
+
+    later = ("kind",)
 
     kind: Annotated[str, AfterValidator(_known_optimiser)] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -161,14 +162,6 @@ class Optimiser(Settings):
                 "optimiser.final_lr = 1 and optimiser.ema_half_life = 0 with it"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes from before there was a choice stay what they are, and so do their digests.
-        settings: dict[str, Any] = usual(self)
-        if self.kind == "adamw":
-            settings.pop("kind", None)
-        return settings
 
 
 class Evaluation(Settings):
@@ -206,11 +199,13 @@ class Evaluation(Settings):
     few_shot_draws: Annotated[int, Field(ge=5)] = 5
 
 
-class Where(Settings):
+class Where(Later, Settings):
     """Where a run takes place; not part of the digest.
 
     processes: how many share its training on one machine, each on `threads` threads or on a GPU.
     """
+
+    later = ("processes",)
 
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -227,14 +222,6 @@ class Where(Settings):
                 f"{self.device} names one; write {self.device.partition(':')[0]}"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes of one process are written as they were before there could be several.
-        settings: dict[str, Any] = usual(self)
-        if self.processes == 1:
-            settings.pop("processes", None)
-        return settings
 
 
 class Recipe(Settings):

@@ -8,13 +8,22 @@ set and are found through the registry; `kurabe.methods.choices` holds the frame
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from kurabe import registry
 from kurabe.errors import UserError
 from kurabe.methods.card import Formula, Text
 
 Weighting = Literal["x0", "eps", "v", "flow", "min-snr", "p2"]
+Times = Literal["uniform", "rising", "falling"]
 Views = Literal[
     "crop-flip", "crop-flip-jitter", "crop", "shift-flip", "shift-flip-jitter", "shift", "none"
 ]
@@ -32,6 +41,23 @@ class Choice(BaseModel):
     """A frozen value; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Later(BaseModel):
+    """A value of which some settings came later: those are not written where nobody chose them.
+
+    So recipes from before stay what they are, and so do their digests.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        settings: dict[str, Any] = usual(self)
+        for name in self.later:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                settings.pop(name, None)
+        return settings
 
 
 class AdaptationChoice(Choice):
@@ -86,7 +112,11 @@ class TermChoice(Choice):
 
     def sentence(self, lang: str) -> str:
         """What is minimised, in `lang`, "ja" or "en"."""
-        return self.says.of(lang).format(**dict(self))
+        return self.says.of(lang).format(**self.words(lang))
+
+    def words(self, lang: str) -> dict[str, Any]:
+        """What stands in the places of the sentence: the settings themselves."""
+        return dict(self)
 
     def formula(self) -> Formula:
         """The summand as an equation, in the notation of `kurabe.methods.choices`."""
@@ -99,6 +129,46 @@ class TermChoice(Choice):
     @property
     def views_all(self) -> bool:
         return False
+
+
+# How t is drawn where not all times are alike: in a sentence; as a factor in front of the error
+# where they are, in TeX and in text.
+_DRAWN = {
+    "rising": (Text(ja="、t に比例する頻度", en=", t as often as it is large"), "2t·", "2t "),
+    "falling": (
+        Text(ja="、1 − t に比例する頻度", en=", t as often as it is small"),
+        r"2\left(1−t\right)·",
+        "2(1 − t) ",
+    ),
+}
+
+
+class DenoisingChoice(Later, TermChoice):
+    """A term that is an error of the denoised image.
+
+    weighting: a function of log SNR on the x₀-error. times: how often a t is drawn, all alike or
+    in proportion to t ("rising") or 1 − t ("falling"); its sentence has a place {drawn} for that.
+    """
+
+    later = ("times",)
+
+    weighting: Weighting = "v"
+    times: Times = "uniform"
+
+    def words(self, lang: str) -> dict[str, Any]:
+        said = _DRAWN[self.times][0].of(lang) if self.times in _DRAWN else ""
+        return {**super().words(lang), "drawn": said}
+
+    def expectation(self, mark: str = "") -> str:
+        """The summand in TeX, over times that are all alike; mark: behind x."""
+        error = rf"{{‖{{D\left(x_{{t}}{mark},t\right)−x_{{0}}{mark}}}‖^2}}"
+        factor = _DRAWN[self.times][1] if self.times in _DRAWN else ""
+        weighted = rf"{factor}{{w\left(λ_{{t}}\right)}}{error}"
+        return rf"{times(self.weight)}𝔼_{{t,ε}}\left[{weighted}\right]"
+
+    def spoken(self) -> str:
+        """The factor of a time in text."""
+        return _DRAWN[self.times][2] if self.times in _DRAWN else ""
 
 
 class ConditionChoice(Choice):

@@ -7,15 +7,9 @@ registry's to say; a frame stands here that any of them fills.
 Everything here is a frozen value without torch: a table reads it, a recipe writes it out.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
 from kurabe import registry
 from kurabe.errors import UserError
@@ -25,6 +19,7 @@ from kurabe.methods.choice import (
     Condition,
     Count,
     Guidance,
+    Later,
     Positive,
     Term,
 )
@@ -40,22 +35,7 @@ def _known_solver(name: str) -> str:
 Solver = Annotated[str, AfterValidator(_known_solver)]
 
 
-class _Later(Choice):
-    """Choices of which some came later: one that was not made is not written.
-
-    So recipes from before it stay what they are, and so do their digests.
-    """
-
-    @model_serializer(mode="wrap")
-    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        settings: dict[str, Any] = usual(self)
-        for later in ("condition", "guidance"):
-            if settings.get(later, ()) is None:
-                del settings[later]
-        return settings
-
-
-class Sampling(_Later):
+class Sampling(Later, Choice):
     """How images are drawn. How often a network is called is a study's choice, for all alike.
 
     solver: the random one forgives a briefly trained network much (docs/decisions/0010).
@@ -63,6 +43,8 @@ class Sampling(_Later):
     which at 16 evaluations leaves clearly cleaner images than even steps in t.
     guidance: what each evaluation goes beyond the model with; its passes are counted.
     """
+
+    later = ("guidance",)
 
     solver: Solver = "dpmpp-2m-sde"
     spacing: Literal["uniform-t", "uniform-log-snr", "karras"] = "karras"
@@ -77,7 +59,7 @@ class OptimiserOverrides(Choice):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 
-class Choices(_Later):
+class Choices(Later, Choice):
     """What makes a method run.
 
     condition: what the network is told of each image; None for nothing but what a base that
@@ -86,6 +68,8 @@ class Choices(_Later):
     Raises ValidationError where the choices contradict one another: a low-rank update of random
     weights, an objective for a method that trains nothing, two terms of a kind.
     """
+
+    later = ("condition",)
 
     start: Literal["random", "base"]
     space: Literal["pixels"] = "pixels"

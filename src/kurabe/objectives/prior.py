@@ -4,6 +4,10 @@ Ruiz et al. (2023), "DreamBooth: Fine tuning text-to-image diffusion models for 
 generation", eq. 2, its second summand: the network goes on drawing what it drew, while it learns
 something new. There a text names what the base is to draw; here it draws what it draws, or what a
 base that reads is asked in the study.
+
+With times that fall in t it is what Zhong et al. (2024), "Diffusion tuning: Transferring diffusion
+models via chain of forgetting", retain: E[ξ(t) ‖ε − ε_θ(x_t, t)‖²], ξ ∝ 1 − t, on
+images of a bank drawn by the base; beside it denoising with ψ ∝ t. Their code draws t so often.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import Count, OpenShare, TermChoice, Weighting, times
+from kurabe.methods.choice import Count, DenoisingChoice, OpenShare
 from kurabe.registry import Idea
 
 if TYPE_CHECKING:
@@ -20,12 +24,12 @@ if TYPE_CHECKING:
     from kurabe.objectives.term import StreamTerm
 
 
-class Prior(TermChoice):
+class Prior(DenoisingChoice):
     """Denoising of what the base drew.
 
     Attributes:
         weight: λ of the term; the paper's.
-        weighting: a function of log SNR on the x₀-error, as in the denoising term.
+        weighting, times: as in the denoising term.
         images: how many the base draws before training, and `evaluations` network passes for
             each; both are paid from the run's budget, of which they take a fifth at most.
         share: part of what passes through the network that is drawn images.
@@ -33,22 +37,20 @@ class Prior(TermChoice):
 
     says = Text(
         ja="{weight:g} × 事前知識の保存（ベースが先に描く画像 {images} 枚まで、"
-        "通す画像の {share:.0%}）",
+        "通す画像の {share:.0%}{drawn}）",
         en="{weight:g} × prior preservation (on up to {images} images that the base draws first, "
-        "{share:.0%} of what passes)",
+        "{share:.0%} of what passes{drawn})",
     )
     from_base = True
 
     term: Literal["prior"] = "prior"
-    weighting: Weighting = "v"
     images: Count = 200
     evaluations: Count = 20
     share: OpenShare = 0.5
 
     def formula(self) -> Formula:
-        error = r"{‖{D\left(x_{t}^{′},t\right)−x_{0}^{′}}‖^2}"
         return Formula(
-            tex=rf"{times(self.weight)}𝔼_{{t,ε}}\left[{{w\left(λ_{{t}}\right)}}{error}\right]",
+            tex=self.expectation("^{′}"),
             ja="事前知識の保存（x′₀ は学習の前にベースが描いた画像）",
             en="Prior preservation (x′₀: an image that the base drew before training)",
         )
@@ -57,10 +59,10 @@ class Prior(TermChoice):
 def of_base(choice: Prior, denoiser: NetworkDenoiser) -> StreamTerm:
     """The term on a stream of its own, of what the base drew."""
     from kurabe.objectives.denoising.term import errors
-    from kurabe.objectives.term import Drawn, Stream, StreamTerm
+    from kurabe.objectives.term import LAWS, Drawn, Stream, StreamTerm
 
     source = Drawn(choice.images, choice.evaluations)
-    stream = Stream("prior", source=source, share=choice.share)
+    stream = Stream("prior", source=source, share=choice.share, law=LAWS[choice.times])
     return StreamTerm(choice.weight, stream, partial(errors, weighting=choice.weighting))
 
 

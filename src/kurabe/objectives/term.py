@@ -10,16 +10,39 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_with_gradients
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kurabe.backbones.base import Backbone
 from kurabe.diffusion import NetworkDenoiser
 
 Losses = Mapping[str, Tensor]
+Shares = NDArray[np.floating]
+Law = Callable[[Shares], Shares]
+"""A law of t on [0, 1] by its quantiles: shares that lie evenly in [0, 1) → times."""
+
+
+def uniform(shares: Shares) -> Shares:
+    """All times alike."""
+    return shares
+
+
+def rising(shares: Shares) -> Shares:
+    """Times of density 2t."""
+    return np.sqrt(shares)
+
+
+def falling(shares: Shares) -> Shares:
+    """Times of density 2(1 − t)."""
+    return 1 - np.sqrt(1 - shares)
+
+
+LAWS: dict[str, Law] = {"uniform": uniform, "rising": rising, "falling": falling}
 
 
 @dataclass(frozen=True)
@@ -43,7 +66,8 @@ class Stream:
     source: which images; None for the training images.
     share: part of an update's network images; None takes what other streams leave.
     views, policy: how many views of each image, made by which policy of `kurabe.data.views`.
-    earliest, latest: times t are uniform in [earliest, latest], independent for each view.
+    earliest, latest: times t lie in [earliest, latest], independent for each view.
+    law: how they are spread over that range, of which a time is a share.
     gap: each view has a second time as well, before t by a uniform share of this much, for terms
         that look at one image at two noise levels; 0 for none.
     keep: share of the tokens that pass the blocks before the decoder.
@@ -61,6 +85,7 @@ class Stream:
     policy: str = "none"
     earliest: float = 0.0
     latest: float = 1.0
+    law: Law = uniform
     gap: float = 0.0
     keep: float = 1.0
     layers: tuple[str, ...] = ()
@@ -70,9 +95,10 @@ class Stream:
     def join(self, other: "Stream") -> "Stream":
         """The stream that serves both; ValueError where they contradict one another.
 
-        A term that asks for plain images takes the views that another asks for.
+        A term that asks for plain images takes the views that another asks for, and one that
+        asks for all times alike another's law.
         """
-        one, two = self._with_views_of(other), other._with_views_of(self)
+        one, two = self._giving_way_to(other), other._giving_way_to(self)
         joined = replace(
             one,
             gap=max(self.gap, other.gap),
@@ -93,9 +119,11 @@ class Stream:
             raise ValueError(f"two terms ask for different streams named '{self.name}'")
         return joined
 
-    def _with_views_of(self, other: "Stream") -> "Stream":
+    def _giving_way_to(self, other: "Stream") -> "Stream":
+        law = other.law if self.law is uniform else self.law
         plain = (self.views, self.policy) == (1, "none")
-        return replace(self, views=other.views, policy=other.policy) if plain else self
+        views, policy = (other if plain else self).views, (other if plain else self).policy
+        return replace(self, law=law, views=views, policy=policy)
 
 
 @dataclass(frozen=True)

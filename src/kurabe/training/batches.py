@@ -144,7 +144,7 @@ class Source:
             # Views of one image must not be told by their times: each is drawn by itself.
             drawn = [uniform(self.seed, purpose, positions, v) for v in range(stream.views)]
             shares = np.stack(drawn, axis=1).reshape(-1)
-        times = stream.earliest + shares * (stream.latest - stream.earliest)
+        times = stream.earliest + stream.law(shares) * (stream.latest - stream.earliest)
         return times.astype(np.float32)
 
     def _gaps(self, stream: Stream, positions: range) -> Tensor | None:

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from kurabe.diffusion import NetworkDenoiser
 from kurabe.objectives.denoising import Denoising
-from kurabe.objectives.term import Pass, Stream, Term
+from kurabe.objectives.term import LAWS, Pass, Stream, Term
 
 
 class DenoisingTerm(Term):
-    """Denoising of the stream "images", all noise levels alike."""
+    """Denoising of the stream "images", at times of the chosen law."""
 
     def __init__(self, choice: Denoising, denoiser: NetworkDenoiser) -> None:
         super().__init__()
         self.weight, self.weighting = choice.weight, choice.weighting
+        self.stream = Stream("images", law=LAWS[choice.times])
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
-        return (Stream("images"),)
+        return (self.stream,)
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         return errors(passes["images"], self.weighting)
