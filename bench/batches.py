@@ -26,8 +26,8 @@ from kurabe.objectives.term import Batch, Stream
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.training import train
-from kurabe.training.ahead import Ahead
 from kurabe.training.batches import Source
+from kurabe.training.prefetch import Ahead
 
 RATE, ROUNDS, BATCH, BATCHES = 20_000, 5, 64, 100
 MEMORY, IMAGES, SIZE = 2 << 30, 100_000, 64

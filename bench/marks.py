@@ -18,11 +18,11 @@ from types import ModuleType
 
 import numpy as np
 
-from kurabe.comparison import differences, p_values
+from kurabe.comparison import p_values, t_tests
 from kurabe.comparison.metrics import METRICS
-from kurabe.comparison.proof import Share
+from kurabe.comparison.simulated_tables import Share
 from kurabe.comparison.verdicts import decide, verdicts_of
-from kurabe.looks import planned_looks
+from kurabe.planned_looks import planned_looks
 
 ROWS = (
     "kid", "linear-probe", "density", "diversity", "held-out-loss", "nearest-to-training",
@@ -198,7 +198,7 @@ def without_parts(tables: int) -> None:
     for spreads in SPREADS:
         with changed(p_values, SKEW_RATE=0.0):
             bare = false("lognormal", spreads, 5, 0.5, tables)
-        with changed(differences, LENT_UP=1.0, LENT_DOWN=1.0):
+        with changed(t_tests, LENT_UP=1.0, LENT_DOWN=1.0):
             lent = false("lognormal", spreads, 5, 0.5, tables)
         print(f"{shown(spreads):12} {bare.share:6.1%}  {lent.share:6.1%}", flush=True)
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kurabe import streams
+from kurabe import standard_streams
 from kurabe.words import Language, language
 
 app = typer.Typer(
@@ -324,7 +324,7 @@ def serve(
 
 def main() -> None:
     """The `kurabe` command: runs, and turns every error into a sentence and an exit code."""
-    streams.prepare()
+    standard_streams.prepare()
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(answer(sys.argv[1:]))
 
@@ -335,7 +335,7 @@ def answer(arguments: list[str]) -> int:
 
     code = _answer(arguments)
     for problem in registry.told():
-        streams.say(problem, code=0)
+        standard_streams.say(problem, code=0)
     return code
 
 
@@ -347,25 +347,25 @@ def _answer(arguments: list[str]) -> int:
         # What could not be said is found out here, not while Python ends.
         sys.stdout.flush()
     except typer.TyperException as error:
-        return streams.say(_mistake(error), code=2)
+        return standard_streams.say(_mistake(error), code=2)
     except KurabeError as error:
-        return streams.say(str(error), code=error.exit_code)
+        return standard_streams.say(str(error), code=error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except (BrokenPipeError, SystemExit):
         # Whoever read the output has seen enough; click ends with SystemExit there.
-        streams.let_go(sys.stdout)
+        standard_streams.let_go(sys.stdout)
         return 0
     except OSError as error:
-        streams.let_go(sys.stdout)
+        standard_streams.let_go(sys.stdout)
         refused = refusal(error)
-        return streams.say(str(refused), code=refused.exit_code)
+        return standard_streams.say(str(refused), code=refused.exit_code)
     except MemoryError as error:
-        return streams.say(sentence(error), code=1)
+        return standard_streams.say(sentence(error), code=1)
     except Exception as error:
         if os.environ.get("KURABE_TRACEBACK"):
             raise
-        return streams.say(unexpected(error), code=1)
+        return standard_streams.say(unexpected(error), code=1)
     return code if isinstance(code, int) else 0
 
 

@@ -26,8 +26,8 @@ from kurabe import registry
 from kurabe.bases.diffusers_network import DiffusersNetwork
 from kurabe.bases.network import Described
 from kurabe.errors import UserError, plainly, refusal
-from kurabe.methods.choice import Later
 from kurabe.methods.choices import Choices
+from kurabe.methods.settings import Later
 
 # Of a value that is wrong, so many characters are shown.
 _LONGEST_SHOWN = 60

@@ -49,7 +49,7 @@ ROOMS = (
     "guidance",
     "encoders",
     "exports",
-    "builtin",
+    "builtin_ideas",
 )
 OWN = "kurabe"
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from kurabe.errors import UserError
-from kurabe.looks import planned_looks, wrong_looks
 from kurabe.methods import Choices, choices_of, find
+from kurabe.planned_looks import planned_looks, wrong_looks
 from kurabe.recipe import (
     AnyNetwork,
     Budget,
@@ -74,7 +74,7 @@ class StudySettings(Settings):
     """Columns × blocks. `equal` says which budget every column gets alike: images or seconds.
 
     `looks` are the numbers of blocks after which marks are made, planned with the study; where none
-    are given, its blocks and the usual numbers beyond them (`kurabe.looks`).
+    are given, its blocks and the usual numbers beyond them (`kurabe.planned_looks`).
 
     With a budget in seconds and equal = "images", the baseline column's calibrated speed turns
     the seconds into images for all columns; with equal = "seconds" each column's own does.

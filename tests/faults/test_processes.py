@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from train_once import shared
 
 from kurabe.adaptations.full import Full
-from kurabe.methods.choice import TermChoice
 from kurabe.methods.choices import Choices
+from kurabe.methods.settings import TermChoice
 from kurabe.objectives.contrastive import Contrastive
 from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.dispersive import Dispersive

@@ -108,7 +108,7 @@ def test_a_run_goes_on_where_either_process_is_killed(tmp_path: Path, which: str
         if "kurabe.runs.worker" in one.cmdline()
     )
     (helper,) = first.children()
-    assert "kurabe.runs.together" in helper.cmdline()
+    assert "kurabe.runs.helper" in helper.cmdline()
     (first if which == "first" else helper).kill()
     said(process)
     psutil.wait_procs([first, helper], timeout=10)

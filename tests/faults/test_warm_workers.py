@@ -12,8 +12,8 @@ import pytest
 
 from kurabe.adaptations.full import Full
 from kurabe.execution.job import Job
+from kurabe.execution.local import HERE
 from kurabe.execution.pool import Pool, Running, run_jobs
-from kurabe.execution.processes import HERE
 from kurabe.methods.choices import Choices
 from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import Budget, DataSettings, Evaluation, Network, Optimiser, Recipe

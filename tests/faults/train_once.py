@@ -20,7 +20,7 @@ from kurabe.objectives.self_alignment import SelfAlignment
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
 from kurabe.records import RunFolder
 from kurabe.training import __main__ as command
-from kurabe.training import loop, prepared
+from kurabe.training import loop, prepare_stage
 
 OBJECTIVES = {
     "plain": (Denoising(),),
@@ -56,7 +56,7 @@ def main(path: Path, method: str, lr: float = 1e-3, save_every: float = 0.0) -> 
     )
     loop.SAVE_EVERY, loop.SAVE_SHARE = save_every, 1.0
     # So that a kill may fall between two of the nine images that a base draws.
-    prepared.PORTION = 1
+    prepare_stage.PORTION = 1
     folder = RunFolder(path)
     if not folder.exists:
         folder.create(recipe.to_toml(), {"id": method})

@@ -13,10 +13,10 @@ from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import generator, generators
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
-from kurabe.training.ahead import Ahead
 from kurabe.training.batches import Source
 from kurabe.training.loop import update
 from kurabe.training.model import start_model
+from kurabe.training.prefetch import Ahead
 from kurabe.training.run import Run, prepare
 
 PLAIN = Stream("plain")

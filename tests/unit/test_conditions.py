@@ -22,9 +22,9 @@ from kurabe.objectives.term import Stream
 from kurabe.recipe import Network, Recipe
 from kurabe.records import RunFolder
 from kurabe.training import load_model, train
+from kurabe.training.conditions import classes_of
 from kurabe.training.model import start_model
 from kurabe.training.run import prepare
-from kurabe.training.told import classes_of
 
 TINY = Network(width=32, depth=2, heads=2, patch=4, refine=8)
 SHADES = {"dark": 40, "light": 215}

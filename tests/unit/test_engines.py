@@ -13,8 +13,8 @@ from tiny_study import STUDY
 from kurabe.cli import answer
 from kurabe.execution.engine import End, Need
 from kurabe.execution.job import Job
+from kurabe.execution.local import HERE
 from kurabe.execution.pool import Running
-from kurabe.execution.processes import HERE
 from kurabe.records import StudyFolder
 from kurabe.runs.worker import BUSY
 from kurabe.studies.jobs import GIB, block_jobs, gpu_bytes
@@ -53,7 +53,7 @@ def test_an_engine_that_there_is_not_is_named(
 def test_this_machine_has_room_by_its_cores_and_for_one_run_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kurabe.execution.processes.cores", lambda: 8)
+    monkeypatch.setattr("kurabe.execution.local.cores", lambda: 8)
     assert [HERE.room(Need(cores), None) for cores in (1, 3, 16)] == [8, 2, 1]
     assert [HERE.room(Need(1, of), None) for of in (None, 10**9)] == [1, 1]
     assert [HERE.room(Need(1, of), 4) for of in (0, None)] == [4, 4]

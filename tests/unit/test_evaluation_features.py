@@ -11,7 +11,7 @@ from kurabe.adaptations.full import AllWeights, Full
 from kurabe.data import ImageSet, split
 from kurabe.encoders import load_encoder
 from kurabe.evaluation.feature_rows import Fixed, ModelSource, choose, represent
-from kurabe.evaluation.features import Pictures, Place, extract, noise_share, pool
+from kurabe.evaluation.model_features import Pictures, Place, extract, noise_share, pool
 from kurabe.evaluation.subsets import gather
 from kurabe.recipe import Evaluation, Network
 from kurabe.spaces import Pixels
@@ -210,7 +210,7 @@ def test_the_same_weights_read_otherwise_have_another_identity():
     """Caches are kept by it: schedule, prediction, heads, solver and arithmetic count."""
     from dataclasses import replace
 
-    from kurabe.evaluation.features import identity_of
+    from kurabe.evaluation.model_features import identity_of
     from kurabe.methods import Choices
     from kurabe.objectives.denoising import Denoising
     from kurabe.recipe import Budget, DataSettings, Network, Recipe

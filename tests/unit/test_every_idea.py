@@ -13,10 +13,10 @@ from kurabe import registry
 from kurabe.adaptations import Adaptation, attach
 from kurabe.adaptations.full import Full
 from kurabe.backbones import PatchTransformer
-from kurabe.backbones.unet.network import UNet
+from kurabe.backbones.diffusers_unet2d.network import UNet
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
-from kurabe.methods.choice import AdaptationChoice, TermChoice
 from kurabe.methods.choices import Choices
+from kurabe.methods.settings import AdaptationChoice, TermChoice
 from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.objective import Objective, make_objective
 from kurabe.registry import Idea

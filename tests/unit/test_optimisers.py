@@ -15,7 +15,7 @@ from kurabe.adaptations.lora import LowRank
 from kurabe.backbones import PatchTransformer
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
 from kurabe.errors import UserError
-from kurabe.methods.choice import AdaptationChoice
+from kurabe.methods.settings import AdaptationChoice
 from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.denoising.term import DenoisingTerm
 from kurabe.objectives.objective import Objective

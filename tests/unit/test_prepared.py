@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 from kurabe.adaptations.full import Full
 from kurabe.data import ImageSet, split
-from kurabe.methods.choice import TermChoice
 from kurabe.methods.choices import Choices
+from kurabe.methods.settings import TermChoice
 from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.prior import Prior
 from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe

@@ -17,10 +17,10 @@ from kurabe.comparison import (
     published,
     study_table,
 )
-from kurabe.comparison.differences import LENT_DOWN, power_of
 from kurabe.comparison.families import HEADLINE_LEVEL, PRIMARY_WEIGHT
-from kurabe.comparison.proof import DealtShare, Share, dealt, shared_luck
 from kurabe.comparison.results import read_results
+from kurabe.comparison.simulated_tables import DealtShare, Share, dealt, shared_luck
+from kurabe.comparison.t_tests import LENT_DOWN, power_of
 
 
 def pool(seed, blocks=60, runs=4, luck=1.0, metrics=("kid",)):

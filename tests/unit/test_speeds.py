@@ -7,7 +7,7 @@ from test_study import study
 
 from kurabe import training
 from kurabe.errors import UserError
-from kurabe.execution.processes import HERE
+from kurabe.execution.local import HERE
 from kurabe.records import StudyFolder
 from kurabe.runs.images import load_images
 from kurabe.studies import calibration, speeds

@@ -40,7 +40,7 @@ def scans(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("kurabe.bases.available", lambda: ())
-    monkeypatch.setattr("kurabe.execution.processes.cores", lambda: 2)
+    monkeypatch.setattr("kurabe.execution.local.cores", lambda: 2)
     monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=3_000_000_000))
     folder = tmp_path / "scans"
     folder.mkdir()

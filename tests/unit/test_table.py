@@ -20,7 +20,6 @@ from PIL import Image
 from scipy import stats
 
 from kurabe.comparison import FORMATS, Screen, Table, compare, draw_html, draw_terminal, study_table
-from kurabe.comparison.differences import LENT_DOWN, LENT_UP
 from kurabe.comparison.drawings.latex import latex_text
 from kurabe.comparison.drawings.width import sayable, width, wrap
 from kurabe.comparison.families import HEADLINE_LEVEL
@@ -28,9 +27,10 @@ from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import decimals_for, number, rounded_up, spread
 from kurabe.comparison.p_values import strictness
 from kurabe.comparison.results import read_results
+from kurabe.comparison.t_tests import LENT_DOWN, LENT_UP
 from kurabe.errors import UserError
-from kurabe.looks import planned_looks, shares
 from kurabe.methods import Method, Sampling, catalogue, choices_of, find
+from kurabe.planned_looks import planned_looks, shares
 from kurabe.recipe import Budget, DataSettings, Recipe
 from kurabe.records import Ledger, StudyFolder
 from kurabe.records.study import SHIPPED

@@ -19,8 +19,8 @@ from kurabe.adaptations.full import Full
 from kurabe.adaptations.lora import LowRank
 from kurabe.data import ImageSet, split
 from kurabe.errors import UserError
-from kurabe.methods.choice import TermChoice
 from kurabe.methods.choices import Choices
+from kurabe.methods.settings import TermChoice
 from kurabe.objectives.contrastive import Contrastive
 from kurabe.objectives.denoising import Denoising
 from kurabe.objectives.masked import Masked

@@ -9,16 +9,6 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from kurabe.comparison.differences import (
-    LENT_DOWN,
-    LENT_UP,
-    Difference,
-    detectable,
-    moderated,
-    paired,
-    power_of,
-    t_quantile,
-)
 from kurabe.comparison.families import (
     BEHIND_LEVEL,
     HEADLINE_LEVEL,
@@ -31,8 +21,18 @@ from kurabe.comparison.families import (
 )
 from kurabe.comparison.metrics import METRICS, headlines, runs_of
 from kurabe.comparison.p_values import ALIKE, SKEW_FROM, SKEW_RATE, UNLIKE, strictness
+from kurabe.comparison.t_tests import (
+    LENT_DOWN,
+    LENT_UP,
+    Difference,
+    detectable,
+    moderated,
+    paired,
+    power_of,
+    t_quantile,
+)
 from kurabe.comparison.verdicts import decide, fewest_images, judge_rows, row_mark
-from kurabe.looks import planned_looks, shares, wrong_looks
+from kurabe.planned_looks import planned_looks, shares, wrong_looks
 
 
 def blocks(values):

@@ -1,6 +1,6 @@
 """What may change: each idea is a module or folder here, which the registry finds.
 
-Settings derive from `kurabe.methods.choice.AdaptationChoice`; what they set is made by calling
+Settings derive from `kurabe.methods.settings.AdaptationChoice`; what they set is made by calling
 the idea with a network and these settings. Importing a module here needs no torch.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kurabe import registry
 from kurabe.adaptations.base import Adaptation
 from kurabe.errors import UserError
-from kurabe.methods.choice import AdaptationChoice
+from kurabe.methods.settings import AdaptationChoice
 
 if TYPE_CHECKING:
     from torch import nn

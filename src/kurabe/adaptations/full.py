@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kurabe.adaptations.base import InPlace
 from kurabe.methods.card import Text
-from kurabe.methods.choice import AdaptationChoice
+from kurabe.methods.settings import AdaptationChoice
 from kurabe.registry import Idea
 
 if TYPE_CHECKING:

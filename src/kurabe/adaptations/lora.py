@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import AdaptationChoice, Count, Positive
+from kurabe.methods.settings import AdaptationChoice, Count, Positive
 from kurabe.registry import Idea
 
 TARGETS = {

@@ -2,7 +2,7 @@
 
 An architecture is an idea of the group "backbones", named as diffusers names its class. Its
 settings derive from `Architecture`; it is made by calling the idea with a network, as
-`kurabe.backbones.diffusers.DiffusersBackbone` is.
+`kurabe.backbones.diffusers_frame.DiffusersBackbone` is.
 """
 
 from collections.abc import Mapping

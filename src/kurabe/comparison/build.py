@@ -7,7 +7,7 @@ from kurabe.comparison.facts import LearningRate, fact_rows, how_rows, learning_
 from kurabe.comparison.measured import Shown, measured_rows, sample_row
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import number
-from kurabe.comparison.published import chosen, published
+from kurabe.comparison.published_figures import chosen, published
 from kurabe.comparison.results import StudyResults, read_results
 from kurabe.comparison.sentences import sentences
 from kurabe.comparison.table import Column, Row, StudyNote, Table

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kurabe.comparison.differences import (
-    FEWEST_BLOCKS,
-    Blocks,
-    Difference,
-    mean_and_variance,
-)
 from kurabe.comparison.families import LEVEL
 from kurabe.comparison.measured import Shown
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import number
 from kurabe.comparison.results import StudyResults
+from kurabe.comparison.t_tests import (
+    FEWEST_BLOCKS,
+    Blocks,
+    Difference,
+    mean_and_variance,
+)
 from kurabe.comparison.table import Column, Mark, Sentence
 from kurabe.words.table import in_sentence, joined, word
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kurabe.comparison.differences import Blocks, mean_and_variance, t_quantile
 from kurabe.comparison.facts import NOTHING
 from kurabe.comparison.metrics import METRICS, Metric
 from kurabe.comparison.numbers import decimals_for, number, spread
 from kurabe.comparison.results import RunResult, StudyResults
+from kurabe.comparison.t_tests import Blocks, mean_and_variance, t_quantile
 from kurabe.comparison.table import BlockValue, Cell, Estimate, Grid, Pair, Reference, Row
 from kurabe.comparison.verdicts import Verdict, fewest_images, row_mark
 from kurabe.errors import UserError

@@ -7,7 +7,7 @@ values and p:
   on at least q·n of the same images, whose difference then varies by at least q (1 − q) / n
   (McNemar 1947). A block's difference is never taken to vary less, with q the larger of the
   difference seen and the margin: runs that agree by chance prove neither a difference nor equality.
-- **Lent variance**, `kurabe.comparison.differences.moderated`.
+- **Lent variance**, `kurabe.comparison.t_tests.moderated`.
 - **Two tests.** The paired t test rids a difference of what a block's columns share, and pays half
   of its degrees of freedom for it; where they share nothing, Welch's (1947) of the same means has
   them. A block's luck is shared or not, never opposed, so either is valid, and the smaller p counts
@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from kurabe.comparison.differences import FEWEST_BLOCKS, Blocks, moderated
 from kurabe.comparison.families import Floats, Pair
 from kurabe.comparison.metrics import Metric
+from kurabe.comparison.t_tests import FEWEST_BLOCKS, Blocks, moderated
 
 # p is multiplied by exp(SKEW_RATE · (share − SKEW_FROM) · u), the product of both at most 1, where
 # the table has gone that share of the way from a normal to a lognormal law and u of the way from

@@ -9,8 +9,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from kurabe.comparison.differences import Blocks
 from kurabe.comparison.metrics import METRICS, headlines, runs_of
+from kurabe.comparison.t_tests import Blocks
 from kurabe.comparison.table import Estimate, Grid, Pair
 from kurabe.comparison.verdicts import Procedure, Verdict, decide, verdicts_of
 from kurabe.errors import UserError

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kurabe.comparison.copies import copying
-from kurabe.comparison.differences import FEWEST_BLOCKS
 from kurabe.comparison.measured import Shown
 from kurabe.comparison.metrics import HEADLINES
 from kurabe.comparison.numbers import rounded_up
 from kurabe.comparison.results import StudyResults
+from kurabe.comparison.t_tests import FEWEST_BLOCKS
 from kurabe.comparison.table import Cell, Column, Mark, Pair, Row, Sentence
 from kurabe.words.table import in_sentence, joined, word
 

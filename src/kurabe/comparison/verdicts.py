@@ -1,11 +1,11 @@
 """When two measured values differ: marks of pairs and rows, one procedure for a whole table.
 
-At each planned look (`kurabe.looks`) every row and pair has its p (`kurabe.comparison.p_values`),
-and the families of `kurabe.comparison.families` say which of them are found, at the look's share
-of their level. What was found stays found, with the interval of its look. A pair is "≠" in a row
-where it was found; else "≈" where two one-sided tests (Schuirmann 1987) put the difference inside
-the margin of relevance, those of the whole table corrected together by Benjamini and Hochberg at
-5 %; else "?".
+At each planned look (`kurabe.planned_looks`) every row and pair has its p
+(`kurabe.comparison.p_values`), and the families of `kurabe.comparison.families` say which of them
+are found, at the look's share of their level. What was found stays found, with the interval of its
+look. A pair is "≠" in a row where it was found; else "≈" where two one-sided tests (Schuirmann
+1987) put the difference inside the margin of relevance, those of the whole table corrected together
+by Benjamini and Hochberg at 5 %; else "?".
 
 Times and memory are the machine's as much as the method's. Their null hypothesis is therefore the
 whole margin, |δ| ≤ m: "≠" means that the interval lies outside it. What cost nothing, and what
@@ -21,7 +21,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kurabe.comparison.differences import FEWEST_BLOCKS, Difference, detectable
 from kurabe.comparison.families import (
     BEHIND_LEVEL,
     HEADLINE_LEVEL,
@@ -35,7 +34,8 @@ from kurabe.comparison.families import (
 )
 from kurabe.comparison.metrics import METRICS, Metric, headlines, runs_of
 from kurabe.comparison.p_values import Evidence, Measured, Spread, Values, evidence, measured
-from kurabe.looks import planned_looks, shares
+from kurabe.comparison.t_tests import FEWEST_BLOCKS, Difference, detectable
+from kurabe.planned_looks import planned_looks, shares
 
 Mark = Literal["≠", "≈", "?"]
 Family = Literal["primary", "secondary", "exact"]

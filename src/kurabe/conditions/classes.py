@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kurabe.errors import UserError
 from kurabe.methods.card import Text
-from kurabe.methods.choice import ConditionChoice
+from kurabe.methods.settings import ConditionChoice
 from kurabe.randomness import uniform
 from kurabe.registry import Idea
 

@@ -16,7 +16,7 @@ from kurabe.diffusion.denoiser import Denoiser
 from kurabe.errors import UserError
 
 if TYPE_CHECKING:
-    from kurabe.methods.choice import GuidanceChoice
+    from kurabe.methods.settings import GuidanceChoice
 
 
 @dataclass(frozen=True)

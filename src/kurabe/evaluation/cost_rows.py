@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kurabe.evaluation.features import Model
+from kurabe.evaluation.model_features import Model
 from kurabe.evaluation.references import Rows
 from kurabe.evaluation.samples import Samples
 from kurabe.recipe import Evaluation

@@ -14,9 +14,9 @@ from kurabe.data import ImageSet, Split
 from kurabe.encoders import load_encoder
 from kurabe.evaluation.cache import cached_array, digest_of
 from kurabe.evaluation.cost_rows import cost_rows
-from kurabe.evaluation.features import Model, identity_of
 from kurabe.evaluation.forgetting_rows import SourceDomain, forgetting_rows
 from kurabe.evaluation.image_rows import generation_rows, loss_rows, memorisation_rows
+from kurabe.evaluation.model_features import Model, identity_of
 from kurabe.evaluation.references import attach, representations
 from kurabe.evaluation.samples import Samples, draw_samples
 from kurabe.evaluation.subsets import gather

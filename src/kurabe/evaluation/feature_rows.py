@@ -13,7 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kurabe.evaluation.features import (
+from kurabe.evaluation.labelfree import (
+    alignment,
+    own_view_recall,
+    rankme,
+    reciprocal_rank,
+    uniformity,
+)
+from kurabe.evaluation.model_features import (
     Cells,
     Model,
     Pictures,
@@ -21,13 +28,6 @@ from kurabe.evaluation.features import (
     extract,
     noise_share,
     usable_grids,
-)
-from kurabe.evaluation.labelfree import (
-    alignment,
-    own_view_recall,
-    rankme,
-    reciprocal_rank,
-    uniformity,
 )
 from kurabe.evaluation.probes import (
     Standard,

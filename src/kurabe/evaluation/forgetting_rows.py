@@ -13,7 +13,7 @@ from kurabe.data import ImageSet
 from kurabe.encoders import Encoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.distances import kid
-from kurabe.evaluation.features import Model
+from kurabe.evaluation.model_features import Model
 from kurabe.evaluation.references import Rows
 from kurabe.evaluation.subsets import drawn
 from kurabe.recipe import Evaluation

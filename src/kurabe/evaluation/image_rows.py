@@ -14,7 +14,6 @@ from kurabe.data import ImageSet, Split
 from kurabe.encoders import Encoder
 from kurabe.evaluation import distances, placeholders
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
-from kurabe.evaluation.features import Model, identity_of
 from kurabe.evaluation.memorisation import (
     false_alarms,
     nearest,
@@ -23,6 +22,7 @@ from kurabe.evaluation.memorisation import (
     threshold,
     twins,
 )
+from kurabe.evaluation.model_features import Model, identity_of
 from kurabe.evaluation.references import Rows, split_key
 from kurabe.evaluation.subsets import drawn
 from kurabe.randomness import permutation

@@ -17,7 +17,7 @@ from kurabe.encoders import Encoder, PixelEncoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.distances import pca
 from kurabe.evaluation.feature_rows import Entry, Fixed, Material, ModelSource, Source, represent
-from kurabe.evaluation.features import Model, Pictures, identity_of
+from kurabe.evaluation.model_features import Model, Pictures, identity_of
 from kurabe.evaluation.subsets import drawn
 from kurabe.recipe import Evaluation
 

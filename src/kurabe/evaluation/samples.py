@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kurabe.evaluation.features import Model
+from kurabe.evaluation.model_features import Model
 from kurabe.recipe import Evaluation
 
 # Seeds of two blocks never meet.

@@ -11,7 +11,7 @@ from kurabe.data import ImageSet, Split
 from kurabe.data.images import UNLABELLED
 from kurabe.data.views import view
 from kurabe.evaluation.feature_rows import Labelled, Labels, Material, Views
-from kurabe.evaluation.features import Pictures
+from kurabe.evaluation.model_features import Pictures
 from kurabe.randomness import generator, permutation
 from kurabe.recipe import Evaluation
 

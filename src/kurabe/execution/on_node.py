@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from kurabe.errors import UserError
 from kurabe.execution.engine import Need
-from kurabe.execution.processes import Process
+from kurabe.execution.local import Process
 
 T = TypeVar("T")
 

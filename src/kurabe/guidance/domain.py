@@ -3,7 +3,7 @@
 from typing import Literal
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import GuidanceChoice
+from kurabe.methods.settings import GuidanceChoice
 from kurabe.registry import Idea
 
 

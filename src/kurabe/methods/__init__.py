@@ -11,8 +11,8 @@ from kurabe.methods.catalogue import (
     normalise,
     search,
 )
-from kurabe.methods.choice import AdaptationChoice, TermChoice
 from kurabe.methods.choices import Choices, OptimiserOverrides, Sampling
+from kurabe.methods.settings import AdaptationChoice, TermChoice
 
 __all__ = [
     "SEED",

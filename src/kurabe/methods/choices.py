@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from kurabe import registry
 from kurabe.errors import UserError
-from kurabe.methods.choice import (
+from kurabe.methods.settings import (
     Adaptation,
     Choice,
     Condition,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import Positive, TermChoice, times
+from kurabe.methods.settings import Positive, TermChoice, times
 from kurabe.registry import Idea
 
 if TYPE_CHECKING:

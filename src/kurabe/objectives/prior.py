@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import Count, DenoisingChoice, OpenShare
+from kurabe.methods.settings import Count, DenoisingChoice, OpenShare
 from kurabe.registry import Idea
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 
 from kurabe.data import ImageSet
 from kurabe.errors import UserError
-from kurabe.evaluation.features import Pictures, extract, time_of, usable_grids
+from kurabe.evaluation.model_features import Pictures, extract, time_of, usable_grids
 from kurabe.files import write_bytes_atomic
 from kurabe.recipe import Evaluation
 from kurabe.records import RunFolder

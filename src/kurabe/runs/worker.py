@@ -25,7 +25,7 @@ from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.records.lock import FolderBusy
 from kurabe.records.run import now
-from kurabe.runs.together import together
+from kurabe.runs.processes import together
 
 # A worker that lost its parent saves before it lets its folder go; a new one waits that long.
 WAIT_FOR_FOLDER = 60.0

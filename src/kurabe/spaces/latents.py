@@ -5,7 +5,9 @@ which is computed once and kept.
 """
 
 import hashlib
+import json
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
+from kurabe.backbones.diffusers_frame.network import make
+from kurabe.backbones.diffusers_frame.weights import load_part
+from kurabe.bases import diffusers_folder
+from kurabe.bases.diffusers_network import Autoencoder
+from kurabe.errors import UserError
 from kurabe.spaces import Space, scaled, to_pixels
 
 # Images in one pass: an encoder's inner images are far larger than what it gives.
@@ -74,3 +81,18 @@ class Latents(Space):
         vae = cast(Any, self.vae.to(x.device))
         z = x.float() / self.scaling + self.shift
         return np.concatenate([to_pixels(vae.decode(part).sample) for part in z.split(AT_ONCE)])
+
+
+def latents_of(image_size: int, channels: int, settings: Autoencoder) -> Latents:
+    """The latents of the AutoencoderKL that lies in a folder; UserError
+    where it cannot be read, or images do not fill whole latents."""
+    if image_size % settings.side or channels != settings.channels:
+        raise UserError(
+            f"The autoencoder takes {'grey' if settings.channels == 1 else 'colour'} images of "
+            f"multiples of {settings.side} pixels, not {image_size}×{image_size} of {channels} "
+            "channels; give another --size."
+        )
+    part = Path(settings.folder) / "vae"
+    vae = make("AutoencoderKL", json.loads(settings.config))
+    load_part(vae, part, diffusers_folder.weight_files(part))
+    return Latents(vae, image_size, channels, settings.side, settings.scaling, settings.shift)

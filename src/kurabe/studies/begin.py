@@ -15,7 +15,7 @@ from typing import Any
 from kurabe import data
 from kurabe.errors import UserError
 from kurabe.execution.engine import Engine
-from kurabe.execution.processes import HERE
+from kurabe.execution.local import HERE
 from kurabe.files import check_place
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Budget, Optimiser, read_toml

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from kurabe.errors import RunFailed, UserError
 from kurabe.execution.engine import Engine, Need
-from kurabe.execution.processes import process_environment
+from kurabe.execution.local import process_environment
 from kurabe.recipe import Recipe
 from kurabe.runs.bases import find_base, network_of
-from kurabe.runs.together import free_ports, ranks
+from kurabe.runs.processes import free_ports, ranks
 from kurabe.studies.jobs import need_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study

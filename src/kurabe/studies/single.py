@@ -12,8 +12,8 @@ from typing import Any
 from kurabe.data import ImageSet
 from kurabe.errors import RunFailed, UserError
 from kurabe.execution.job import Job
+from kurabe.execution.local import HERE
 from kurabe.execution.pool import Pool, run_jobs
-from kurabe.execution.processes import HERE
 from kurabe.files import check_place
 from kurabe.methods import find
 from kurabe.recipe import Budget, Recipe

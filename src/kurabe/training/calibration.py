@@ -18,11 +18,11 @@ import torch
 from kurabe.data import ImageSet, Split
 from kurabe.recipe import Budget, Recipe
 from kurabe.records import RunFolder
+from kurabe.training.conditions import classes_of
 from kurabe.training.devices import compute_as
 from kurabe.training.loop import update
 from kurabe.training.model import start_model
 from kurabe.training.run import Run, prepare
-from kurabe.training.told import classes_of
 
 SECONDS, SLICE, WARM_UP = 3.0, 0.25, 2
 FEWEST_ROUNDS = 4

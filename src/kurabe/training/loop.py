@@ -24,6 +24,7 @@ from kurabe.data import ImageSet, Split
 from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
+from kurabe.training.conditions import classes_of
 from kurabe.training.devices import compute_as
 from kurabe.training.flops import counter
 from kurabe.training.gradients import gradient_cosines
@@ -31,9 +32,8 @@ from kurabe.training.interrupt import interruptible
 from kurabe.training.metric_lines import Window, tell
 from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
 from kurabe.training.optimisers import learning_rate
-from kurabe.training.prepared import let_go
+from kurabe.training.prepare_stage import let_go
 from kurabe.training.run import Listener, Run, prepare
-from kurabe.training.told import classes_of
 
 STATE = "state.safetensors"
 # Seconds between two writes of the state, and the largest share of the time they may take.

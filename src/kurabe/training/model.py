@@ -24,7 +24,7 @@ from kurabe.diffusion.guidance import Parts
 from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
-from kurabe.methods.choice import GuidanceChoice
+from kurabe.methods.settings import GuidanceChoice
 from kurabe.randomness import generator
 from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder

@@ -23,17 +23,17 @@ from kurabe.randomness import permutation
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.spaces import encoded_once
-from kurabe.training.ahead import Ahead
 from kurabe.training.batches import Source, Sources
+from kurabe.training.conditions import told_of
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
 from kurabe.training.model import Model, random_weights
 from kurabe.training.optimisers import make_optimiser
 from kurabe.training.plan import Plan, make_plan
-from kurabe.training.prepared import Draw, drawn_by_base
+from kurabe.training.prefetch import Ahead
+from kurabe.training.prepare_stage import Draw, drawn_by_base
 from kurabe.training.references import refer
 from kurabe.training.state import Training
-from kurabe.training.told import told_of
 
 Listener = Callable[[dict[str, Any]], None]
 

@@ -18,8 +18,8 @@ from kurabe.comparison import study_table
 from kurabe.comparison.build import column_of
 from kurabe.comparison.drawings.page import Picture
 from kurabe.comparison.numbers import number
-from kurabe.comparison.proof import Share
 from kurabe.comparison.results import RunResult, StudyResults
+from kurabe.comparison.simulated_tables import Share
 from kurabe.comparison.table import Table
 from kurabe.errors import UserError
 from kurabe.methods import catalogue

@@ -12,10 +12,8 @@ from kurabe.comparison.drawings.page import page_environment
 from kurabe.methods import SEED
 from kurabe.web.address import language_of
 from kurabe.web.library import Library
-from kurabe.words import LANGUAGES
+from kurabe.words import LANGUAGE_NAMES, LANGUAGES
 from kurabe.words.pages import word
-
-LANGUAGE_NAMES = {"ja": "日本語", "en": "English"}
 
 Page = Callable[[Request], Response]
 

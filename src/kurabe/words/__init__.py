@@ -1,7 +1,9 @@
-"""Every word that a person reads, in every language: one module for each place where it is said.
+"""The words that a person reads, in every language: one module for each place where they are said.
 
 A catalogue is key → the texts in the order of `LANGUAGES`. Another language is a name there, a text
-behind each key of the modules here, and one in each card of `kurabe.methods.cards` and `Text`.
+behind each key of the modules here, one in each card of `kurabe.methods.cards` and `Text`, and one
+where an idea says itself: `says` of adaptations, terms, conditions and guidances, `ja` and `en` of
+the measured rows in `kurabe.comparison.metrics`.
 """
 
 import locale
@@ -12,6 +14,8 @@ from typing import Literal, get_args
 
 Language = Literal["ja", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+# Each in its own words.
+LANGUAGE_NAMES: dict[str, str] = {"ja": "日本語", "en": "English"}
 
 Texts = tuple[str, str]
 """One text for each of `LANGUAGES`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kurabe.adaptations.base import InPlace
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import AdaptationChoice, Positive, TermChoice, times
+from kurabe.methods.settings import AdaptationChoice, Positive, TermChoice, times
 from kurabe.recipe import OutsideNetwork
 from kurabe.registry import Idea
 

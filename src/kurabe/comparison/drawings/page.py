@@ -23,6 +23,7 @@ from kurabe.comparison.numbers import number, rounded_up
 from kurabe.comparison.table import GROUPS, Cell, Column, Grid, Group, Pair, Row, Table
 from kurabe.errors import UserError
 from kurabe.records.samples import read_grid
+from kurabe.words import LANGUAGE_NAMES
 from kurabe.words.table import word
 
 # A tile of a grid is enlarged by a whole number, to at least this many pixels a side.
@@ -107,7 +108,7 @@ def draw_html(
         # The style sheet is ours and holds no text of a table.
         style=Markup(style),
         style_digest=digest,
-        languages={"ja": "日本語", "en": "English"},
+        languages=LANGUAGE_NAMES,
         addresses=dict(languages or {}),
         marks=("≠", "≈", "?", "—"),
         baseline=baseline_of(table),

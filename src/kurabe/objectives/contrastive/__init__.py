@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import Count, Positive, TermChoice, Views, times
+from kurabe.methods.settings import Count, Positive, TermChoice, Views, times
 from kurabe.registry import Idea
 
 

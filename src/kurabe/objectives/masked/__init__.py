@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import OpenShare, Positive, TermChoice, times
+from kurabe.methods.settings import OpenShare, Positive, TermChoice, times
 from kurabe.registry import Idea
 
 # For each target: the sentence, what the formula is called, and the target in TeX and in text.

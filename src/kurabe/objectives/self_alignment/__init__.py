@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kurabe.methods.card import Formula, Text
-from kurabe.methods.choice import Positive, TermChoice, times
+from kurabe.methods.settings import Positive, TermChoice, times
 from kurabe.registry import Idea
 
 Depth = Annotated[float, Field(gt=0, le=1)]

@@ -1,6 +1,6 @@
 """Several processes on one machine that share a run's training: this one, and its helpers.
 
-The process that carries out the run begins the others, `python -m kurabe.runs.together FOLDER`;
+The process that carries out the run begins the others, `python -m kurabe.runs.helper FOLDER`;
 torch.distributed joins them (gloo on CPUs, NCCL on GPUs). They draw their parts of every update
 (`kurabe.training.loop`) and write nothing; this one alone holds the folder, writes and measures.
 A helper whose standard input closes has lost this process and ends; this one ends as a helper was
@@ -15,11 +15,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import TypeAlias
 
-from kurabe.errors import KurabeError, RunFailed, UserError, sentence
-from kurabe.recipe import Recipe, Where
+from kurabe.errors import KurabeError, RunFailed, UserError
+from kurabe.recipe import Where
 from kurabe.records import RunFolder
 
 # How long a helper may take to end once its connection is lost, in seconds.
@@ -67,7 +66,7 @@ def together(folder: RunFolder, where: Where) -> Iterator[None]:
     (port,) = free_ports(1)
     helpers = [
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "kurabe.runs.together", str(folder.path)],
+            [sys.executable, "-P", "-m", "kurabe.runs.helper", str(folder.path)],
             stdin=subprocess.PIPE,
             env={**os.environ, **ranks(rank, where.processes, port)},
         )
@@ -134,39 +133,3 @@ def _blame(helpers: Helpers, error: Exception) -> None:
 def _end_as_killed(codes: Sequence[int]) -> None:
     if (killed := next((code for code in codes if code < 0), None)) is not None:
         os.kill(os.getpid(), -killed)
-
-
-def _help(folder: RunFolder) -> None:
-    """Train with the others; what is trained stays with the process that writes."""
-    from kurabe.runs.images import kept_images, split_images
-    from kurabe.training import train
-    from kurabe.training.devices import usable
-
-    recipe = Recipe.from_toml(folder.recipe_path)
-    usable(recipe.where.device)
-    images = kept_images(recipe.data)
-    train(recipe, images, split_images(images, recipe.data, recipe.seed), folder)
-
-
-def _end_with_the_first() -> None:
-    # Not through sys.stdin, whose lock this thread would still hold when the process ends.
-    while os.read(0, 1 << 10):
-        pass
-    os._exit(130)
-
-
-def main(path: str) -> int:
-    """The exit code: 0, 1, 2, or 130 where all agreed to stop."""
-    threading.Thread(target=_end_with_the_first, daemon=True).start()
-    try:
-        _help(RunFolder(Path(path)))
-    except KurabeError as error:
-        print(sentence(error), file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from kurabe.backbones.diffusers.network import Listening
-from kurabe.backbones.unet.network import UNet
+from kurabe.backbones.diffusers_frame.network import Listening
+from kurabe.backbones.diffusers_unet2d.network import UNet
 
 
 class TextUNet(Listening, UNet):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kurabe.backbones.base import table
-from kurabe.backbones.diffusers.network import DiffusersBackbone
+from kurabe.backbones.diffusers_frame.network import DiffusersBackbone
 
 
 class UNet(DiffusersBackbone):

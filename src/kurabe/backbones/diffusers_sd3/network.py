@@ -5,7 +5,7 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
-from kurabe.backbones.diffusers.network import BLOCKS, Listening, of_blocks
+from kurabe.backbones.diffusers_frame.network import BLOCKS, Listening, of_blocks
 
 
 class Joint(Listening):

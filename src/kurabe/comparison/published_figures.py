@@ -1,6 +1,6 @@
 """What a reader may expect of the marks and of the headline distance: shipped figures, in words.
 
-`kurabe.comparison.proving` makes the first from real runs of one method, bench/headline.py the
+`kurabe.comparison.prove_marks` makes the first from real runs of one method, bench/headline.py the
 second from pictures that are known to be worse than others; the sentences stand below the tables
 of studies.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from kurabe.comparison.numbers import number
-from kurabe.comparison.proof import DealtShare
+from kurabe.comparison.simulated_tables import DealtShare
 from kurabe.words.table import word
 
 RESULTS = Path(__file__).parent.parent / "results"

@@ -1,11 +1,11 @@
 """The A/A study on real runs: whole tables dealt from them, and the figures to be published.
 
-python -m kurabe.comparison.proving STUDYFOLDER OUT       from the runs of recipes/a-a.toml
-python -m kurabe.comparison.proving OUT                   from the pool that lies there
+python -m kurabe.comparison.prove_marks STUDYFOLDER OUT       from the runs of recipes/a-a.toml
+python -m kurabe.comparison.prove_marks OUT                   from the pool that lies there
 
 The columns of that study are one method with other random weights; its blocks are shared. Its
-runs are the pool of `kurabe.comparison.proof`. OUT gets pool.json, every run's values, and
-proof.json, which `kurabe.comparison.published` reads.
+runs are the pool of `kurabe.comparison.simulated_tables`. OUT gets pool.json, every run's values,
+and proof.json, which `kurabe.comparison.published_figures` reads.
 """
 
 import json
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from kurabe.comparison.metrics import METRICS, headlines
-from kurabe.comparison.proof import DealtShare, Run, Shares, dealt, shared_luck
-from kurabe.comparison.published import Proof, Result
+from kurabe.comparison.published_figures import Proof, Result
 from kurabe.comparison.results import StudyResults, read_results
+from kurabe.comparison.simulated_tables import DealtShare, Run, Shares, dealt, shared_luck
 from kurabe.errors import UserError
 from kurabe.files import write_json_atomic
-from kurabe.looks import planned_looks
+from kurabe.planned_looks import planned_looks
 from kurabe.records import StudyFolder
 
 BLOCKS = 5
@@ -130,7 +130,7 @@ def main(out: Path, study: Path | None) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
-        sys.exit("python -m kurabe.comparison.proving [STUDYFOLDER] OUT")
+        sys.exit("python -m kurabe.comparison.prove_marks [STUDYFOLDER] OUT")
     try:
         main(Path(sys.argv[-1]), Path(sys.argv[1]) if len(sys.argv) == 3 else None)
     except UserError as error:

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from kurabe.comparison.families import LEVEL, Floats
-from kurabe.looks import FEWEST_BLOCKS as FEWEST_BLOCKS
+from kurabe.planned_looks import FEWEST_BLOCKS as FEWEST_BLOCKS
 
 POWER = 0.8
 # Degrees of freedom that the row lends a pair, per degree of its own: to one whose variance lies
