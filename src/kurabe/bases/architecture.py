@@ -47,7 +47,7 @@ def architecture(name: str) -> type[Architecture]:
     """What is known of that class; ValueError, listing what can be used, where nothing is."""
     known = architectures()
     if name not in known:
-        raise ValueError(f"a {name}; Kurabe can use {', '.join(known)}")
+        raise ValueError(f"a {name}; Kurabe can use {', '.join(sorted(known))}")
     settings = known[name].settings
     assert settings is not None and issubclass(settings, Architecture)
     return settings
