@@ -5,9 +5,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kurabe.errors import UserError
 
@@ -17,13 +17,18 @@ def write_bytes_atomic(path: Path | str, data: bytes) -> None:
 
     An OSError names the file itself, not what was written beside it on the way.
     """
+    write_atomic(path, lambda file: file.write(data))
+
+
+def write_atomic(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
+    """Replace a file by what `write` writes, as `write_bytes_atomic` does, not all in memory."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".kurabe-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             # Some file systems know no permissions; the content is what counts.

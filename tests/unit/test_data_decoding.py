@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from kurabe.data.decoding import UnreadableError, decode, to_uint8
+from kurabe.data.decoding import Decoded, UnreadableError, decode
+from kurabe.data.reading import Canvas
 
 F = np.array(
     [[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 160]], np.uint8
@@ -18,6 +19,13 @@ def stored(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def to_uint8(images: list[Decoded]) -> np.ndarray:
+    canvas = Canvas(len(images[0].pixels))
+    for image in images:
+        canvas.add(image)
+    return canvas.pixels()
 
 
 def pixels(content: bytes, size: int = 4) -> np.ndarray:

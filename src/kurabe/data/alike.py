@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
+from kurabe.data.large import Growing, each_part, let_go
 from kurabe.data.resize import resized
 
 SIDE = 32
@@ -37,6 +38,8 @@ BLANK = 0.1
 # The share of an image's field that has to lie in what overlaps.
 OVERLAP = 0.5
 AT_ONCE = 1024
+# Images that are transformed at once: each takes a few hundred kB on the way.
+TRANSFORMED = 128
 
 Pixels = NDArray[np.uint8]
 Field = NDArray[np.float32]
@@ -44,6 +47,14 @@ Field = NDArray[np.float32]
 
 def field(pixels: Pixels) -> Field:
     """v, float32 (N, C, H, H), from uint8 (N, H, H, C)."""
+    count, height, width, channels = pixels.shape
+    v = np.empty((count, channels, height, width), np.float32)
+    for at in range(0, count, TRANSFORMED):
+        v[at : at + TRANSFORMED] = _field(pixels[at : at + TRANSFORMED])
+    return v
+
+
+def _field(pixels: Pixels) -> Field:
     side = pixels.shape[1]
     sharp = pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     sigmas = (0, 0, SMOOTH * side / SIDE, SMOOTH * side / SIDE)
@@ -57,30 +68,58 @@ def field(pixels: Pixels) -> Field:
     return weighted[:, :, :side, :side].astype(np.float32)
 
 
-def descriptors(pixels: Pixels) -> Field:
+def descriptors(small: Pixels) -> Field:
     """Unit vectors (N, D) of low frequencies' magnitudes; 0 for a blank image."""
-    parts = [_low(field(_shrunk(pixels[k : k + AT_ONCE]))) for k in range(0, len(pixels), AT_ONCE)]
-    return np.concatenate(parts)
+    vectors = Growing(_low(field(small[:1])).shape[1:], np.float32)
+    for at in range(0, len(small), AT_ONCE):
+        vectors.append(_low(field(small[at : at + AT_ONCE])))
+        let_go(small)
+    return vectors.array()
+
+
+def shrunk(pixels: Pixels) -> Pixels:
+    """Images of at most SIDE pixels a side."""
+    if pixels.shape[1] <= SIDE:
+        return pixels
+    return each_part(pixels, lambda part: resized(part, SIDE))
+
+
+class _Fields:
+    """The fields of images turned by one angle, each computed when it is first asked for.
+
+    In half precision, and on disk where they are many: a million images have 18 GB of them.
+    """
+
+    def __init__(self, small: Pixels, angle: float, reach: int) -> None:
+        self.small, self.angle, self.reach = small, angle, reach
+        _, height, width, channels = small.shape
+        self._fields = Growing((channels, height, width), np.float16)
+        self._energies = Growing((2 * reach + 1, 2 * reach + 1), np.float32)
+        self._at, self._count = np.full(len(small), -1), 0
+
+    def of(self, places: NDArray[np.int64]) -> tuple[Field, Field]:
+        """v (n, C, H, W) and Σ |v|² over what overlaps at each shift, of the images at `places`."""
+        new = np.unique(places[self._at[places] < 0])
+        for at in range(0, len(new), AT_ONCE):
+            part = new[at : at + AT_ONCE]
+            v = field(_turned(self.small[part], self.angle))
+            self._fields.append(v.astype(np.float16))
+            self._energies.append(_overlaps(v, self.reach))
+            self._at[part] = self._count + np.arange(len(part))
+            self._count += len(part)
+        fields, energies, rows = self._fields.array(), self._energies.array(), self._at[places]
+        found = fields[rows].astype(np.float32), energies[rows]
+        let_go(self.small, fields, energies)
+        return found
 
 
 class Alike:
-    """Compares pairs of the images it was made with."""
+    """Compares pairs of the images it was made with, of at most SIDE pixels a side."""
 
-    def __init__(self, pixels: Pixels) -> None:
-        small = _shrunk(pixels)
+    def __init__(self, small: Pixels) -> None:
         self.side = small.shape[1]
         self.reach = min(REACH, self.side // 8)
-        # In half precision: tens of thousands of images are held three times over.
-        self._ways = list[NDArray[np.float16]]()
-        self._energies = list[Field]()
-        for angle in (0, ANGLE, -ANGLE):
-            fields, energies = list[NDArray[np.float16]](), list[Field]()
-            for at in range(0, len(small), AT_ONCE):
-                v = field(_turned(small[at : at + AT_ONCE], angle))
-                fields.append(v.astype(np.float16))
-                energies.append(_overlaps(v, self.reach))
-            self._ways.append(np.concatenate(fields))
-            self._energies.append(np.concatenate(energies))
+        self._ways = [_Fields(small, angle, self.reach) for angle in (0, ANGLE, -ANGLE)]
 
     def __call__(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether images i[k] and j[k] are alike, (len(i),)."""
@@ -94,14 +133,13 @@ class Alike:
         alike = np.zeros(len(i), dtype=bool)
         for mirrored in (False, True):
             rest = np.flatnonzero(~alike)
-            for way, energies in zip(self._ways, self._energies, strict=True):
+            for way in self._ways:
                 if len(rest) == 0:
                     break
-                own, other = i[rest], j[rest]
-                b, of_b = way[other].astype(np.float32), energies[other]
+                b, of_b = way.of(j[rest])
                 if mirrored:
                     b, of_b = b[..., ::-1], of_b[..., ::-1]
-                a, of_a = self._ways[0][own].astype(np.float32), self._energies[0][own]
+                a, of_a = self._ways[0].of(i[rest])
                 best = self._best(a, b, of_a, of_b)
                 alike[rest[best >= CORRELATION]] = True
                 # What is far from alike as it stands is not turned for nothing.
@@ -150,7 +188,3 @@ def _turned(pixels: Pixels, angle: float) -> Pixels:
         pixels, angle, axes=(2, 1), reshape=False, order=1, mode="nearest"
     )
     return found
-
-
-def _shrunk(pixels: Pixels) -> Pixels:
-    return resized(pixels, SIDE) if pixels.shape[1] > SIDE else pixels

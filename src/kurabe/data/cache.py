@@ -8,19 +8,19 @@ written whole or not at all, so several processes may write the same entry. No m
 
 import contextlib
 import hashlib
-import io
 import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kurabe.data.images import ImageSet
-from kurabe.data.large import IN_MEMORY, member
+from kurabe.data.large import IN_MEMORY, in_parts, member
 from kurabe.data.report import Report
-from kurabe.files import cache_dir, write_bytes_atomic
+from kurabe.files import cache_dir, write_atomic
 
 FORMAT = 5
 
@@ -40,29 +40,34 @@ def cached(key: dict[str, Any], make: Callable[[], ImageSet]) -> ImageSet:
     if images.report is not None and not images.report.complete:
         return images
     with contextlib.suppress(OSError):
-        write_bytes_atomic(path, _to_bytes(images))
+        write_atomic(path, lambda file: _write(images, file))
     # What is too large for memory need not stay there.
     return images if images.pixels.nbytes <= IN_MEMORY else _read(path) or images
 
 
-def _to_bytes(images: ImageSet) -> bytes:
+def _write(images: ImageSet, file: BinaryIO) -> None:
+    """As np.savez does, but of what lies on disk no more than a part is in memory."""
     meta = {
         "name": images.name,
         "ids": images.ids,
         "label_names": images.label_names,
         "report": images.report and images.report.as_dict(),
     }
-    arrays = {"pixels": images.pixels, "groups": images.groups}
+    arrays: dict[str, NDArray[Any]] = {
+        "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
+        "pixels": images.pixels,
+        "groups": images.groups,
+    }
     if images.labels is not None:
         arrays["labels"] = images.labels
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        allow_pickle=False,
-        meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
-        **arrays,
-    )
-    return buffer.getvalue()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stored:
+                header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array[:0]))
+                header = header | {"shape": array.shape}
+                np.lib.format.write_array_header_1_0(cast(Any, stored), header)
+                for part in in_parts(array):
+                    stored.write(np.ascontiguousarray(part).data)
 
 
 def _read(path: Path) -> ImageSet | None:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kurabe.data.colours import to_srgb
-from kurabe.data.scales import Deep, brightest, scaled, scales_of
+from kurabe.data.scales import Deep, brightest
 
 FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "PCX",
@@ -156,19 +156,6 @@ def _to_rgb(image: Image.Image, profile: bytes, treated: list[str]) -> Image.Ima
     treated.append("alpha on white")
     colours.putalpha(layer.getchannel("A"))
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), colours).convert("RGB")
-
-
-def to_uint8(decoded: list[Decoded]) -> NDArray[np.uint8]:
-    """All images as (N, size, size, 3); deep ones by the scales of the set."""
-    scales = scales_of([d.deep for d in decoded if d.deep])
-    size = decoded[0].pixels.shape[0]
-    out = np.empty((len(decoded), size, size, 3), dtype=np.uint8)
-    for image, target in zip(decoded, out, strict=True):
-        if image.deep is None:
-            target[...] = image.pixels
-        else:
-            target[...] = scaled(image.pixels, image.deep, scales)[..., None]
-    return out
 
 
 def _not_an_image(content: bytes) -> str:

@@ -29,7 +29,7 @@ def of_the_system(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _PASSING
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One candidate: its name in the source, how to read its bytes, its label if the source
     itself (a column) gives one. `read` raises UnreadableError or OSError.

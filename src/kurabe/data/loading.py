@@ -11,6 +11,7 @@ from kurabe.data.cache import cached
 from kurabe.data.images import ImageSet
 from kurabe.data.known import named
 from kurabe.data.known.fetch import Progress
+from kurabe.data.large import each_part
 from kurabe.data.preflight import read_images, report_of
 from kurabe.data.report import Report
 from kurabe.data.resize import recoloured, resized
@@ -48,11 +49,14 @@ def load(
         if labels is not None:
             raise UserError(f"{source} brings its own labels; leave {labels} out.")
         images = named.get(source, size, progress)
-        pixels = resized(images.pixels, size or known.size)
+        wanted = size or known.size
     else:
-        images = _from_path(source, size or DEFAULT_SIZE, labels, copies)
-        pixels = images.pixels
-    images = replace(images, pixels=recoloured(pixels, channels or images.channels))
+        wanted = size or DEFAULT_SIZE
+        images = _from_path(source, wanted, labels, copies)
+    colours = channels or images.channels
+    if (images.size, images.channels) != (wanted, colours):
+        changed = each_part(images.pixels, lambda part: recoloured(resized(part, wanted), colours))
+        images = replace(images, pixels=changed)
     return images if limit is None else images.limited(limit, seed)
 
 

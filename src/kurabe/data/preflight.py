@@ -3,30 +3,23 @@
 No mathematics of its own; near-duplicates are those of `kurabe.data.duplicates`.
 """
 
-import os
-import warnings
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from kurabe.data.decoding import Decoded, UnreadableError, decode, to_uint8
 from kurabe.data.duplicates import exact_duplicates, near_duplicates
-from kurabe.data.entries import Entry, Listing, of_the_file
+from kurabe.data.entries import Entry, Listing
 from kurabe.data.images import UNLABELLED, ImageSet
+from kurabe.data.large import each_part, in_parts, taken
 from kurabe.data.lookup import by_folders, by_tables
-from kurabe.data.report import CLOSED, Note, Report, some_of
-from kurabe.data.scales import scales_of
+from kurabe.data.reading import Read, read_all
+from kurabe.data.report import Note, Report, some_of
 from kurabe.data.sources import opened
 from kurabe.data.tables import read_table
 from kurabe.errors import UserError, refusal, shown
-
-AT_ONCE = 256
 
 
 def read_images(
@@ -40,27 +33,28 @@ def read_images(
     with opened(path) as listing:
         if labels_file is not None:
             _use_table(listing, labels_file)
-        entries, decoded = _decoded(listing, size)
+        read = read_all(listing, size)
+    entries = read.entries
     if not entries:
         raise UserError(_nothing(path, listing))
-    pixels = to_uint8(decoded)
-    first = exact_duplicates(pixels)
+    first = exact_duplicates(read.pixels)
     texts, notes = _labels(entries, listing)
     if not copies:
         notes += _joined(texts, first, entries)
     kept = np.arange(len(first)) if copies else np.flatnonzero(first == np.arange(len(first)))
-    grey = bool((pixels[kept] == pixels[kept][..., :1]).all())
+    pixels = read.pixels if len(kept) == len(first) else taken(read.pixels, kept)
+    grey = all(bool((part == part[..., :1]).all()) for part in in_parts(pixels))
     shown_names = unique([shown(entry.name) for entry in entries])
     label_names = tuple(sorted({text for text in texts if text}))
     images = ImageSet(
         name=shown(path.resolve().name),
-        pixels=np.ascontiguousarray(pixels[kept][..., :1] if grey else pixels[kept]),
+        pixels=each_part(pixels, lambda part: part[..., :1]) if grey else pixels,
         ids=tuple(shown_names[i] for i in kept),
-        groups=near_duplicates(pixels[kept]),
+        groups=near_duplicates(pixels),
         labels=_numbers([texts[i] for i in kept], label_names),
         label_names=label_names,
     )
-    report = _report(path, listing, entries, decoded, images)
+    report = _report(path, listing, read, images)
     earlier: list[int] = first.tolist()
     again = [] if copies else [(i, j) for i, j in enumerate(earlier) if i != j]
     return images.reported(
@@ -72,44 +66,23 @@ def read_images(
     )
 
 
-def _report(
-    path: Path,
-    listing: Listing,
-    entries: list[Entry],
-    decoded: list[Decoded],
-    images: ImageSet,
-) -> Report:
+def _report(path: Path, listing: Listing, read: Read, images: ImageSet) -> Report:
     """What is known of a set without its duplicates and notes."""
-    rows = sum(entry.row for entry in entries) + listing.rows_dropped
-    scales = scales_of([d.deep for d in decoded if d.deep])
     return Report(
         source=shown(path),
-        found=len(entries) + len(listing.dropped),
+        found=len(read.entries) + len(listing.dropped),
         kept=len(images),
         dropped=tuple((shown(name), shown(why)) for name, why in listing.dropped),
         near_duplicates=_alike(images),
-        sizes=dict[tuple[int, int], int](Counter((d.width, d.height) for d in decoded)),
-        modes=dict(Counter(d.mode for d in decoded)),
-        treated=dict(Counter(text for d in decoded for text in d.treated)),
+        sizes=read.sizes,
+        modes=read.modes,
+        treated=read.treated,
         labels=_label_counts(images),
         left=tuple((shown(name), why, count) for name, why, count in listing.left),
-        rows=rows,
-        cropped=_cropped(entries, decoded),
-        scales={"floating" if floating else "whole": s for floating, s in scales.items()},
+        rows=sum(entry.row for entry in read.entries) + listing.rows_dropped,
+        cropped=read.cropped,
+        scales={"floating" if floating else "whole": s for floating, s in read.scales.items()},
     )
-
-
-def _cropped(entries: list[Entry], decoded: list[Decoded]) -> tuple[int, float, str] | None:
-    """Images that are not square: how many, the least share that the crop keeps, and of which."""
-    shares = [
-        (min(d.width, d.height) / max(d.width, d.height), entry.name)
-        for entry, d in zip(entries, decoded, strict=True)
-        if d.width != d.height
-    ]
-    if not shares:
-        return None
-    least, name = min(shares)
-    return len(shares), least, shown(name)
 
 
 def report_of(images: ImageSet) -> Report:
@@ -123,34 +96,6 @@ def report_of(images: ImageSet) -> Report:
         modes={"L" if images.channels == 1 else "RGB": len(images)},
         labels=_label_counts(images),
     )
-
-
-def _decoded(listing: Listing, size: int) -> tuple[list[Entry], list[Decoded]]:
-    """What can be read, in the source's order; what cannot is noted in listing.dropped."""
-
-    def attempt(entry: Entry) -> Decoded | str:
-        try:
-            return decode(entry.read(), size)
-        except UnreadableError as error:
-            return str(error)
-        except OSError as error:
-            if not of_the_file(error):
-                raise
-            return f"{CLOSED} ({error.strerror})"
-
-    entries, decoded = list[Entry](), list[Decoded]()
-    waiting = iter(listing.entries)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        while batch := list(islice(waiting, AT_ONCE)):
-            for entry, result in zip(batch, pool.map(attempt, batch), strict=True):
-                if isinstance(result, str):
-                    listing.dropped.append((entry.name, result))
-                    listing.rows_dropped += entry.row
-                else:
-                    entries.append(replace(entry, read=bytes))
-                    decoded.append(result)
-    return entries, decoded
 
 
 def _labels(entries: list[Entry], listing: Listing) -> tuple[list[str | None], list[Note]]:
@@ -174,10 +119,11 @@ def _labels(entries: list[Entry], listing: Listing) -> tuple[list[str | None], l
 def _joined(texts: list[str | None], first: NDArray[np.int64], entries: list[Entry]) -> list[Note]:
     """Give copies of one picture one label: the one that they have, none where they have two."""
     said, members = defaultdict[int, set[str]](set), defaultdict[int, list[int]](list)
-    earlier: list[int] = first.tolist()
-    for i, (text, at) in enumerate(zip(texts, earlier, strict=True)):
+    copied: list[int] = np.flatnonzero(np.bincount(first)[first] > 1).tolist()
+    for i in copied:
+        at = int(first[i])
         members[at].append(i)
-        if text is not None:
+        if (text := texts[i]) is not None:
             said[at].add(text)
     twice = [at for at, labels in said.items() if len(labels) > 1]
     for at, labels in said.items():
@@ -224,9 +170,10 @@ def _use_table(listing: Listing, path: Path) -> None:
 
 def _alike(images: ImageSet) -> tuple[tuple[str, ...], ...]:
     members = defaultdict[int, list[str]](list)
-    for name, group in zip(images.ids, images.groups.tolist(), strict=True):
-        members[group].append(name)
-    return tuple(tuple(names) for names in members.values() if len(names) > 1)
+    several: list[int] = np.flatnonzero(np.bincount(images.groups)[images.groups] > 1).tolist()
+    for i in several:
+        members[int(images.groups[i])].append(images.ids[i])
+    return tuple(map(tuple, members.values()))
 
 
 def _label_counts(images: ImageSet) -> dict[str, int]:

@@ -26,7 +26,7 @@ from kurabe.errors import shown
 BYTES, PATH = "bytes", "path"
 TABLES = {".parquet", ".arrow"}
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-AT_ONCE = 256
+AT_ONCE, BYTES_AT_ONCE, BUFFER = 256, 16 << 20, 1 << 20
 DAMAGED = (ValueError, OSError, NotImplementedError, KeyError, EOFError)
 _TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError)
 
@@ -61,10 +61,11 @@ def _rows(path: Path, prefix: str, listing: Listing) -> Iterator[Entry]:
             _say_columns(listing, schema.names, image, label)
             at = 0
             for batch in chain([first], batches):
-                records = batch.select([image] if label is None else [image, label]).to_pylist()
-                for record in records:
-                    yield _row(f"{prefix}row-{at:06d}", record, image, label, classes)
-                    at += 1
+                wanted = batch.select([image] if label is None else [image, label])
+                for start in range(0, len(wanted), 16):
+                    for record in wanted.slice(start, 16).to_pylist():
+                        yield _row(f"{prefix}row-{at:06d}", record, image, label, classes)
+                        at += 1
     except DAMAGED as error:
         if of_the_system(error):
             raise
@@ -99,8 +100,11 @@ def _opened(path: Path) -> Generator[tuple[Any, Iterator[Any]]]:
 
     arrow, parquet = cast(Any, pa), cast(Any, pq)
     if path.suffix.lower() == ".parquet":
-        file = parquet.ParquetFile(path)
-        yield file.schema_arrow, file.iter_batches(AT_ONCE)
+        # Read as it is asked for: a row group, held whole else, may be all of the file.
+        file = parquet.ParquetFile(path, buffer_size=BUFFER)
+        groups = [file.metadata.row_group(k) for k in range(file.num_row_groups)]
+        each = max((g.total_byte_size // max(g.num_rows, 1) for g in groups), default=0)
+        yield file.schema_arrow, file.iter_batches(min(AT_ONCE, BYTES_AT_ONCE // max(each, 1)) or 1)
         return
     with arrow.memory_map(str(path)) as source:
         try:

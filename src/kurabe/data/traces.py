@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kurabe.data.alike import field
 from kurabe.data.images import ImageSet
-from kurabe.data.large import let_go, parts
+from kurabe.data.large import each_part, taken
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
 from kurabe.files import write_bytes_atomic
@@ -48,12 +48,11 @@ class Traces:
     @classmethod
     def of_some(cls, images: ImageSet, index: NDArray[np.int64]) -> "Traces":
         """The traces of the images at `index`, in that order."""
-        grey: list[NDArray[np.uint8]] = []
-        for part in parts(len(index)):
-            grey.append(_grey(images.pixels[index[part]]))
-            let_go(images.pixels)
-        small = np.concatenate(grey) if grey else _grey(images.pixels[:0])
-        return cls(images.keys[index], _signatures(small))
+        found = [np.zeros((0, WORDS), np.uint64)]
+        for at in range(0, len(index), ROWS):
+            rows = taken(images.pixels, index[at : at + ROWS])
+            found.append(_signatures(_grey(rows)))
+        return cls(images.keys[index], np.concatenate(found))
 
     @classmethod
     def read(cls, path: Path) -> "Traces | None":
@@ -112,7 +111,7 @@ def _near(signs: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Grey images of twice the side that signatures are taken at, (N, 32, 32, 1)."""
-    return resized(recoloured(pixels, 1), 2 * SIDE)
+    return each_part(pixels, lambda part: resized(recoloured(part, 1), 2 * SIDE))
 
 
 def _signatures(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:

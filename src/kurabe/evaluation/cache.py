@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kurabe.data.images import ImageSet
+from kurabe.data.large import taken
 from kurabe.encoders import Encoder
 from kurabe.files import cache_dir, write_bytes_atomic
 
@@ -69,7 +70,7 @@ def encoded(encoder: Encoder, images: ImageSet, index: np.ndarray) -> np.ndarray
     rows, features = _read(path, encoder.dim)
     missing = np.setdiff1d(index, rows)
     if len(missing):
-        new = encoder.encode(images.pixels[missing])
+        new = encoder.encode(taken(images.pixels, missing))
         rows, features = np.concatenate([rows, missing]), np.concatenate([features, new])
         _write(path, rows, features)
     order = np.argsort(rows)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kurabe.data import ImageSet, Split
+from kurabe.data.large import taken
 from kurabe.encoders import Encoder
 from kurabe.evaluation import distances, placeholders
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
@@ -133,7 +134,7 @@ def _distances(
 def memorisation_rows(samples: np.ndarray, images: ImageSet, split: Split) -> Rows:
     """Near-copies and the nearest-image test; no values where all training images are one group."""
     held = drawn(np.concatenate([split.validation, split.test]), _HELD_OUT, "held out")
-    train, real = images.pixels[split.train], images.pixels[held]
+    train, real = taken(images.pixels, split.train), images.pixels[held]
     groups = images.groups[split.train]
 
     def calibrate() -> dict[str, Any]:

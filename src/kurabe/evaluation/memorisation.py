@@ -28,7 +28,7 @@ import torch
 from scipy import ndimage, special  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
-from kurabe.data.resize import resized
+from kurabe.data.alike import shrunk
 from kurabe.evaluation.vectors import Vectors
 from kurabe.randomness import generator
 
@@ -36,8 +36,6 @@ QUANTILE = 0.03
 # d₁/d₂ of a copy by itself, whatever the data.
 COPY = 1 / 3
 CELL = 2
-# Larger images are compared at this side.
-SIDE = 32
 # Pixels each way that a copy may have slid, at that side; less where images are tiny.
 SHIFT = 3
 ANGLES = (0, -5, 5, -10, 10, -15, 15)
@@ -45,6 +43,8 @@ ANGLES = (0, -5, 5, -10, 10, -15, 15)
 SMOOTH = 0.7
 # A window with less structure than this counts as blank: far from all but blank ones.
 BLANK = 0.1
+# Images that one is compared with at a time.
+BLOCK = 1 << 14
 
 
 def structure_distances(images: np.ndarray, others: np.ndarray) -> Tensor:
@@ -53,7 +53,12 @@ def structure_distances(images: np.ndarray, others: np.ndarray) -> Tensor:
     Both uint8 (·, H, H, C). The other images stand still; each of `images` is mirrored, turned and
     shifted, and its least distance counts.
     """
-    images, others = (resized(x, SIDE) if x.shape[1] > SIDE else x for x in (images, others))
+    images, others = (shrunk(x) for x in (images, others))
+    starts = range(0, max(len(others), 1), BLOCK)
+    return torch.cat([_to_block(images, others[at : at + BLOCK]) for at in starts], dim=1)
+
+
+def _to_block(images: np.ndarray, others: np.ndarray) -> Tensor:
     shift = min(SHIFT, images.shape[1] // 8)
     side = (images.shape[1] - 2 * shift) // CELL * CELL
     still = _window(_cells(others), shift, shift, side)

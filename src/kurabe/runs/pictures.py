@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kurabe import data
-from kurabe.data.decoding import ENDINGS, UnreadableError, decode, to_uint8
+from kurabe.data.decoding import ENDINGS, UnreadableError, decode
+from kurabe.data.reading import Canvas
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
 
@@ -112,6 +113,8 @@ def _read(source: str | Path, size: int) -> Pixels:
 
 def _from_bytes(content: bytes, size: int, name: str) -> Pixels:
     try:
-        return to_uint8([decode(content, size)])
+        canvas = Canvas(size)
+        canvas.add(decode(content, size))
+        return canvas.pixels()
     except UnreadableError as error:
         raise UserError(f"{name} {error}.") from None

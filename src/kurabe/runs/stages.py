@@ -13,6 +13,7 @@ import torch
 
 from kurabe.adaptations.full import Full
 from kurabe.data import TRACES, ImageSet, Split, Traces, captions, captions_digest
+from kurabe.data.large import taken
 from kurabe.errors import UserError
 from kurabe.evaluation import SourceDomain, draw_samples, evaluate
 from kurabe.evaluation.memorisation import structure_distances
@@ -180,7 +181,7 @@ def _untrained(recipe: Recipe, model: Model) -> Model:
 def _write_grids(folder: RunFolder, samples: Samples, images: ImageSet, split: Split) -> None:
     """The grid that stays with the record, and beside it the nearest training image of each."""
     pixels, seeds = samples.pixels[:SHOWN], samples.seeds[:SHOWN]
-    training = images.pixels[split.train]
+    training = taken(images.pixels, split.train)
     distances = structure_distances(pixels, training)
     seen = folder.info.get("images_seen") or 0
     folder.write_samples(pixels, seeds, seen)

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import io
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
@@ -14,7 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from kurabe.files import cache_dir, write_bytes_atomic
+from kurabe.data.large import Growing, in_parts, let_go
+from kurabe.files import cache_dir, write_atomic
+
+# Images that are encoded and kept together; a multiple of what any space takes in one pass.
+AT_ONCE = 64
 
 
 class Space(ABC):
@@ -53,18 +56,22 @@ def encoded_once(space: Space, pixels: NDArray[np.uint8]) -> NDArray[np.float16]
     Not all in memory: it is read from the file where it is used.
     """
     key = hashlib.sha256(f"{space.identity} {pixels.shape}".encode())
-    key.update(np.ascontiguousarray(pixels).data)
+    for part in in_parts(pixels):
+        key.update(np.ascontiguousarray(part).data)
     path = cache_dir() / "latents" / f"{key.hexdigest()[:24]}.npy"
     with suppress(OSError, ValueError, EOFError):
         return np.load(path, mmap_mode="r", allow_pickle=False)
     # Beyond half precision's range there would be infinity.
     limit = float(np.finfo(np.float16).max)
-    made = space.encode(pixels).clamp(-limit, limit).half().cpu().numpy()
-    buffer = io.BytesIO()
-    np.save(buffer, made, allow_pickle=False)
+    found = Growing(space.shape, np.float16)
+    for at in range(0, len(pixels), AT_ONCE):
+        x = space.encode(pixels[at : at + AT_ONCE])
+        found.append(x.clamp(-limit, limit).half().cpu().numpy())
+        let_go(pixels)
+    made = found.array()
     # A full or read-only disk costs the cache, never the result.
     with suppress(OSError):
-        write_bytes_atomic(path, buffer.getvalue())
+        write_atomic(path, lambda file: np.save(file, made, allow_pickle=False))
     return made
 
 
