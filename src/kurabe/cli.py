@@ -64,7 +64,7 @@ Seeds = Annotated[
     int | None, typer.Option("--seeds", min=1, max=1000, help="Blocks of seeds; 5 if new.")
 ]
 Grey = Annotated[bool | None, typer.Option("--grey/--colour", help="Else as the images are.")]
-Size = Annotated[int | None, typer.Option("--size", min=4, max=1024, help="Pixels a side.")]
+Size = Annotated[int | None, typer.Option("--size", min=4, max=2048, help="Pixels a side.")]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A labels.csv: file, label.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Where = Annotated[str | None, typer.Option("--device", help="auto (the fastest), cpu, cuda, mps.")]

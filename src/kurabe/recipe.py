@@ -51,7 +51,7 @@ class DataSettings(Settings):
     """
 
     source: str
-    size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    size: Annotated[int, Field(ge=4, le=2048)] | None = None
     channels: Literal[1, 3] | None = None
     limit: Positive | None = None
     labels: str | None = None

@@ -343,6 +343,42 @@ def test_a_shift_and_a_scale_are_undone_when_drawn(tmp_path):
     assert np.abs(space.decode(space.encode(pixels)).astype(int) - expected.astype(int)).max() <= 1
 
 
+def test_small_images_pass_whole_and_large_ones_in_the_tiles_of_diffusers():
+    # Attention between all of a whole image's latents would take minutes.
+    settings = {"sample_size": 704, "mid_block_add_attention": False}
+    whole, tiled = (diffusers_folders.vae(**settings) for _ in range(2))
+    tiled.enable_tiling()
+    rng = np.random.default_rng(0)
+    # 1,024 × 1,024 pixels are the most that pass whole, whatever the autoencoder's own images have.
+    for size, same, other in ((1024, whole, tiled), (1056, tiled, whole)):
+        space = Latents(diffusers_folders.vae(**settings), size, 3, 2, 0.7, 0.0)
+        pixels = rng.integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+        with torch.inference_mode():
+            expected, another = (
+                of.encode(scaled(pixels)).latent_dist.mode() for of in (same, other)
+            )
+            drawn = to_pixels(same.decode(expected).sample)
+        encoded = space.encode(pixels)
+        assert torch.equal(encoded, expected * 0.7)
+        assert (encoded - another * 0.7).abs().max() > 1e-3
+        # 0.7 is no power of two.
+        assert np.abs(space.decode(encoded).astype(int) - drawn.astype(int)).max() <= 1
+
+
+def test_fewer_images_pass_together_where_they_are_larger():
+    """8 of 256 × 256 pixels, never more, and never none."""
+    sides = (16, 256, 362, 512, 1024, 2048)
+    together = [Latents(diffusers_folders.vae(), s, 3, 2, 0.7, 0.0).at_once for s in sides]
+    assert together == [8, 8, 4, 2, 1, 1]
+    # Kept latents of tiles are not taken for those of whole images.
+    vae = diffusers_folders.vae()
+    names = {
+        Latents(vae, 1028, 3, 2, 0.7, 0.0).identity,
+        Latents(vae, 1024, 3, 2, 0.7, 0.0).identity,
+    }
+    assert len(names) == 2
+
+
 def test_a_dit_s_labels_are_dropped_by_no_hidden_generator(tmp_path):
     """Training mode, where diffusers' own embedding drops a tenth of them by torch's generator."""
     model = load_model(diffusers_folders.dit(tmp_path / "base"))

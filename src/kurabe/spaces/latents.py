@@ -1,7 +1,8 @@
 """The latents of an AutoencoderKL (Rombach et al. 2022), (encoder's mean − shift) · scaling.
 
 The encoder's distribution is narrow; its mean is taken, so that an image has one set of latents,
-which is computed once and kept.
+which is computed once and kept. Images of more than WHOLE pixels pass in the tiles of diffusers'
+`enable_tiling`: as large as the autoencoder's own images, overlapping by a quarter and blended.
 """
 
 import hashlib
@@ -23,14 +24,19 @@ from kurabe.bases.diffusers_network import Autoencoder
 from kurabe.errors import UserError
 from kurabe.spaces import Space, scaled, to_pixels
 
-# Images in one pass: an encoder's inner images are far larger than what it gives.
-AT_ONCE = 8
+# So many images pass together, as long as they have no more pixels than that: an encoder's inner
+# images are far larger than what it gives, about 4 KiB for each pixel.
+AT_ONCE, PIXELS_AT_ONCE = 8, 8 * 256**2
+# The most pixels of an image that passes whole, as it does in diffusers' pipelines unless told
+# otherwise.
+WHOLE = 1024**2
 
 
 class Latents(Space):
     """Images as an autoencoder sees them; its weights are frozen and no part of the network's.
 
     side: pixels of an image that one pixel of latents stands for, in each direction.
+    tiled: whether images pass in tiles.
     """
 
     cached = True
@@ -49,11 +55,16 @@ class Latents(Space):
         self.scaling, self.shift = scaling, shift
         depth: int = cast(Any, vae).config.latent_channels
         self.shape = (depth, image_size // side, image_size // side)
+        self.at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // image_size**2))
+        self.tiled = image_size**2 > WHOLE
+        if self.tiled:
+            cast(Any, vae).enable_tiling()
 
     @cached_property
     def identity(self) -> str:
-        """Sixteen hex digits over the autoencoder's weights and how latents are scaled."""
-        digest = hashlib.sha256(f"{self.scaling} {self.shift} {self.shape}".encode())
+        """Sixteen hex digits over the autoencoder's weights and how latents are made and scaled."""
+        how = f"{self.scaling} {self.shift} {self.shape}" + (" tiled" if self.tiled else "")
+        digest = hashlib.sha256(how.encode())
         for name, tensor in sorted(self.vae.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
@@ -70,8 +81,8 @@ class Latents(Space):
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
         vae = cast(Any, self.vae.to(device) if device is not None else self.vae)
         parts = [
-            vae.encode(scaled(pixels[k : k + AT_ONCE], vae.device)).latent_dist.mode()
-            for k in range(0, len(pixels), AT_ONCE)
+            vae.encode(scaled(pixels[k : k + self.at_once], vae.device)).latent_dist.mode()
+            for k in range(0, len(pixels), self.at_once)
         ]
         return (torch.cat(parts) - self.shift) * self.scaling
 
@@ -80,7 +91,8 @@ class Latents(Space):
     def decode(self, x: Tensor) -> NDArray[np.uint8]:
         vae = cast(Any, self.vae.to(x.device))
         z = x.float() / self.scaling + self.shift
-        return np.concatenate([to_pixels(vae.decode(part).sample) for part in z.split(AT_ONCE)])
+        parts = [to_pixels(vae.decode(part).sample) for part in z.split(self.at_once)]
+        return np.concatenate(parts)
 
 
 def latents_of(image_size: int, channels: int, settings: Autoencoder) -> Latents:
