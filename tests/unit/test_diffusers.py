@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from kurabe import bases
 from kurabe.data import ImageSet, split
 from kurabe.diffusion.guidance import Clipped
-from kurabe.diffusion.sampling import ddim, ddpm
+from kurabe.diffusion.solvers import ddim, ddpm
 from kurabe.errors import UserError
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Recipe

@@ -17,7 +17,7 @@ from test_diffusers import as_array, recipe, torch_as_it_was
 from kurabe import bases
 from kurabe.bases.network import Prompt
 from kurabe.data import ImageSet, split
-from kurabe.diffusion.sampling import ddim
+from kurabe.diffusion.solvers import ddim
 from kurabe.errors import UserError
 from kurabe.exports.diffusers import export
 from kurabe.records import RunFolder

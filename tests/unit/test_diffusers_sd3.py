@@ -13,7 +13,7 @@ from test_diffusers_xl import drawn_by_diffusers, told
 
 from kurabe import bases
 from kurabe.data import ImageSet, split
-from kurabe.diffusion.sampling import ddim
+from kurabe.diffusion.solvers import ddim
 from kurabe.errors import UserError
 from kurabe.exports.diffusers import export
 from kurabe.records import RunFolder

@@ -15,7 +15,7 @@ from kurabe import bases
 from kurabe.bases.network import Prompt
 from kurabe.conditions.text import TextEncoder
 from kurabe.data import ImageSet, split
-from kurabe.diffusion.sampling import ddim
+from kurabe.diffusion.solvers import ddim
 from kurabe.errors import UserError
 from kurabe.exports.diffusers import export
 from kurabe.records import RunFolder

@@ -9,7 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 from test_diffusers import as_array, recipe, torch_as_it_was, trained
 
-from kurabe.diffusion.sampling import ddim
+from kurabe.diffusion.solvers import ddim
 from kurabe.errors import UserError
 from kurabe.exports.diffusers import export
 from kurabe.records import RunFolder

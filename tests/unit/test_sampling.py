@@ -18,17 +18,13 @@ from hypothesis import strategies as st
 
 from kurabe.diffusion import PREDICTIONS, SCHEDULES, sample, time_grid
 from kurabe.diffusion.sampling import (
-    ddim,
-    ddpm,
-    dpmpp_2m,
-    dpmpp_2m_sde,
     evaluations,
-    heun,
     starting_noise,
     step_noise,
     steps_for,
     takes_noise,
 )
+from kurabe.diffusion.solvers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, heun
 from kurabe.errors import UserError
 
 EVERY = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

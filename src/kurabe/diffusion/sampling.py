@@ -1,26 +1,13 @@
-"""Samplers: pure functions of a denoiser, a starting point, and the times to pass through.
+"""Sampling: starting noise by seed, times to pass through, and a solver along them.
 
-With x̂₀ = E[x₀ | x_t] and ε̂ = (x_t − α x̂₀)/σ = E[ε | x_t], the deterministic path from noise to
-image obeys, on every schedule (Song et al. 2021, "Score-based", equation 13, in these terms),
-
-    dx = x̂₀ dα + ε̂ dσ.                                                              (1)
-
-    ddim       the Euler step of (1): x_s = x_t + x̂₀ Δα + ε̂ Δσ = α_s x̂₀ + σ_s ε̂       order 1
-    heun       the trapezoid of (1), with x̂₀ and ε̂ averaged over both ends             order 2
-    dpmpp_2m   the DDIM step with x̂₀ extrapolated, linearly in log(α/σ), to mid-step    order 2
-    ddpm       a draw from q(x_s | x_t, x̂₀): noise is taken out, and some put back      random
-    dpmpp_2m_sde   the same draw with x̂₀ extrapolated as in dpmpp_2m                    random
-
-On the rectified flow (1) is dx = û dt and Heun is Heun on û; at α = 1 it is Karras et al. 2022,
-algorithm 1. The times are kept on the host in float64, so that each step's coefficients are plain
-numbers: nothing on the device waits for them. Nothing mixes the samples of a batch.
+Nothing mixes the samples of a batch: an image is a function of its own seed.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from inspect import signature
-from itertools import chain, pairwise
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from itertools import chain
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -28,12 +15,10 @@ from torch import Tensor
 from kurabe import randomness, registry
 from kurabe.diffusion.denoiser import Denoiser
 from kurabe.diffusion.schedule import Schedule
+from kurabe.diffusion.solvers import StepNoise, heun
 from kurabe.errors import UserError
 
 Spacing: TypeAlias = Literal["uniform-t", "uniform-log-snr", "karras", "own"]
-Callback: TypeAlias = Callable[[int, float, Tensor, Tensor], None]
-"""Called once a step, after its first evaluation, with (step, t, x_t, x̂₀)."""
-StepNoise: TypeAlias = Callable[[int], Tensor]
 
 # Noise of 0.0067 of the signal, below one grey level of 8 bits (2/255 = 0.0078); and signal of
 # 0.0067 of the noise, where DDPM's own schedule ends too.
@@ -77,177 +62,6 @@ def time_grid(
     times = schedule.time_of_log_snr(levels)
     times[0] = 1
     return torch.cat([times, times.new_zeros(1)])
-
-
-class _Point(NamedTuple):
-    """A time and its coefficients, as plain numbers."""
-
-    t: float
-    alpha: float
-    sigma: float
-
-    @property
-    def half_log_snr(self) -> float:
-        """log(α/σ), DPM-Solver's λ; infinite at the ends of a schedule."""
-        if self.alpha == 0 or self.sigma == 0:
-            return math.inf if self.alpha else -math.inf
-        return math.log(self.alpha / self.sigma)
-
-
-def _steps(schedule: Schedule, times: Tensor) -> list[tuple[int, _Point, _Point]]:
-    """(number, from, to) of each step; the one place where times become numbers."""
-    columns = (values.tolist() for values in (times, *schedule(times)))
-    points = [_Point(*row) for row in zip(*columns, strict=True)]
-    return [(step, *pair) for step, pair in enumerate(pairwise(points))]
-
-
-def _denoise(denoiser: Denoiser, x: Tensor, t: float, condition: Tensor | None) -> Tensor:
-    return denoiser(x, x.new_full((len(x),), t), condition)
-
-
-def _ddim_step(x: Tensor, x0: Tensor, now: _Point, then: _Point) -> Tensor:
-    """α_s x̂₀ + σ_s ε̂, with ε̂ written out; σ_t > 0 at every time one steps from."""
-    ratio = then.sigma / now.sigma
-    return ratio * x + (then.alpha - ratio * now.alpha) * x0
-
-
-def _drawn_step(
-    x: Tensor, x0: Tensor, now: _Point, then: _Point, step: int, noise: StepNoise
-) -> Tensor:
-    """A draw from q(x_s | x_t, x̂₀); see `ddpm` for its mean and variance."""
-    shrink = now.alpha / then.alpha * (then.sigma / now.sigma) ** 2
-    kept = 1 - shrink * now.alpha / then.alpha
-    x = shrink * x + kept * then.alpha * x0
-    return x if then.sigma == 0 else x + math.sqrt(kept) * then.sigma * noise(step)
-
-
-def ddpm(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    noise: StepNoise,
-    condition: Tensor | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Ancestral sampling (Ho et al. 2020, equations 6 and 7; its smaller variance β̃).
-
-    With r = SNR_t / SNR_s, x_s is drawn from a normal of mean
-    (α_t/α_s)(σ_s/σ_t)² x_t + (1 − r) α_s x̂₀ and variance (1 − r) σ_s².
-    `x` is (B, ...), drawn at times[0]; `noise(step)` gives standard noise of x's shape.
-    """
-    for step, now, then in _steps(denoiser.schedule, times):
-        x0 = _denoise(denoiser, x, now.t, condition)
-        if callback:
-            callback(step, now.t, x, x0)
-        x = _drawn_step(x, x0, now, then, step, noise)
-    return x
-
-
-def ddim(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    condition: Tensor | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Deterministic DDIM (Song et al. 2021, "Denoising diffusion implicit models", η = 0).
-
-    `x` is (B, ...), drawn at times[0]; the return value belongs to the last of `times`.
-    """
-    for step, now, then in _steps(denoiser.schedule, times):
-        x0 = _denoise(denoiser, x, now.t, condition)
-        if callback:
-            callback(step, now.t, x, x0)
-        x = _ddim_step(x, x0, now, then)
-    return x
-
-
-def heun(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    condition: Tensor | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Heun's method on equation (1): two evaluations a step, one where a step ends in σ = 0.
-
-    `x` is (B, ...), drawn at times[0]; the return value belongs to the last of `times`.
-    """
-    for step, now, then in _steps(denoiser.schedule, times):
-        x0 = _denoise(denoiser, x, now.t, condition)
-        if callback:
-            callback(step, now.t, x, x0)
-        guess = _ddim_step(x, x0, now, then)
-        if then.sigma == 0:
-            x = guess
-            continue
-        x0_then = _denoise(denoiser, guess, then.t, condition)
-        eps = (x - now.alpha * x0) / now.sigma
-        eps_then = (guess - then.alpha * x0_then) / then.sigma
-        x = x + (then.alpha - now.alpha) / 2 * (x0 + x0_then)
-        x = x + (then.sigma - now.sigma) / 2 * (eps + eps_then)
-    return x
-
-
-def _two_steps(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    take: Callable[[int, Tensor, Tensor, _Point, _Point], Tensor],
-    condition: Tensor | None,
-    callback: Callback | None,
-) -> Tensor:
-    """Steps by `take`, each with x̂₀ extrapolated from the last one to the middle of its own."""
-    last_x0, last_width = x, math.inf
-    for step, now, then in _steps(denoiser.schedule, times):
-        x0 = _denoise(denoiser, x, now.t, condition)
-        if callback:
-            callback(step, now.t, x, x0)
-        width = then.half_log_snr - now.half_log_snr
-        reach = width / (2 * last_width) if step > 0 and then.sigma > 0 else 0.0
-        x = take(step, x, torch.lerp(x0, last_x0, -reach), now, then)
-        last_x0, last_width = x0, width
-    return x
-
-
-def dpmpp_2m(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    condition: Tensor | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): one evaluation a step, order 2.
-
-    The first step and one that ends in σ = 0 are DDIM's. `x` is (B, ...), drawn at times[0]; the
-    return value belongs to the last of `times`.
-    """
-
-    def take(step: int, x: Tensor, x0: Tensor, now: _Point, then: _Point) -> Tensor:
-        return _ddim_step(x, x0, now, then)
-
-    return _two_steps(denoiser, x, times, take, condition, callback)
-
-
-def dpmpp_2m_sde(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    noise: StepNoise,
-    condition: Tensor | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """SDE-DPM-Solver++(2M) (Lu et al. 2022, appendix B): ddpm's draw, x̂₀ taken at mid-step.
-
-    Noise put back at every step washes out what a network got wrong at the steps before, which
-    the deterministic path keeps. Arguments and answer as in `ddpm`, whose equal it is where x̂₀
-    does not move.
-    """
-
-    def take(step: int, x: Tensor, x0: Tensor, now: _Point, then: _Point) -> Tensor:
-        return _drawn_step(x, x0, now, then, step, noise)
-
-    return _two_steps(denoiser, x, times, take, condition, callback)
 
 
 def takes_noise(solver: str) -> bool:
