@@ -203,15 +203,18 @@ class Where(Later, Settings):
     """Where a run takes place; not part of the digest.
 
     processes: how many share its training on one machine, each on `threads` threads or on a GPU.
+    gradient_checkpointing: on the way back each block is computed anew, so that only what enters
+    it is kept meanwhile: less memory for about a third more products, and the same gradients.
     """
 
-    later = ("processes",)
+    later = ("processes", "gradient_checkpointing")
 
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     threads: Positive = 1
     processes: Positive = 1
+    gradient_checkpointing: bool = False
     trackers: tuple[str, ...] = ()
 
     @model_validator(mode="after")

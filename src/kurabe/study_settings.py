@@ -100,6 +100,7 @@ class StudySettings(Settings):
     workers: Positive | None = None
     threads: Positive = 1
     processes: Positive = 1
+    gradient_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Self:

@@ -37,6 +37,8 @@ SMALL = {
 
 def fit(place: Path, processes: int, budget: str) -> subprocess.Popen[str]:
     settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    # The same gradients where blocks are computed twice, in all processes.
+    settings += ["--set", "where.gradient_checkpointing=true"] if processes > 1 else []
     command = [
         *("fit", "contrastive-diffusion", "--data", "digits", "--size", "8", "--grey"),
         *("--budget", budget, "--out", str(place), "--processes", str(processes), *settings),

@@ -1,6 +1,8 @@
 """Folders that plain diffusers writes, of real classes and tiny random weights."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from diffusers import (
@@ -255,3 +257,22 @@ def stable_diffusion_3(folder: Path, *, with_t5: bool = True, **scheduler: objec
         scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler}),
     ).save_pretrained(folder)
     return folder
+
+
+class Sort(NamedTuple):
+    """What writes a folder, size and channels of the images that it draws, what it is told."""
+
+    write: Callable[[Path], Path]
+    size: int
+    channels: int
+    prompt: str | None = None
+
+
+# Each class of diffusers that is a backbone, by its name up to a comma.
+SORTS = {
+    "UNet2DModel": Sort(ddim, 8, 1),
+    "DiTTransformer2DModel": Sort(dit, 16, 3),
+    "UNet2DConditionModel": Sort(stable_diffusion, 16, 3, "a plant"),
+    "UNet2DConditionModel, XL": Sort(stable_diffusion_xl, 16, 3, "a plant"),
+    "SD3Transformer2DModel": Sort(stable_diffusion_3, 16, 3, "a plant"),
+}

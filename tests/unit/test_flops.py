@@ -27,3 +27,8 @@ def test_a_training_pass_counts_three_forward_passes() -> None:
         network(x, t).prediction.square().mean().backward()
     no_gradient = 2 * n * d * p + 2 * 256 * d
     assert both.get_total_flops() == 4 * (3 * (blocks + rest) - no_gradient)
+    # Checkpointing carries every block out a second time.
+    network.enable_gradient_checkpointing()
+    with counter() as again:
+        network(x, t).prediction.square().mean().backward()
+    assert again.get_total_flops() == 4 * (3 * (blocks + rest) - no_gradient + blocks)

@@ -77,6 +77,14 @@ class Backbone(nn.Module):
         """
         raise ValueError(f"a {type(self).__name__} cannot be told classes")
 
+    def enable_gradient_checkpointing(self) -> None:
+        """From now on a pass keeps what enters each block, and computes the rest anew on the way
+        back (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+
+        Predictions and gradients stay what they are. ValueError where a network cannot do so.
+        """
+        raise ValueError(f"a {type(self).__name__} cannot compute its blocks anew")
+
     def dim_of(self, layer: str) -> int:
         """The width D of that layer's features."""
         return self.feature_dim

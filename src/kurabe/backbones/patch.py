@@ -21,6 +21,7 @@ from typing import Any, ClassVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from kurabe.backbones.base import Backbone, Output, table
 
@@ -70,6 +71,7 @@ class PatchTransformer(Backbone):
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.time = TimeEmbedding(width)
         self.classes: nn.Embedding | None = None
+        self.checkpointed = False
         blocks = nn.ModuleList(Block(width, heads, self.token_grid) for _ in range(depth))
         # A ModuleList is a sequence; torch's annotations do not say of what.
         self.blocks = cast(Sequence[Block], blocks)
@@ -99,6 +101,9 @@ class PatchTransformer(Backbone):
         self.classes = table(none, count)
         self.num_classes, self.fresh = count, frozenset({"classes.weight"})
 
+    def enable_gradient_checkpointing(self) -> None:
+        self.checkpointed = True
+
     def forward(
         self,
         x_t: Tensor,
@@ -121,7 +126,7 @@ class PatchTransformer(Backbone):
             if i == self.encoder_depth and subset is not None:
                 dropped = (self.mask_token + self.position).expand(len(tokens), -1, -1)
                 tokens, subset = subset.put(tokens, dropped), None
-            tokens = block(tokens, c, subset)
+            tokens = self._passed(block, tokens, c, subset)
             if name in layers:
                 features[name] = tokens
         if subset is not None:
@@ -141,10 +146,18 @@ class PatchTransformer(Backbone):
         for name, block in zip(self.feature_layers, self.blocks, strict=True):
             if len(found) == len(set(layers)):
                 break
-            tokens = block(tokens, c)
+            tokens = self._passed(block, tokens, c)
             if name in layers:
                 found[name] = tokens
         return found
+
+    def _passed(
+        self, block: "Block", tokens: Tensor, c: Tensor, subset: "Subset | None" = None
+    ) -> Tensor:
+        if self.checkpointed and torch.is_grad_enabled():
+            # What is random inside, a dropout that an adaptation brought, is drawn as before.
+            return cast(Tensor, checkpoint(block, tokens, c, subset, use_reentrant=False))
+        return block(tokens, c, subset)
 
     def _embedding(self, t: Tensor, condition: Tensor | None) -> Tensor:
         """What modulates every block: time and class (the null class where none is given)."""

@@ -137,21 +137,23 @@ def _only_images_differ(before: Recipe, now: Recipe) -> bool:
     return same and before.digest != now.digest
 
 
-def shared_as(begun: Recipe, asked: Recipe) -> Where:
-    """Where a run takes place that was begun, by as many processes as are asked for now."""
-    if begun.where.processes == asked.where.processes:
-        return begun.where
-    shared = {"threads": asked.where.threads, "processes": asked.where.processes}
-    return begun.where.model_copy(update=shared)
+def going_on(begun: Recipe, asked: Recipe) -> Where:
+    """Where a run takes place that was begun: with as many processes as are asked for now, and
+    with or without gradient checkpointing, so that what had no room can go on."""
+    now: dict[str, object] = {"gradient_checkpointing": asked.where.gradient_checkpointing}
+    if begun.where.processes != asked.where.processes:
+        now |= {"threads": asked.where.threads, "processes": asked.where.processes}
+    return begun.where.model_copy(update=now)
 
 
 def moved(run: RunFolder, recipe: Recipe) -> None:
-    """Write down where the run's images lie now, and how many processes share it.
+    """Write down where the run's images lie now and, unless it is finished, how it goes on.
 
     That the images are the same was seen before.
     """
     begun = Recipe.from_toml(run.recipe_path)
-    now = begun.model_copy(update={"data": recipe.data, "where": shared_as(begun, recipe)})
+    where = begun.where if run.status == "finished" else going_on(begun, recipe)
+    now = begun.model_copy(update={"data": recipe.data, "where": where})
     if now != begun:
         write_text_atomic(run.recipe_path, now.to_toml())
 

@@ -23,7 +23,7 @@ from kurabe.records.surroundings import cores
 from kurabe.runs.images import check_same_images, check_told, load_images
 from kurabe.runs.precision import settled_device
 from kurabe.studies import begin, calibration, disk
-from kurabe.studies.jobs import moved, shared_as
+from kurabe.studies.jobs import going_on, moved
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study, parse_budget
@@ -122,7 +122,7 @@ def _same(begun: Recipe, asked: Recipe, folder: RunFolder) -> Recipe:
     """The recipe of a run that goes on; UserError where it is not what is asked for now.
 
     The budget is left out: seconds became images on the machine that began. How many processes
-    share the run from now on is what is asked for now.
+    share the run from now on, and what they keep for the way back, is what is asked for now.
     """
     known, wanted = (r.model_copy(update={"budget": Budget(images=1)}) for r in (begun, asked))
     if (known.digest, known.seed) != (wanted.digest, wanted.seed):
@@ -130,7 +130,7 @@ def _same(begun: Recipe, asked: Recipe, folder: RunFolder) -> Recipe:
             f"{folder.path} holds a run of {begun.method} on {begun.data.source} with other "
             "settings than these; give this one another --out."
         )
-    return begun.model_copy(update={"data": asked.data, "where": shared_as(begun, asked)})
+    return begun.model_copy(update={"data": asked.data, "where": going_on(begun, asked)})
 
 
 def _check_budget(folder: RunFolder, wanted: Single) -> None:

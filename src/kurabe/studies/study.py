@@ -53,8 +53,9 @@ class Study(StudySettings):
     def speed_key(self) -> str:
         """A digest of the settings that a column's images per second depend on."""
         where = self.device, self.dtype, self.threads, self.workers
-        # One process is no part of the digest, which is older than the choice.
+        # What is usual is no part of the digest, which is older than the choice.
         where += (self.processes,) if self.processes > 1 else ()
+        where += ("checkpointed",) if self.gradient_checkpointing else ()
         batch = self.optimiser.batch, self.optimiser.micro_batch
         told = self.data.size, self.data.channels, self.network.model_dump(), batch, where
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
@@ -126,6 +127,7 @@ class Study(StudySettings):
                 "dtype": dtype,
                 "threads": self.threads,
                 "processes": self.processes,
+                "gradient_checkpointing": self.gradient_checkpointing,
             },
         }
         if found is not None:

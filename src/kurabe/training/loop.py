@@ -79,11 +79,12 @@ def train(
 def _go_on(run: Run) -> None:
     """Begin, or go back to the last state, and forget what was told beyond it."""
     state = run.folder.checkpoints / STATE
+    # Anew in each sitting: whether blocks are computed twice may have changed.
+    run.note(flops_per_image=_flops_per_image(run))
     if state.exists():
         run.training.load(state)
     else:
         run.training.progress.seconds = run.folder.info.get("prepared_seconds") or 0.0
-        run.note(flops_per_image=_flops_per_image(run))
     if run.is_writer:
         run.folder.truncate_metrics(run.training.progress.images_seen)
     run.note(status="running", budget_images=run.plan.images)
@@ -93,7 +94,10 @@ def _go_on(run: Run) -> None:
 
 
 def _flops_per_image(run: Run) -> float:
-    """FLOPs of one image's forward and backward pass, counted on the first batch."""
+    """FLOPs of one image's forward and backward pass, counted on the first batch.
+
+    What gradient checkpointing computes anew on the way back is among them.
+    """
     batches = run.batches(run.objective.streams(0.0), {}, run.accelerator.process_index)
     with counter() as counted:
         losses = run.objective(batches, 0.0)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kurabe.data import ImageSet, Split
+from kurabe.errors import UserError
 from kurabe.objectives.objective import Objective, make_objective
 from kurabe.objectives.term import Batch, Stream
 from kurabe.randomness import permutation
@@ -136,6 +137,24 @@ def _source(
     return Source(pixels, recipe.seed, rows * columns, device, model.space, encoded, **what)
 
 
+def _held_out(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> HeldOut:
+    # Drawn, not the first by name: where folders are classes, those would be of a few alone.
+    order = permutation(0, "held out", 0, len(split.validation))
+    held = np.sort(split.validation[order[: recipe.evaluation.loss_images]])
+    x0 = model.space.encode(images.pixels[held]).cpu().numpy()
+    return HeldOut(x0, held, recipe.evaluation.loss_bands)
+
+
+def _checkpoint(model: Model) -> None:
+    try:
+        model.denoiser.backbone.enable_gradient_checkpointing()
+    except ValueError as error:
+        raise UserError(
+            f"gradient_checkpointing = true: {str(error).rstrip('.')}; leave it out, and lower "
+            "optimiser.micro_batch where memory is short."
+        ) from None
+
+
 def prepare(
     recipe: Recipe,
     model: Model,
@@ -159,6 +178,8 @@ def prepare(
         # A pass need not use every parameter: without dropped tokens, say, the mask token rests.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if where.gradient_checkpointing:
+        _checkpoint(model)
     with random_weights(recipe, "heads"):
         objective = make_objective(recipe.choices, model.denoiser).to(accelerator.device)
     if where.channels_last:
@@ -176,18 +197,13 @@ def prepare(
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
     refer(objective, ema)
     training = Training(objective, optimiser, ema)
-    # Drawn, not the first by name: where folders are classes, those would be of a few alone.
-    order = permutation(0, "held out", 0, len(split.validation))
-    held = np.sort(split.validation[order[: recipe.evaluation.loss_images]])
-    x0 = model.space.encode(images.pixels[held]).cpu().numpy()
-    held_out = HeldOut(x0, held, recipe.evaluation.loss_bands)
     return Run(
         recipe,
         folder,
         model,
         objective,
         source,
-        held_out,
+        _held_out(recipe, model, images, split),
         plan,
         training,
         accelerator,

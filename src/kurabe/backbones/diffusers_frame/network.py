@@ -63,6 +63,12 @@ class DiffusersBackbone(Backbone):
         """The feature (B, C, H, W) or (B, N, D) in what a tapped block gives."""
         return output[0] if isinstance(output, tuple) else output
 
+    def enable_gradient_checkpointing(self) -> None:
+        try:
+            cast(Any, self.network).enable_gradient_checkpointing()
+        except ValueError:
+            super().enable_gradient_checkpointing()
+
     def dim_of(self, layer: str) -> int:
         return self.shapes[layer][0]
 
