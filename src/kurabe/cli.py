@@ -185,11 +185,11 @@ def data_get(name: Annotated[str, typer.Argument(metavar="NAME")], lang: Lang = 
 
 
 @data_app.command("list")
-def data_list() -> None:
+def data_list(lang: Lang = None) -> None:
     """The known sets, with their licences."""
     from kurabe.commands.facts import sets
 
-    sets()
+    sets(language(lang))
 
 
 @app.command()
@@ -340,7 +340,7 @@ def answer(arguments: list[str]) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
-    from kurabe.errors import KurabeError, refusal, sentence, unexpected
+    from kurabe.errors import KurabeError, refusal, refusal_in, sentence, unexpected
 
     try:
         code = app(arguments or ["--help"], prog_name="kurabe", standalone_mode=False)
@@ -356,13 +356,13 @@ def _answer(arguments: list[str]) -> int:
         # Whoever read the output has seen enough; click ends with SystemExit there.
         standard_streams.let_go(sys.stdout)
         return 0
-    except OSError as error:
-        standard_streams.let_go(sys.stdout)
-        refused = refusal(error)
-        return standard_streams.say(str(refused), code=refused.exit_code)
     except MemoryError as error:
         return standard_streams.say(sentence(error), code=1)
     except Exception as error:
+        if refused := refusal_in(error):
+            standard_streams.let_go(sys.stdout)
+            said = refusal(refused)
+            return standard_streams.say(str(said), code=said.exit_code)
         if os.environ.get("KURABE_TRACEBACK"):
             raise
         return standard_streams.say(unexpected(error), code=1)

@@ -5,6 +5,7 @@ What the system refuses (a full disk, a closed folder) becomes one of them in on
 """
 
 import errno
+import io
 import os
 import re
 import unicodedata
@@ -35,12 +36,21 @@ def sentence(error: BaseException) -> str:
     """What went wrong in one sentence, for a record or a person."""
     if isinstance(error, KurabeError):
         return str(error)
-    if isinstance(error, OSError):
-        return str(refusal(error))
+    if refused := refusal_in(error):
+        return str(refusal(refused))
     said = " ".join(str(error).split())
     if isinstance(error, MemoryError) or any(sign in said for sign in _NO_MEMORY):
         return f"There is not enough memory for this ({said or 'MemoryError'}); {_SMALLER}."
     return f"{type(error).__name__}: {said}"
+
+
+def refusal_in(error: BaseException) -> OSError | None:
+    """What the system refused, where that is what the error tells of."""
+    if isinstance(error, OSError):
+        return error
+    # So pathlib tells of links that lead around; from Python 3.13 on it is an OSError.
+    loop = re.fullmatch(r"Symlink loop from '(.+)'", str(error))
+    return OSError(errno.ELOOP, os.strerror(errno.ELOOP), loop[1]) if loop else None
 
 
 def unexpected(error: Exception) -> str:
@@ -176,6 +186,21 @@ def _harmless(character: str) -> bool:
     return character.isprintable() or joiner or unicodedata.category(character) == "Zs"
 
 
+def _at_hand(error: OSError) -> str | None:
+    """The file that was open where the system names none: what fails in the middle of reading or
+    writing does not tell in which file. It is the one that the innermost of the functions that the
+    error passed through holds open."""
+    found, step = None, error.__traceback__
+    while step is not None:
+        own = step.tb_frame.f_locals
+        held = [*own.values(), *getattr(own.get("self"), "__dict__", {}).values()]
+        names = [getattr(file, "name", None) for file in held if isinstance(file, io.IOBase)]
+        # Of a terminal's streams the name is "<stdout>".
+        found = next((n for n in names if isinstance(n, str) and not n.startswith("<")), found)
+        step = step.tb_next
+    return found
+
+
 def _is_file(error: OSError) -> bool:
     name = error.filename2 or error.filename
     return isinstance(name, str | bytes) and os.path.isfile(name)  # noqa: PTH113
@@ -184,6 +209,8 @@ def _is_file(error: OSError) -> bool:
 def _named(error: OSError) -> str:
     name = error.filename2 or error.filename
     if not name or isinstance(name, int):
-        return "what the command writes"
-    text = shown(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name)
+        name = _at_hand(error)
+    if name is None:
+        return "a file that the command reads or writes"
+    text = shown(Path.cwd() if name == "." else os.fsdecode(name))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -42,12 +42,18 @@ def write_atomic(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Generator[None]:
-    """Inside, an OSError is about this file, whatever the system calls it."""
+def naming(path: Path, instead_of: Path | None = None) -> Generator[None]:
+    """Inside, an OSError is about this file, whatever the system calls it.
+
+    instead_of: a folder; then only an OSError about what lies in it, or about no file.
+    """
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = str(path), None
+        name = error.filename2 or error.filename
+        of_others = instead_of and name and not Path(os.fsdecode(name)).is_relative_to(instead_of)
+        if not of_others:
+            error.filename, error.filename2 = str(path), None
         raise
 
 

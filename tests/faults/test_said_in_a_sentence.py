@@ -14,7 +14,7 @@ from kurabe.cli import answer
 from kurabe.errors import RunFailed, UserError, refusal, sentence
 from kurabe.files import check_place, json_bytes, write_bytes_atomic, write_text_atomic
 from kurabe.recipe import Budget, Recipe, read_toml
-from kurabe.records import RunFolder
+from kurabe.records import RunFolder, StudyFolder
 from kurabe.records.lock import FolderBusy, is_held, writing
 from kurabe.studies.study import parse_budget
 
@@ -216,3 +216,49 @@ def test_what_has_an_option_of_its_own_is_no_setting(key, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"--set {key}: ") and error.count("\n") == 1
     assert f"--{key}" in error or "method's name" in error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/mem is Linux's")
+def test_a_disk_that_fails_in_the_middle_of_a_file_names_the_file(tmp_path):
+    """The system's error names none then; here of a first byte that cannot be read."""
+    damaged = tmp_path / "damaged.toml"
+    damaged.symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match=r"damaged\.toml: the disk reports a fault") as raised:
+        read_toml(damaged)
+    assert str(raised.value).endswith(".")
+    with pytest.raises(OSError) as bare:
+        damaged.read_bytes()
+    assert bare.value.filename is None
+    assert "damaged.toml" in sentence(bare.value)
+    # What a terminal takes is no file.
+    assert "a file that the command" in sentence(OSError(errno.EIO, "fault"))
+
+
+def test_links_that_lead_around_are_said(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    assert answer(["runs", "--runs", "loop"]) == 0
+    for command in (
+        ["data", "check", "loop"],
+        ["embed", "loop", "--data", "digits", "--out", "e.parquet"],
+        ["sample", "emoji-32", "--out", "loop"],
+        ["fit", "ddpm", "--data", "digits", "--out", "loop"],
+    ):
+        capsys.readouterr()
+        assert answer(command) == 2, command
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "loop" in error and "failed in" not in error
+    with pytest.raises((RuntimeError, OSError)) as around:
+        (tmp_path / "loop").resolve(strict=True)
+    assert "leads around in links" in sentence(around.value)
+
+
+def test_a_folder_of_runs_that_cannot_be_listed_is_no_study_without_runs(tmp_path):
+    run = StudyFolder(tmp_path / "study").run("ddpm", 1).create("", {})
+    assert len(StudyFolder(tmp_path / "study").runs()) == 1
+    runs = run.path.parent.parent
+    runs.rename(tmp_path / "moved")
+    runs.symlink_to("runs")
+    with pytest.raises(OSError, match="Too many levels"):
+        StudyFolder(tmp_path / "study").runs()
+    # What is not there yet has none.
+    assert StudyFolder(tmp_path / "none").runs() == {}

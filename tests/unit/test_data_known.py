@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kurabe.cli import answer
 from kurabe.data import available, load
 from kurabe.data.known.archives import read_members
 from kurabe.data.known.arrays import read_idx, read_pickled_array
 from kurabe.data.known.codepoints import code_points, family, group_of, has_skin_tone, is_reserved
 from kurabe.data.known.emoji import from_bitmap, from_svg
-from kurabe.data.known.fetch import Download, Folder, Installed, Source, digest_of
+from kurabe.data.known.fetch import Address, Download, Folder, Installed, Source, digest_of
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
 
@@ -228,3 +230,30 @@ def test_sets_of_the_registries(name, shape, tmp_path, monkeypatch):
     if name == "emoji-base":
         points = [code_points(identity.partition("/")[2]) for identity in images.ids]
         assert not any(is_reserved(p) for p in points)
+
+
+@pytest.mark.parametrize(("lang", "said"), [("ja", "手書き数字"), ("en", "hand-written digits")])
+def test_the_known_sets_are_listed_in_both_languages(capsys, lang, said):
+    assert answer(["data", "list", "--lang", lang]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert said in next(row for row in rows if row.startswith("digits "))
+    assert len(rows) == len(available())
+
+
+def test_what_the_cache_refuses_is_no_fault_of_the_place(tmp_path, monkeypatch):
+    """A place that fails is passed over; a cache that cannot take what comes is said by itself."""
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "a.bin").write_bytes(b"content")
+    address = Address((tmp_path / "served").as_uri(), ("a.bin",))
+    source = Source("a", ("*.bin",), (address,), digest_of({"a.bin": b"content"}), "CC0")
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(UserError, match=r"cache.*lies below a file, not a folder; give another"):
+        source.read()
+    (tmp_path / "cache").unlink()
+    assert source.read() == {"a.bin": b"content"}
+    (tmp_path / "served" / "a.bin").unlink()
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(UserError, match="could not be fetched") as failed:
+        source.read()
+    assert "Errno" not in str(failed.value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kurabe.errors import UserError
 from kurabe.files import json_bytes
+from kurabe.words import Texts, text_of
 from kurabe.words.commands import aligned, say
 
 if TYPE_CHECKING:
@@ -118,11 +119,14 @@ def get(name: str, lang: str) -> None:
     print(f"{name}  {say('images', lang, n=f'{len(images):,}')}  {shape}  {licence}")
 
 
-def sets() -> None:
+def sets(lang: str) -> None:
     """The known sets."""
     from kurabe import data
 
-    rows = [(name, known.about, known.licence) for name, known in data.available().items()]
+    def said(about: str | Texts) -> str:
+        return about if isinstance(about, str) else text_of(about, lang, {})
+
+    rows = [(name, said(known.about), known.licence) for name, known in data.available().items()]
     print("\n".join(aligned(rows)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kurabe.errors import UserError
+from kurabe.errors import KurabeError, sentence
 from kurabe.studies.begin import RECIPES, Request
 from kurabe.studies.carry_out import carry_out
 from kurabe.words.commands import say
@@ -29,8 +29,8 @@ def demo(
     recipe = "demo"
     try:
         _fetch()
-    except UserError as error:
-        _show("  " + say("demo.digits", lang, why=str(error).rstrip(".")))
+    except (KurabeError, OSError) as error:
+        _show("  " + say("demo.digits", lang, why=sentence(error).rstrip(".")))
         recipe = "demo-digits"
     source = str(out if (out / "study.toml").is_file() else RECIPES / f"{recipe}.toml")
     request = Request(source=source, seeds=seeds, out=out, first_seed=seed, device=device)
@@ -39,7 +39,7 @@ def demo(
 
 
 def _fetch() -> None:
-    """Have the demo's drawings in the cache; UserError where they cannot be fetched."""
+    """Have the demo's drawings in the cache; KurabeError or OSError where not."""
     from kurabe.runs.images import load_images
     from kurabe.studies.study import Study
 

@@ -48,7 +48,9 @@ def opened(path: Path) -> Generator[Listing]:
                 f"{name} is neither a folder nor a readable .zip, .parquet, .arrow or .tar file."
             )
     except zipfile.BadZipFile as error:
-        raise UserError(f"{name} is a damaged zip file: {error}.") from None
+        raise UserError(
+            f"{name} is a damaged zip file ({error}); give a whole copy of it."
+        ) from None
     except PermissionError as error:
         raise refusal(error) from None
 

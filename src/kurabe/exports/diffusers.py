@@ -3,6 +3,7 @@ loads: the base's folder, its denoiser replaced by the trained one, adapters mer
 of it in float32."""
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from kurabe import bases
 from kurabe.bases import diffusers_folder
 from kurabe.errors import UserError
+from kurabe.files import check_place, naming
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.training import Model, load_model
@@ -32,22 +35,27 @@ _LEFT_OUT = shutil.ignore_patterns(
 def export(run: RunFolder, out: Path) -> None:
     """Write the folder, whole or not at all.
 
-    UserError where the run did not begin from such a folder, or `out` is there already.
+    UserError where the run did not begin from such a folder, or `out` is there already; OSError
+    that names the base's file or `out`.
     """
     base = _base_of(run)
     if out.exists():
         raise UserError(f"{out} is there already; give another --out.")
+    check_place(out, folder=True)
     model = load_model(run.path)
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
-            made = Path(beside) / out.name
-            shutil.copytree(base.path, made, ignore=_LEFT_OUT)
-            _replace(model, made / diffusers_folder.denoiser_part(made))
-            _in_one_precision(made)
-            made.rename(out)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}).") from None
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
+        made = Path(beside) / out.name
+        try:
+            with naming(out, Path(beside)):
+                _copy(base.path, made)
+                _replace(model, made / diffusers_folder.denoiser_part(made))
+                _in_one_precision(made)
+                made.rename(out)
+        except SafetensorError as error:
+            raise UserError(
+                f"{out} cannot be written ({error}); make room, or give another --out."
+            ) from None
 
 
 def _base_of(run: RunFolder) -> bases.Base:
@@ -66,6 +74,21 @@ def _base_of(run: RunFolder) -> bases.Base:
             "network; its weights lie in checkpoints/model.safetensors."
         )
     return base
+
+
+def _copy(base: Path, made: Path) -> None:
+    """The base's folder, without what is not the base's; shutil.copytree's errors name no file."""
+
+    def closed(error: OSError) -> None:
+        raise error
+
+    for folder, below, files in os.walk(base, onerror=closed, followlinks=True):
+        left = _LEFT_OUT(folder, [*below, *files])
+        below[:] = [name for name in below if name not in left]
+        place = made / Path(folder).relative_to(base)
+        place.mkdir()
+        for name in set(files) - left:
+            shutil.copyfile(Path(folder) / name, place / name)
 
 
 def _replace(model: Model, part: Path) -> None:

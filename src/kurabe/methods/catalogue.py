@@ -15,7 +15,7 @@ from importlib import resources
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kurabe import registry
-from kurabe.errors import UserError
+from kurabe.errors import UserError, sentence
 from kurabe.methods.card import Card, Slug
 from kurabe.methods.choices import Choices
 
@@ -79,7 +79,7 @@ def _read() -> dict[str, Method]:
                     raise ValueError(f"{name}: there is a method '{method.id}' already")
                 known[method.id] = method
         except (ImportError, OSError, ValueError) as error:
-            said = " ".join(str(error).split())
+            said = sentence(error) if isinstance(error, OSError) else " ".join(str(error).split())
             registry.left_out(f"Cards of the package {idea.package} are left out ({said}).")
     return dict(sorted(known.items()))
 

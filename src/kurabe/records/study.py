@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kurabe.files import write_text_atomic
@@ -63,17 +63,23 @@ class StudyFolder:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders in a folder; none where it is not there."""
+    """The folders in a folder; none where it is not there. OSError where it cannot be listed, so
+    that no study seems to have no runs."""
     try:
         with os.scandir(path) as entries:
             return [path / entry.name for entry in entries if entry.is_dir()]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def find_runs(root: Path | str) -> Iterator[RunFolder]:
-    """Every run's folder at or below root, in order of path; links are not followed."""
-    for folder, below, files in os.walk(root):
+def find_runs(
+    root: Path | str, unread: Callable[[OSError], object] | None = None
+) -> Iterator[RunFolder]:
+    """Every run's folder at or below root, in order of path; links are not followed.
+
+    unread: told of each folder that cannot be listed.
+    """
+    for folder, below, files in os.walk(root, onerror=unread):
         below.sort()
         if "run.json" in files:
             below.clear()

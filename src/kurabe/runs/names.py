@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kurabe import bases
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 from kurabe.records import RunFolder, find_runs
 from kurabe.records.run import Info
 
@@ -21,10 +21,10 @@ class Found:
 def newest_first(below: Path) -> list[Found]:
     """The runs below a folder, by when they were started.
 
-    A record that cannot be read is named in a line on stderr, and the others go on.
+    A record or folder that cannot be read is named in a line on stderr, and the others go on.
     """
     found: list[Found] = []
-    for run in find_runs(below):
+    for run in find_runs(below, lambda error: print(refusal(error), file=sys.stderr)):
         try:
             found.append(Found(run, run.info))
         except UserError as error:

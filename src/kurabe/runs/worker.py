@@ -75,7 +75,9 @@ def main() -> int:
     try:
         while (folder := asked.get()) is not None:
             at_work.set()
-            _speak_into(Path(folder) / "worker.log")
+            # Where there can be no log, the run goes on without.
+            with suppress(OSError):
+                _speak_into(Path(folder) / "worker.log")
             if code := _carried_out(RunFolder(folder)):
                 return code
             _let_go()

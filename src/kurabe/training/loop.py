@@ -21,7 +21,6 @@ from accelerate import PartialState
 from torch import Tensor
 
 from kurabe.data import ImageSet, Split
-from kurabe.errors import UserError
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.training.conditions import classes_of
@@ -224,17 +223,10 @@ def _finish(run: Run) -> None:
 
 
 def _save(run: Run) -> None:
-    progress = run.training.progress
-    if not run.is_writer:
-        return
-    try:
+    if run.is_writer:
+        progress = run.training.progress
         run.training.save(run.folder.checkpoints / STATE)
         run.folder.update(images_seen=progress.images_seen, seconds=progress.seconds)
-    except OSError as error:
-        raise UserError(
-            f"{run.folder.path} cannot be written ({error.strerror}); make room and run the same "
-            "command again: it goes on from the last state."
-        ) from None
 
 
 class _Clock:

@@ -112,6 +112,23 @@ _WORDS: dict[str, Texts] = {
         "{n} {n|picture has|pictures have} copies with different labels and {n|is|are} left "
         "without: {names}",
     ),
+    "set.digits": ("scikit-learn の手書き数字", "hand-written digits of scikit-learn"),
+    "set.fashion-mnist": ("衣類 10 種", "clothes, ten kinds"),
+    "set.animal-mnist": ("動物 10 種のシルエット", "silhouettes of ten animals"),
+    "set.openmoji": (
+        "絵文字の輪郭つきの絵のうち、ここのベースが見ていないもの",
+        "outlined drawings of the emoji that no base here has seen",
+    ),
+    "set.openmoji-all": ("絵文字の輪郭つきの絵すべて", "all outlined drawings of emoji"),
+    "set.emoji-base": (
+        "5 社の絵文字から、比較に使うものを除いたもの: emoji-32 の訓練画像",
+        "five vendors' emoji without those kept for targets: what emoji-32 was trained on",
+    ),
+    "set.emoji-fluent3d-target": (
+        "絵文字の立体的な絵のうち、ここのベースが見ていないもの",
+        "three-dimensional drawings of the emoji that no base here has seen",
+    ),
+    "set.vendor": ("1 社の絵文字すべて", "all emoji of one vendor"),
 }
 _TREATMENTS = {
     "first of several frames": "複数フレームの最初",
@@ -134,6 +151,11 @@ _TREATMENTS = {
 def say(key: str, lang: str, **values: Any) -> str:
     """The sentence of a key in "ja" or "en"; its values filled in."""
     return text_of(_WORDS[key], lang, values)
+
+
+def about(name: str) -> Texts:
+    """What a known set is, in each language."""
+    return _WORDS[f"set.{name}"]
 
 
 def treatment(text: str, lang: str) -> str:

@@ -5,6 +5,7 @@ held to one SHA-256 over names and decompressed contents, whatever the place. No
 fetched is run or unpickled. No mathematics.
 """
 
+import errno
 import gzip
 import hashlib
 import importlib.metadata
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kurabe.data.known.archives import read_members
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 from kurabe.files import cache_dir
 
 Progress = Callable[[str], None]
@@ -43,7 +44,8 @@ class Source:
     def read(self, progress: Progress | None = None) -> dict[str, bytes]:
         """The wanted files, name → content; .gz files are decompressed and lose that ending.
 
-        Raises UserError, naming each place and what it said, when none has the right files.
+        Raises UserError, naming each place and what it said, when none has the right files, and
+        what the system says where the cache cannot take them.
         """
         failures = list[str]()
         for place in self.places:
@@ -52,6 +54,9 @@ class Source:
                     progress(f"{self.name} ({self.licence}): {place}")
                 files = _wanted(place.locate(), self.wanted)
             except (OSError, ValueError, subprocess.SubprocessError) as error:
+                if isinstance(error, OSError) and _of_the_cache(error):
+                    # No other place would help.
+                    raise refusal(error) from None
                 failures.append(f"{place}: {_short(error)}")
                 continue
             if digest_of(files) == self.sha256:
@@ -201,7 +206,20 @@ def apt(package: str) -> Download:
     return Download(("apt-get", "download", "--quiet", package), f"{package}.deb")
 
 
+def _of_the_cache(error: OSError) -> bool:
+    """Whether the cache is what was refused, or its disk is full."""
+    cache = cache_dir()
+    names = (name for name in (error.filename, error.filename2) if isinstance(name, str | Path))
+    inside = any(Path(name).is_relative_to(cache) for name in names)
+    return inside or error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def _short(error: Exception) -> str:
     """What a client said last, in one line."""
+    if isinstance(reason := getattr(error, "reason", None), OSError):
+        # So urllib tells of what the system said.
+        error = reason
     said = getattr(error, "stderr", None) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(said).strip().splitlines()[-1].strip().rstrip(".")[:160]

@@ -18,6 +18,8 @@ from kurabe.data.known import emoji
 from kurabe.data.known.arrays import read_idx, read_pickled_array
 from kurabe.data.known.fetch import Address, Folder, Installed, Progress, Source, apt, pip
 from kurabe.errors import UserError
+from kurabe.words import Texts
+from kurabe.words.data import about
 
 FASHION = Source(
     "fashion-mnist", ("*-ubyte.gz", "*-ubyte"),
@@ -56,11 +58,12 @@ class Named:
     """A known set: `make(size, progress)` gives it at `size` pixels where it is drawn (drawn_at
     is the least size it is drawn at), else at the size it has.
 
+    about: what a person reads, in one language or in each of `kurabe.words.LANGUAGES`.
     near: join near-duplicates into groups. Not for emoji-base, which is only trained on, nor
     for Fashion-MNIST, whose plain outlines would chain 2,636 different clothes together.
     """
 
-    about: str
+    about: str | Texts
     licence: str
     size: int
     channels: int
@@ -149,7 +152,7 @@ def _available() -> dict[str, Named]:
     return found
 
 
-def _vendor(kind: emoji.EmojiSet, reserved: bool | None, about: str) -> Named:
+def _vendor(kind: emoji.EmojiSet, reserved: bool | None, about: Texts) -> Named:
     def make(size: int, progress: Progress | None) -> ImageSet:
         images = kind.draw(size, reserved, progress)
         return images.subset([images.ids.index(name) for name in dict.fromkeys(images.ids)])
@@ -173,22 +176,20 @@ def _ungrouped(
 
 VERSION = 2
 _KNOWN = {
-    "digits": Named("hand-written digits of scikit-learn", "BSD", 8, 1, digits),
-    "fashion-mnist": Named("clothes, ten kinds", "MIT", 28, 1, fashion_mnist, near=False),
-    "animal-mnist": Named("silhouettes of ten animals", "MIT", 28, 1, animal_mnist),
-    "openmoji": _vendor(
-        emoji.OPENMOJI, True, "outlined drawings of the emoji that no base here has seen"
-    ),
-    "openmoji-all": _vendor(emoji.OPENMOJI, None, "all outlined drawings of emoji"),
+    "digits": Named(about("digits"), "BSD", 8, 1, digits),
+    "fashion-mnist": Named(about("fashion-mnist"), "MIT", 28, 1, fashion_mnist, near=False),
+    "animal-mnist": Named(about("animal-mnist"), "MIT", 28, 1, animal_mnist),
+    "openmoji": _vendor(emoji.OPENMOJI, True, about("openmoji")),
+    "openmoji-all": _vendor(emoji.OPENMOJI, None, about("openmoji-all")),
     "emoji-base": Named(
-        "five vendors' emoji without those kept for targets: what emoji-32 was trained on",
+        about("emoji-base"),
         "Apache-2.0, MIT, CC-BY-4.0", 32, 3, emoji_base, drawn_at=emoji.RASTER, near=False,
     ),
     "emoji-fluent3d-target": _vendor(
-        emoji.FLUENT_3D, True, "three-dimensional drawings of the emoji that no base here has seen"
+        emoji.FLUENT_3D, True, about("emoji-fluent3d-target")
     ),
     **{
-        kind.name: _vendor(kind, None, "all emoji of one vendor")
+        kind.name: _vendor(kind, None, about("vendor"))
         for kind in emoji.SETS
         if kind is not emoji.OPENMOJI
     },
