@@ -8,6 +8,7 @@ from kurabe.registry import Idea
 
 IDEAS = (
     Idea("backbones", "patch", "kurabe.backbones.patch:PatchTransformer"),
+    Idea("encoders", "base", "kurabe.training.base_encoder:of_base"),
     Idea("encoders", "efficientnet-lite0", "kurabe.encoders.networks:efficientnet_lite0"),
     Idea("encoders", "pixels", "kurabe.encoders:of_pixels"),
     Idea("encoders", "transformers", "kurabe.encoders.networks:of_transformers"),

@@ -247,6 +247,17 @@ class Recipe(Settings):
     initialisation: Annotated[int, Field(ge=0, lt=2**63)] = 0
     where: Where = Where()
 
+    @model_validator(mode="after")
+    def _marked_by_another(self) -> Self:
+        encoder = self.evaluation.encoder
+        if encoder in self.choices.followed or encoder == f"base:{self.base}":
+            does = "is trained to follow" if encoder in self.choices.followed else "starts from"
+            raise ValueError(
+                f"{self.method} {does} {encoder}, which also measures, so that its scores would "
+                "be a pupil's marks by its own teacher; measure with another encoder (--encoder)"
+            )
+        return self
+
     @property
     def digest(self) -> str:
         """Twelve hex digits over all settings but the seed, where the run takes place and where

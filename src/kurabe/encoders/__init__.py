@@ -1,8 +1,8 @@
 """Encoders: fixed networks, trained elsewhere, in whose features images are compared.
 
-An encoder is never one of the methods compared, though a term may follow one. `pixels` is the
-baseline that needs no network; those of `kurabe.encoders.networks` and of other packages are found
-through the registry.
+An encoder is never one of the methods compared, though a term may follow one: not the one that
+measures. `pixels` is the baseline that needs no network; those of `kurabe.encoders.networks`, of
+`kurabe.training.base_encoder` and of other packages are found through the registry.
 """
 
 from __future__ import annotations
@@ -33,6 +33,13 @@ class Encoder(ABC):
     @abstractmethod
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Features of uint8 images (N, H, W, C), float32 (N, dim)."""
+
+    def by_place(self, pixels: np.ndarray) -> np.ndarray:
+        """Features of uint8 images (N, H, W, C) by place, float32 (N, rows, columns, dim).
+
+        UserError where an encoder has none.
+        """
+        raise UserError(f"The encoder {self.name} has no features by place; take another.")
 
 
 class PixelEncoder(Encoder):

@@ -5,7 +5,8 @@
 for one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from kurabe.errors import UserError
 class NetworkEncoder(Encoder):
     """A network on RGB images of one size: x ↦ (x − mean) / scale, x in [0, 255], then features.
 
+    network: → features (N, dim). mapped: → features by place, (N, dim, rows, columns).
     batch: 8 keeps a block of activations in the cache of a CPU core, which is worth half the
     time there; on a GPU more is better.
     """
@@ -29,6 +31,7 @@ class NetworkEncoder(Encoder):
         name: str,
         identity: str,
         network: Callable[[Tensor], Tensor],
+        mapped: Callable[[Tensor], Tensor],
         dim: int,
         *,
         size: int,
@@ -37,7 +40,7 @@ class NetworkEncoder(Encoder):
         device: torch.device,
     ) -> None:
         self.name, self.identity, self.dim = name, identity, dim
-        self.network, self.size, self.device = network, size, device
+        self.network, self.mapped, self.size, self.device = network, mapped, size, device
         self.mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self.scale = torch.tensor(scale, device=device).view(1, 3, 1, 1)
         self.batch = 8 if device.type == "cpu" else 256
@@ -46,14 +49,22 @@ class NetworkEncoder(Encoder):
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Grey becomes RGB; bilinear to the network's size, smoothed where that is smaller."""
         features = np.empty((len(pixels), self.dim), np.float32)
+        for rows, x in self._inputs(pixels):
+            features[rows] = self.network(x).float().cpu().numpy()
+        return features
+
+    @torch.inference_mode()
+    def by_place(self, pixels: np.ndarray) -> np.ndarray:
+        maps = [self.mapped(x).permute(0, 2, 3, 1) for _, x in self._inputs(pixels)]
+        return torch.cat(maps).float().cpu().numpy()
+
+    def _inputs(self, pixels: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
         for start in range(0, len(pixels), self.batch):
             rows = slice(start, start + self.batch)
             x = torch.from_numpy(np.ascontiguousarray(pixels[rows])).to(self.device)
             x = x.permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
-            x = ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
-            features[rows] = self.network(x).float().cpu().numpy()
-        return features
+            yield rows, ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
 
 
 def efficientnet_lite0(of: str, size: int, channels: int, device: torch.device) -> Encoder:
@@ -77,6 +88,7 @@ def efficientnet_lite0(of: str, size: int, channels: int, device: torch.device) 
         "efficientnet-lite0",
         "efficientnet-lite0 0.1.0 128",
         lambda x: network.extract_features(x).mean((2, 3)),
+        network.extract_features,
         1280,
         size=side,
         mean=(127.0, 127.0, 127.0),
@@ -132,9 +144,21 @@ def of_transformers(name: str, size: int, channels: int, device: torch.device) -
         name.rstrip("/").rsplit("/", 1)[-1],
         f"transformers {name} {commit} {side}",
         lambda x: network(x).pooler_output.flatten(1),
+        lambda x: _mapped(network(x).last_hidden_state),
         int(network.config.hidden_size),
         size=side,
         mean=mean,
         scale=scale,
         device=device,
     )
+
+
+def _mapped(state: Tensor) -> Tensor:
+    """A last hidden state as a map (N, dim, rows, columns).
+
+    Of tokens (N, T, dim) those of patches stand last, behind one of class and any registers.
+    """
+    if state.dim() == 4:
+        return state
+    side = isqrt(state.shape[1])
+    return state[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))

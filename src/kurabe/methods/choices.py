@@ -105,6 +105,17 @@ class Choices(Later, Choice):
         return self
 
     @property
+    def followed(self) -> tuple[str, ...]:
+        """The encoders that terms make the network follow."""
+        return tuple(term.follows for term in self.objective if term.follows is not None)
+
+    @property
+    def bases_followed(self) -> tuple[str, ...]:
+        """Those of them that are bases or runs, by name."""
+        kinds = (name.partition(":") for name in self.followed)
+        return tuple(of for kind, _, of in kinds if kind == "base")
+
+    @property
     def trains(self) -> bool:
         """Whether there is anything to train."""
         return bool(self.objective)

@@ -130,6 +130,11 @@ class TermChoice(Choice):
     def views_all(self) -> bool:
         return False
 
+    @property
+    def follows(self) -> str | None:
+        """The encoder that the network learns to follow, by its name; None for none."""
+        return None
+
 
 # How t is drawn where not all times are alike: in a sentence; as a factor in front of the error
 # where they are, in TeX and in text.

@@ -7,8 +7,8 @@ each stream once, and a term computes one loss per image from the passes. A term
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -72,6 +72,7 @@ class Stream:
         that look at one image at two noise levels; 0 for none.
     keep: share of the tokens that pass the blocks before the decoder.
     layers: feature layers that terms read.
+    pixels: whether a term reads the images as they are seen, beside what the network gets.
     predicts: whether a term reads the prediction; where none does, what lies behind the last of
         the layers is not computed.
     together: images that must stay in one micro-batch, since a term compares them with one
@@ -89,6 +90,7 @@ class Stream:
     gap: float = 0.0
     keep: float = 1.0
     layers: tuple[str, ...] = ()
+    pixels: bool = False
     predicts: bool = True
     together: int = 1
 
@@ -99,23 +101,16 @@ class Stream:
         asks for all times alike another's law.
         """
         one, two = self._giving_way_to(other), other._giving_way_to(self)
-        joined = replace(
-            one,
-            gap=max(self.gap, other.gap),
-            keep=min(self.keep, other.keep),
-            layers=tuple(dict.fromkeys(self.layers + other.layers)),
-            predicts=self.predicts or other.predicts,
-            together=max(self.together, other.together),
-        )
-        same = replace(
-            two,
-            gap=joined.gap,
-            keep=joined.keep,
-            layers=joined.layers,
-            predicts=joined.predicts,
-            together=joined.together,
-        )
-        if joined != same:
+        both: dict[str, Any] = {
+            "gap": max(self.gap, other.gap),
+            "keep": min(self.keep, other.keep),
+            "layers": tuple(dict.fromkeys(self.layers + other.layers)),
+            "pixels": self.pixels or other.pixels,
+            "predicts": self.predicts or other.predicts,
+            "together": max(self.together, other.together),
+        }
+        joined = replace(one, **both)
+        if joined != replace(two, **both):
             raise ValueError(f"two terms ask for different streams named '{self.name}'")
         return joined
 
@@ -132,7 +127,8 @@ class Batch:
 
     images x₀ (B, C, H, W) in [−1, 1]; noise ε like images; t (B,); keep (B, K) token indices or
     None; condition (B,) class indices, (B, L, D) a text encoder's states, or None; gap (B,) from t
-    back to the second time, or None. The views of one image stand side by side.
+    back to the second time, or None; pixels uint8 (B, H, W, C), or None. The views of one image
+    stand side by side.
     """
 
     images: Tensor
@@ -141,6 +137,7 @@ class Batch:
     keep: Tensor | None = None
     condition: Tensor | None = None
     gap: Tensor | None = None
+    pixels: Tensor | None = None
 
     @property
     def earlier(self) -> Tensor:
@@ -150,10 +147,8 @@ class Batch:
 
     def rows(self, which: Tensor) -> "Batch":
         """These rows alone; which: (K,) indices."""
-        rest = (self.keep, self.condition, self.gap)
-        keep, condition, gap = (None if value is None else value[which] for value in rest)
-        images, noise, t = (value[which] for value in (self.images, self.noise, self.t))
-        return Batch(images, noise, t, keep, condition, gap)
+        all_rows = {of.name: getattr(self, of.name) for of in fields(self)}
+        return replace(self, **{k: v[which] for k, v in all_rows.items() if v is not None})
 
 
 @dataclass(frozen=True)

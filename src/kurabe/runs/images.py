@@ -160,11 +160,14 @@ def left_out(images: data.ImageSet, settings: DataSettings, split: data.Split) -
 
 
 def traces_of(base: str) -> data.Traces | None:
-    """What a base or a run was trained on, and what that one's base was; None where unknown."""
+    """What a base or a run was trained on, and what that one's base was, or one that it followed;
+    None where unknown."""
     run = RunFolder(base)
     if base in bases.available() or not run.exists:
         return data.Traces.read(bases.find(base).path / data.TRACES)
     own = data.Traces.read(run.path / data.TRACES)
-    before = Recipe.from_toml(run.recipe_path).base
-    earlier = None if before is None else traces_of(before)
-    return earlier if own is None else own.joined(earlier)
+    recipe = Recipe.from_toml(run.recipe_path)
+    for before in (recipe.base, *recipe.choices.bases_followed):
+        earlier = None if before is None else traces_of(before)
+        own = earlier if own is None else own.joined(earlier)
+    return own

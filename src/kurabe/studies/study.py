@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kurabe.errors import UserError
 from kurabe.files import write_text_atomic
-from kurabe.methods import find
+from kurabe.methods import Choices, find
 from kurabe.recipe import Budget, DataSettings, Recipe
 from kurabe.runs.precision import settled_device, usual_dtype
 from kurabe.studies.state import StudyState
@@ -40,10 +40,12 @@ class Study(StudySettings):
     def tested(self) -> DataSettings:
         """The data's settings, with the bases whose training images are not tested.
 
-        A column's own base is one of them, for all columns: they share their test images.
+        A column's own base is one of them, for all columns: they share their test images; so is
+        one whose features a column learns to follow.
         """
         own = (column.overrides.get("base") for column in self.columns)
-        named = [self.data.unseen_by or self.base, *own]
+        followed = (name for column in self.columns for name in self._followed(column))
+        named = [self.data.unseen_by or self.base, *own, *followed]
         flat = [name for of in named for name in ([of] if isinstance(of, str) else of or ())]
         bases = tuple(dict.fromkeys(flat))
         unseen = bases if len(bases) > 1 else next(iter(bases), None)
@@ -97,6 +99,16 @@ class Study(StudySettings):
     def default_lr(self, column: Column) -> float:
         """The learning rate that the method declares, or the study's."""
         return self.choices(column).optimiser.lr or self.optimiser.lr
+
+    def _followed(self, column: Column) -> tuple[str, ...]:
+        """The bases that a column's terms read as encoders."""
+        changes = column.overrides.get("choices", {})
+        chosen = merged(self.choices(column).model_dump(mode="json"), changes)
+        try:
+            return Choices.model_validate(chosen).bases_followed
+        except ValidationError:
+            # What is wrong with it is said where its recipe is checked.
+            return ()
 
     def _recipe(
         self,

@@ -83,6 +83,7 @@ class Source:
             keep=self._kept(stream, positions),
             condition=self._told(stream, positions),
             gap=self._gaps(stream, positions),
+            pixels=self._to_device(self._pixels(stream, positions)) if stream.pixels else None,
         )
 
     def _told(self, stream: Stream, positions: range) -> Tensor | None:
@@ -96,13 +97,19 @@ class Source:
         return said.float() if said.is_floating_point() else said
 
     def _images(self, stream: Stream, positions: range) -> Tensor:
+        if stream.policy != "none" or self.encoded is None:
+            return self.space.encode(self._pixels(stream, positions), self.device)
+        known = self.encoded[self._places(stream, positions)]
+        return self._to_device(known.repeat(stream.views, 0)).float()
+
+    def _pixels(self, stream: Stream, positions: range) -> NDArray[np.uint8]:
+        """Each view, uint8 (B, H, W, C)."""
         if stream.policy != "none":
-            drawn = np.concatenate([self._views(stream, position) for position in positions])
-            return self.space.encode(drawn, self.device)
-        places = self.places[[self._index(stream.name, position) for position in positions]]
-        if self.encoded is not None:
-            return self._to_device(self.encoded[places].repeat(stream.views, 0)).float()
-        return self.space.encode(self.pixels[places].repeat(stream.views, 0), self.device)
+            return np.concatenate([self._views(stream, position) for position in positions])
+        return self.pixels[self._places(stream, positions)].repeat(stream.views, 0)
+
+    def _places(self, stream: Stream, positions: range) -> NDArray[np.int64]:
+        return self.places[[self._index(stream.name, position) for position in positions]]
 
     def indices(self, stream: Stream, first: int, count: int) -> list[int]:
         """Which training images stand at these positions."""
