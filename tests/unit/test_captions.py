@@ -5,9 +5,11 @@ from pathlib import Path
 
 import diffusers_folders
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 from test_diffusers import recipe
 
 from kurabe import bases
@@ -36,16 +38,19 @@ def lines(**texts: str) -> str:
     return "\n".join(map(json.dumps, rows)) + "\n"
 
 
-def test_the_three_layouts_say_the_same(tmp_path):
+def test_the_layouts_say_the_same(tmp_path):
     texts = dict(zip(IDS, ("one", "two", "three"), strict=True))
     table = "text,file_name\n" + "".join(f"{t},{n}\n" for n, t in texts.items())
     places = {
         "jsonl": written(tmp_path / "1", metadata_jsonl=lines(**texts)),
         "csv": written(tmp_path / "2", metadata_csv=table),
         "beside": written(tmp_path / "3", a_txt="one\n", below__b_txt="two", c_txt=" three"),
+        "parquet": written(tmp_path / "6"),
         "both": written(tmp_path / "4", metadata_jsonl=lines(**{"a.png": "one"}),
                         below__b_txt="two", c_txt="three"),
     }  # fmt: skip
+    columns = {"file_name": list(texts), "text": list(texts.values()), "more": [1, 2, 3]}
+    parquet.write_table(pa.table(columns), tmp_path / "6" / "metadata.parquet")
     assert {captions(place, IDS) for place in places.values()} == {("one", "two", "three")}
     told = captions(places["csv"], IDS)
     assert captions_digest(told, IDS) == captions_digest(told[::-1], IDS[::-1])
@@ -63,6 +68,7 @@ def test_the_three_layouts_say_the_same(tmp_path):
          "captions stand in file_name and text"),
         ({"metadata_csv": "image,text\na.png,one\n"}, "it has image, text"),
         ({"metadata_jsonl": "{\n"}, "line 1 is not JSON"),
+        ({"metadata_parquet": "PAR1"}, "metadata.parquet cannot be read as Parquet"),
         ({"metadata_jsonl": "[1]\n"}, "line 1 is not a JSON object"),
         ({"metadata_jsonl": '{"file_name": "a.png", "text": 3}\n'}, "must be text"),
         ({"metadata_jsonl": lines(**{"a.png": "x"}) + lines(**{"./a.png": "y"})}, "two captions"),

@@ -144,7 +144,7 @@ def test_metadata_without_labels_is_named_and_folders_stay(tmp_path):
     (folder / "metadata.csv").write_text("file_name,text\ncat/1.png,a cat\ndog/1.png,a dog\n")
     images = load(str(folder))
     assert labels_of(images) == {"cat/1.png": "cat", "dog/1.png": "dog"}
-    assert any(text.startswith("metadata.csv is not used: ") for text in said(images))
+    assert "metadata.csv has captions and no labels" in said(images)
 
 
 def test_copies_share_their_label_and_have_none_where_they_have_two(tmp_path):

@@ -1,6 +1,7 @@
-"""What is said of each image of a folder: metadata.jsonl, metadata.csv, or a text beside it.
+"""What is said of each image of a folder: a table called metadata, or a text beside it.
 
-The layouts are those of the `datasets` library's imagefolder (columns file_name and text) and of
+The layouts are those of the `datasets` library's imagefolder (metadata.jsonl, .csv or .parquet,
+columns file_name and text) and of
 kohya's trainers (image.txt beside image.png). No mathematics.
 """
 
@@ -14,7 +15,7 @@ from typing import Any, cast
 from kurabe.data.tables import LABEL_TITLES
 from kurabe.errors import UserError, refusal
 
-FILES = ("metadata.jsonl", "metadata.csv")
+FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 FILE, TEXT = "file_name", "text"
 
 
@@ -51,15 +52,8 @@ def captions_digest(told: Sequence[str] | None, ids: Sequence[str]) -> str | Non
 
 
 def _of_table(path: Path) -> Mapping[str, str]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    except OSError as error:
-        raise refusal(error) from None
-    rows = _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(text)
     told: dict[str, str] = {}
-    for number, row in rows:
+    for number, row in _rows(path):
         if FILE not in row or TEXT not in row:
             if FILE in row and any(title in row for title in LABEL_TITLES):
                 # Labels, not captions.
@@ -75,6 +69,30 @@ def _of_table(path: Path) -> Mapping[str, str]:
         if told.setdefault(name, said.strip()) != said.strip():
             raise UserError(f"{path}, line {number}: {name} has two captions.")
     return told
+
+
+def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Where each row stands, and its cells by title."""
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except OSError as error:
+        raise refusal(error) from None
+    return _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(text)
+
+
+def _parquet_rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
+
+    try:
+        # By the file itself: a name in it of another file is not followed.
+        rows: list[dict[str, Any]] = cast(Any, pq).ParquetFile(path).read().to_pylist()
+    except (ValueError, OSError, NotImplementedError, KeyError):
+        raise UserError(f"{path} cannot be read as Parquet.") from None
+    return enumerate(rows, 1)
 
 
 def _json_rows(path: Path, text: str) -> Iterable[tuple[int, dict[str, Any]]]:

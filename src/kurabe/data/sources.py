@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from kurabe.data.decoding import ENDINGS, UnreadableError
 from kurabe.data.entries import Entry, Listing, hidden, of_the_file
 from kurabe.data.shards import TABLES, TARS, entries_of, is_shard
-from kurabe.data.tables import LABELS, METADATA, read_table
+from kurabe.data.tables import LABELS, METADATA, OnlyCaptions, read_table
 from kurabe.data.zips import zipped
 from kurabe.errors import UserError, refusal, shown
 
@@ -216,6 +216,9 @@ def _is_table(listing: Listing, name: str, entry: Entry) -> bool:
         table = read_table(entry.read(), name)
     except UnreadableError as error:
         raise UserError(f"{shown(name)} {error}.") from None
+    except OnlyCaptions:
+        listing.notes.append(("table.captions", {"table": shown(name)}))
+        return False
     except UserError as error:
         if PurePosixPath(name).name.lower() == LABELS:
             raise

@@ -32,6 +32,10 @@ LONGEST = 80
 Row = tuple[int, list[str]]
 
 
+class OnlyCaptions(UserError):
+    """A table that says what images show, and gives no labels; see `kurabe.data.captions`."""
+
+
 @dataclass(frozen=True)
 class Table:
     """name: the table's own, as shown. rows: name of a file → its label or None. columns: what
@@ -95,7 +99,8 @@ def _titled(
     if file is None and label is not None:
         file = 1 - label if two else _of_names(rows, len(titles))
     if label is None or file is None:
-        raise UserError(_unknown(source, heading))
+        captions = not required and {"file_name", "text"} <= set(titles)
+        raise (OnlyCaptions if captions else UserError)(_unknown(source, heading))
     unused = tuple(
         shown(title.strip()) or f"column {k + 1}"
         for k, title in enumerate(heading)

@@ -82,6 +82,10 @@ _WORDS: dict[str, Texts] = {
         "{table}: {of} 枚のうち {n} 枚にラベルがない: {names}",
         "{table} gives no label for {n} of {of} {of|image|images}: {names}",
     ),
+    "table.captions": (
+        "{table} には画像の説明文があり、ラベルはない",
+        "{table} has captions and no labels",
+    ),
     "table.unused": ("{table} は使わない: {why}", "{table} is not used: {why}"),
     "folders.taken": (
         "{n} 個のフォルダーの名前をラベルとした",
