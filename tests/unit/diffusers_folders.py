@@ -1,9 +1,11 @@
-"""Folders that plain diffusers writes, of real classes and tiny random weights."""
+"""Folders that plain diffusers writes, of real classes and tiny random weights; what they draw,
+by diffusers and by Kurabe."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -11,6 +13,7 @@ from diffusers import (
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    DiffusionPipeline,
     DiTPipeline,
     DiTTransformer2DModel,
     EulerDiscreteScheduler,
@@ -32,6 +35,12 @@ from transformers import (
     T5EncoderModel,
     T5TokenizerFast,
 )
+
+from kurabe.diffusion.solvers import ddim as by_ddim
+from kurabe.spaces.latents import Latents
+from kurabe.training import Model
+
+STEPS = 8
 
 
 def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -276,3 +285,34 @@ SORTS = {
     "UNet2DConditionModel, XL": Sort(stable_diffusion_xl, 16, 3, "a plant"),
     "SD3Transformer2DModel": Sort(stable_diffusion_3, 16, 3, "a plant"),
 }
+
+
+def as_array(images: torch.Tensor) -> np.ndarray:
+    """(N, C, H, W) in [−1, 1] as a pipeline's "np" output, (N, H, W, C) in [0, 1]."""
+    return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+def drawn(model: Model) -> np.ndarray:
+    """Two images (2, H, W, C) in [0, 1], drawn as a pipeline does from a generator of seed 1."""
+    space = model.space
+    noise = torch.randn(2, *space.shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        x = by_ddim(model.denoiser, noise, model.denoiser.schedule.own_times(STEPS))
+        if isinstance(space, Latents):
+            x = space.vae.decode(x / space.scaling + space.shift).sample
+    return as_array(x)
+
+
+def drawn_by_diffusers(of: Path | DiffusionPipeline, text: str = "", **said: object) -> np.ndarray:
+    """The same by the folder's own pipeline, told the text, else what is said, without guidance."""
+    pipeline = DiffusionPipeline.from_pretrained(of) if isinstance(of, Path) else of
+    pipeline.set_progress_bar_config(disable=True)
+    if isinstance(pipeline, DDIMPipeline):
+        told = {"batch_size": 2}
+    elif isinstance(pipeline, DiTPipeline):
+        # The class behind the last, which says nothing.
+        told = {"class_labels": [1000, 1000], "guidance_scale": 1.0}
+    else:
+        told = {"guidance_scale": 1.0, **(said or {"prompt": [text, text]})}
+    generator = torch.Generator().manual_seed(1)
+    return pipeline(num_inference_steps=STEPS, output_type="np", generator=generator, **told).images

@@ -8,7 +8,8 @@ import diffusers_folders
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDPMPipeline, DiTPipeline
+from diffusers import DDPMPipeline
+from diffusers_folders import as_array, drawn, drawn_by_diffusers
 from safetensors.torch import load_file, save_file
 
 from kurabe import bases
@@ -32,11 +33,6 @@ def torch_as_it_was() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def as_array(images: torch.Tensor) -> np.ndarray:
-    """(N, C, H, W) in [−1, 1] as a pipeline's "np" output, (N, H, W, C) in [0, 1]."""
-    return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-
-
 SCHEDULERS = {
     "linear": {},
     "trailing": {"timestep_spacing": "trailing"},
@@ -55,16 +51,7 @@ SCHEDULERS = {
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_ddim_draws_what_its_pipeline_draws(name, tmp_path):
     folder = diffusers_folders.ddim(tmp_path / "base", **SCHEDULERS[name])
-    pipeline = DDIMPipeline.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    theirs = pipeline(
-        3, torch.Generator().manual_seed(1), num_inference_steps=10, output_type="np"
-    ).images
-    model = load_model(folder)
-    noise = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        own = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(10))
-    assert np.abs(as_array(own) - theirs).max() < 1e-4
+    assert np.abs(drawn(load_model(folder)) - drawn_by_diffusers(folder)).max() < 1e-4
 
 
 def test_ddpm_draws_what_its_pipeline_draws_and_clips_as_it_does(tmp_path):
@@ -299,18 +286,13 @@ def test_masking_is_refused_where_no_token_can_be_left_out(tmp_path):
 @pytest.mark.parametrize("learns_sigma", [True, False])
 def test_a_dit_in_latents_draws_what_its_pipeline_draws(learns_sigma, tmp_path):
     folder = diffusers_folders.dit(tmp_path / "base", learns_sigma=learns_sigma)
-    pipeline = DiTPipeline.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    theirs = pipeline(
-        [1000, 1000], 1.0, torch.Generator().manual_seed(1), 8, output_type="np"
-    ).images
+    theirs = drawn_by_diffusers(folder)
     model = load_model(folder)
     assert (model.image_size, model.channels, model.space.shape) == (16, 3, (4, 8, 8))
+    assert np.abs(drawn(model) - theirs).max() < 1e-4
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         own = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(8))
-        images = model.space.vae.decode(own / 0.7).sample
-    assert np.abs(as_array(images) - theirs).max() < 1e-4
     # Pixels are what the space gives of the same latents, rounded to a grey level.
     assert np.abs(model.space.decode(own) / 255 - theirs).max() < 1e-4 + 0.5 / 255
 

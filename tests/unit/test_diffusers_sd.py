@@ -9,21 +9,18 @@ from pathlib import Path
 import diffusers_folders
 import numpy as np
 import pytest
-import torch
-from diffusers import StableDiffusionPipeline
+from diffusers_folders import drawn, drawn_by_diffusers
 from PIL import Image
-from test_diffusers import as_array, recipe, torch_as_it_was
+from test_diffusers import recipe, torch_as_it_was
 
 from kurabe import bases
 from kurabe.bases.network import Prompt
 from kurabe.data import ImageSet, split
-from kurabe.diffusion.solvers import ddim
 from kurabe.errors import UserError
-from kurabe.exports.diffusers import export
 from kurabe.records import RunFolder
 from kurabe.runs.bases import network_of
 from kurabe.studies.begin import Request, of_images
-from kurabe.training import Model, load_model, train
+from kurabe.training import load_model, train
 
 __all__ = ["torch_as_it_was"]
 
@@ -35,22 +32,6 @@ SCHEDULERS = {
         "timestep_spacing": "trailing", "steps_offset": 0,
     },
 }  # fmt: skip
-
-
-def drawn_by_diffusers(folder: Path, text: str) -> np.ndarray:
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline(
-        [text] * 2, num_inference_steps=8, guidance_scale=1.0, output_type="np",
-        generator=torch.Generator().manual_seed(1),
-    ).images  # fmt: skip
-
-
-def drawn(model: Model) -> np.ndarray:
-    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        latents = ddim(model.denoiser, noise, model.denoiser.schedule.own_times(8))
-        return as_array(model.space.vae.decode(latents / 0.7).sample)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -66,21 +47,6 @@ def test_stable_diffusion_draws_what_its_pipeline_draws(name, tmp_path):
 
 def told(folder: Path, text: str) -> dict[str, object]:
     return network_of(bases.find(str(folder)), text)
-
-
-@pytest.mark.parametrize("method", ["full-fine-tuning", "lora"])
-def test_it_trains_on_a_prompt_and_its_export_draws_the_same(method, tmp_path, monkeypatch):
-    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
-    folder = diffusers_folders.stable_diffusion(tmp_path / "base")
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-    images = ImageSet("noise", pixels, tuple(map(str, range(40))), np.arange(40))
-    settings = recipe(method, folder, 32, network=told(folder, "a plant"))
-    run = RunFolder(tmp_path / "run").create(settings.to_toml(), {"id": "sd"})
-    train(settings, images, split(images, 0), run)
-    own = drawn(load_model(tmp_path / "run"))
-    export(run, tmp_path / "out")
-    assert np.abs(own - drawn_by_diffusers(tmp_path / "out", "a plant")).max() < 1e-4
-    assert np.abs(own - drawn_by_diffusers(folder, "a plant")).max() > 1e-3
 
 
 def test_where_the_base_lies_is_no_part_of_the_recipe_s_digest(tmp_path):
