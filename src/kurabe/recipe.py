@@ -6,6 +6,7 @@ be found together. The module knows no torch: records and tables read recipes wi
 
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, cast
@@ -35,6 +36,13 @@ _LONGEST_SHOWN = 60
 Share = Annotated[float, Field(ge=0, le=1)]
 # A billion is beyond every machine, and no count of anything here.
 Positive = Annotated[int, Field(gt=0, le=10**9)]
+
+
+def a_device(name: str) -> str:
+    """The name, which is that of a device; ValueError where it is that of none."""
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", name):
+        raise ValueError("there is cpu, cuda, cuda:1 and mps")
+    return name
 
 
 class Settings(BaseModel):
@@ -209,7 +217,7 @@ class Where(Later, Settings):
 
     later = ("processes", "gradient_checkpointing")
 
-    device: str = "cpu"
+    device: Annotated[str, AfterValidator(a_device)] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     threads: Positive = 1

@@ -7,7 +7,7 @@ here, so that both say the same of a mistake. No torch.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from kurabe.errors import UserError
 from kurabe.methods import Choices, choices_of, find
@@ -21,6 +21,7 @@ from kurabe.recipe import (
     Optimiser,
     Positive,
     Settings,
+    a_device,
     first_problem,
     read_toml,
 )
@@ -35,6 +36,10 @@ MOST_SEED = 10**12
 SHARED = frozenset({"method", "data", "seed", "budget"})
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.×_-]*$")]
+
+
+def _auto_or_device(name: str) -> str:
+    return name if name == "auto" else a_device(name)
 
 
 class Column(Settings):
@@ -95,7 +100,7 @@ class StudySettings(Settings):
     optimiser: Optimiser = Optimiser()
     evaluation: Evaluation = Evaluation()
     trials: Trials = Trials()
-    device: str = "cpu"
+    device: Annotated[str, AfterValidator(_auto_or_device)] = "cpu"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: Positive | None = None
     threads: Positive = 1

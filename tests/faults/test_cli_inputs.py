@@ -15,16 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
+import torch
 from PIL import Image
 
 import kurabe
 from kurabe import cli, randomness
 from kurabe.cli import answer
 from kurabe.data.known.fetch import pip
+from kurabe.errors import UserError
 from kurabe.evaluation.samples import sample_seeds
 from kurabe.methods import choices_of, find
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
+from kurabe.runs.precision import check_device, settled_device
 from kurabe.studies.single import Single, single_study
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import parse_budget
@@ -296,6 +300,62 @@ def test_a_device_that_is_not_there(tmp_path, capsys, device):
     assert said.startswith(f"There is no device {device} here (") and said.count("\n") == 1
     assert said.endswith("); cpu always works.\n")
     assert not (tmp_path / "drawn").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what holds without such a device")
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "gpu", "cuda:x", "meta"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "ddpm", "--data", "digits", "--size", "8"),
+        ("study", "digits", "--size", "8", "--yes"),
+    ],
+    ids=["fit", "study"],
+)
+def test_a_device_that_is_not_there_is_refused_before_anything_begins(
+    words: tuple[str, ...], device: str, tmp_path, capsys, monkeypatch
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert answer([*words, "--device", device]) == 2
+    out, said = capsys.readouterr()
+    assert said.startswith(f"There is no device {device} here (") and said.count("\n") == 1
+    assert said.endswith("); cpu always works.\n")
+    assert out == "" and not list(here.iterdir())
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:-1", 3])
+def test_a_device_in_a_file_that_is_the_name_of_none(tmp_path, capsys, device):
+    settings = {
+        "name": "s", "data": {"source": "digits", "size": 8, "channels": 1}, "baseline": "ddpm",
+        "columns": [{"id": "ddpm", "method": "ddpm"}], "budget": {"seconds": 60}, "device": device,
+    }  # fmt: skip
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(settings))
+    assert answer(["study", str(tmp_path / "study.toml"), "--yes"]) == 2
+    assert f"study.toml: device = {device!r}: " in capsys.readouterr().err
+
+
+def test_auto_is_cuda_then_mps_then_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    """By what torch says is there, on a system that would have both."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    for gpus, metal, settled in ((2, True, "cuda"), (0, True, "mps"), (0, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda metal=metal: metal)
+        assert settled_device("auto") == settled
+        for there in ["cpu", *["cuda", "cuda:1"][:gpus], *["mps"][: int(metal)]]:
+            check_device(there)
+        with pytest.raises(
+            UserError, match=rf"no device cuda:2 here \(torch sees {gpus or 'no'} GPU"
+        ):
+            check_device("cuda:2")
+
+
+@pytest.mark.parametrize("command", ["study", "demo", "fit", "sample", "embed", "evaluate"])
+def test_every_command_that_computes_takes_a_device(command: str, capsys):
+    assert answer([command, "--help"]) == 0
+    assert "--device" in capsys.readouterr().out
 
 
 def test_a_seed_has_one_limit_and_the_option_is_named(capsys):

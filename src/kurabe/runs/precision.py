@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from kurabe.errors import UserError
+from kurabe.recipe import a_device
+
 CPU_FLAGS = Path("/proc/cpuinfo")
 # Instructions that multiply bfloat16; without them a CPU imitates it, many times slower.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -13,16 +16,53 @@ GPUS = tuple(Path(path) for path in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 
 
 def settled_device(device: str) -> str:
-    """A device as it is named; of "auto" the first of cuda, mps and cpu that this machine has."""
+    """A device as it is named; of "auto" the first of cuda, mps and cpu that this machine has.
+
+    UserError for what is the name of none.
+    """
     if device != "auto":
-        return device
+        return _named(device)
+    return "cuda" if _gpus() else "mps" if _has_mps() else "cpu"
+
+
+def check_device(device: str) -> None:
+    """UserError where this machine has no such device. Of a GPU's memory nothing is taken."""
+    kind, _, number = _named(device).partition(":")
+    there = kind == "cpu"
+    if kind == "mps":
+        there = _has_mps()
+    if kind == "cuda":
+        there = int(number or 0) < _gpus()
+    if not there:
+        seen = f"torch sees {_gpus() or 'no'} GPU{'' if _gpus() == 1 else 's'}"
+        raise _no_device(device, seen if kind == "cuda" else "torch sees no Metal")
+
+
+def _named(device: str) -> str:
+    try:
+        return a_device(device)
+    except ValueError as error:
+        raise _no_device(device, str(error)) from None
+
+
+def _no_device(device: str, why: str) -> UserError:
+    return UserError(f"There is no device {device} here ({why}); cpu always works.")
+
+
+def _gpus() -> int:
     if sys.platform == "linux" and not any(path.exists() for path in GPUS):
-        return "cpu"
+        return 0
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _has_mps() -> bool:
+    if sys.platform == "linux":
+        return False
+    import torch
+
+    return torch.backends.mps.is_available()
 
 
 def usual_dtype(device: str) -> Literal["float32", "bfloat16"]:

@@ -22,7 +22,7 @@ from kurabe.recipe import Budget, Optimiser, read_toml
 from kurabe.records import StudyFolder
 from kurabe.runs.bases import base_for, check_base, check_reach, colour, find_base, network_of
 from kurabe.runs.images import check_same_images, load_images, shown
-from kurabe.runs.precision import usual_dtype
+from kurabe.runs.precision import check_device, usual_dtype
 from kurabe.studies.jobs import need_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
@@ -73,11 +73,14 @@ def begin(request: Request, engine: Engine = HERE) -> tuple[Study, StudyState, S
     """
     folder = StudyFolder(_place(request))
     check_place(folder.path, folder=True)
+    engine.device(request.device or "auto")
     state = StudyState.read(folder.state_path)
     if folder.exists:
         return _continued(request, folder, state, engine), state, folder
     study = _new(request)
     study = study.changed(device=engine.device(study.device))
+    if study.device != "cpu":
+        engine.there(check_device, study.device, need=need_of(study))
     if study.dtype == "auto":
         usual = engine.there(usual_dtype, study.device, need=need_of(study))
         study = study.changed(dtype=usual)

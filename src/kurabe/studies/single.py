@@ -21,7 +21,7 @@ from kurabe.records import RunFolder
 from kurabe.records.lock import FolderBusy, writing
 from kurabe.records.surroundings import cores
 from kurabe.runs.images import check_same_images, check_told, load_images
-from kurabe.runs.precision import settled_device
+from kurabe.runs.precision import check_device, settled_device
 from kurabe.studies import begin, calibration, disk
 from kurabe.studies.jobs import going_on, moved
 from kurabe.studies.progress import Board, Clock, beside_training
@@ -55,6 +55,7 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     study = single_study(wanted)
     column = study.columns[0]
     asked = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
+    check_device(study.device)
     images = load_images(study.data)
     check_told(study.choices(study.columns[0]), images)
     name = f"{column.id}-{asked.digest}-{images.digest[:6]}-seed{wanted.seed}"
@@ -151,6 +152,7 @@ def _check_budget(folder: RunFolder, wanted: Single) -> None:
 def single_study(wanted: Single) -> Study:
     """The request as a study of one column and one block, on all cores."""
     method = find(wanted.method)
+    device = settled_device(wanted.device)
     for key in {"seed", "budget", "method", "base"} & (wanted.settings or {}).keys():
         way = "the method's name alone" if key == "method" else f"--{key}"
         raise UserError(f"--set {key}: this is no setting of the recipe here; give {way}.")
@@ -164,7 +166,7 @@ def single_study(wanted: Single) -> Study:
     return study.changed(
         columns=[column.model_dump(mode="json")],
         baseline=method.id,
-        device=settled_device(wanted.device),
+        device=device,
         threads=max(1, cores() // wanted.processes),
         processes=wanted.processes,
         workers=1,
