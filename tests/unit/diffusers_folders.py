@@ -18,6 +18,8 @@ from diffusers import (
     DiTTransformer2DModel,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -268,6 +270,31 @@ def stable_diffusion_3(folder: Path, *, with_t5: bool = True, **scheduler: objec
     return folder
 
 
+def pixart(folder: Path, *, told_sizes: bool = False, **scheduler: object) -> Path:
+    """A PixArtAlphaPipeline on 16×16 colour images; told_sizes as of 1,024 pixels."""
+    torch.manual_seed(7)
+    transformer = PixArtTransformer2DModel(
+        # A third of the width for each of the three numbers of the sizes.
+        num_attention_heads=3,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        cross_attention_dim=24,
+        caption_channels=40,
+        use_additional_conditions=told_sizes,
+    )
+    PixArtAlphaPipeline(
+        tokenizer=t5_tokenizer(),
+        text_encoder=t5(),
+        vae=vae(),
+        transformer=shaken(transformer).eval(),
+        scheduler=DDIMScheduler(**{"clip_sample": False, **scheduler}),
+    ).save_pretrained(folder)
+    return folder
+
+
 class Sort(NamedTuple):
     """What writes a folder, size and channels of the images that it draws, what it is told."""
 
@@ -283,6 +310,7 @@ SORTS = {
     "DiTTransformer2DModel": Sort(dit, 16, 3),
     "UNet2DConditionModel": Sort(stable_diffusion, 16, 3, "a plant"),
     "UNet2DConditionModel, XL": Sort(stable_diffusion_xl, 16, 3, "a plant"),
+    "PixArtTransformer2DModel": Sort(pixart, 16, 3, "a plant"),
     "SD3Transformer2DModel": Sort(stable_diffusion_3, 16, 3, "a plant"),
 }
 
@@ -314,5 +342,7 @@ def drawn_by_diffusers(of: Path | DiffusionPipeline, text: str = "", **said: obj
         told = {"class_labels": [1000, 1000], "guidance_scale": 1.0}
     else:
         told = {"guidance_scale": 1.0, **(said or {"prompt": [text, text]})}
+    if isinstance(pipeline, PixArtAlphaPipeline):
+        told["use_resolution_binning"] = False
     generator = torch.Generator().manual_seed(1)
     return pipeline(num_inference_steps=STEPS, output_type="np", generator=generator, **told).images

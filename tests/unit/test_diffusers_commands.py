@@ -34,6 +34,7 @@ QUICK = {
     ("DiTTransformer2DModel", "lora"),
     ("UNet2DConditionModel, zero terminal SNR", "full-fine-tuning"),
     ("UNet2DConditionModel, XL", "lora"),
+    ("PixArtTransformer2DModel", "lora"),
     ("SD3Transformer2DModel", "full-fine-tuning"),
 }
 CASES = [

@@ -133,7 +133,7 @@ FAULTS = {
     "another transformer": (
         _config(INDEX, transformer=["diffusers", "FluxTransformer2DModel"]),
         "transformer is a FluxTransformer2DModel; Kurabe can use DiTTransformer2DModel, "
-        "SD3Transformer2DModel, UNet2DConditionModel, UNet2DModel",
+        "PixArtTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel, UNet2DModel",
     ),
 }  # fmt: skip
 

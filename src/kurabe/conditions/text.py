@@ -86,15 +86,19 @@ class Tower:
         """The most tokens of a text."""
         return self.tokenizer.model_max_length
 
-    def __call__(self, texts: Sequence[str], length: int | None = None) -> Any:
-        """What the encoder gives of texts of `length` tokens, all its hidden states among it."""
-        tokens = self.tokenizer(
+    def tokens(self, texts: Sequence[str], length: int) -> Any:
+        """input_ids and attention_mask (texts, length), filled up or cut to that length."""
+        return self.tokenizer(
             list(texts),
             padding="max_length",
-            max_length=length or self.length,
+            max_length=length,
             truncation=True,
             return_tensors="pt",
         )
+
+    def __call__(self, texts: Sequence[str], length: int | None = None) -> Any:
+        """What the encoder gives of texts of `length` tokens, all its hidden states among it."""
+        tokens = self.tokens(texts, length or self.length)
         masked = getattr(self.network.config, "use_attention_mask", False)
         mask = tokens.attention_mask if masked else None
         return self.network(tokens.input_ids, attention_mask=mask, output_hidden_states=True)
