@@ -38,6 +38,7 @@ class Backbone(nn.Module):
     num_classes: 0 where the network is told no classes; the class that says nothing has that
         index.
     fresh: names of the parameters that `take_classes` made; they train whatever else does.
+    times_by_token: whether t may be (B, rows, columns), a time for each token of `token_grid`.
     roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
         (those inside blocks), "attention". An adaptation's targets may name one.
     """
@@ -50,6 +51,7 @@ class Backbone(nn.Module):
     feature_dim: int
     num_classes: int = 0
     fresh: frozenset[str] = frozenset()
+    times_by_token: ClassVar[bool] = False
     roles: ClassVar[Mapping[str, str]] = {}
 
     def forward(

@@ -38,6 +38,7 @@ class PatchTransformer(Backbone):
     zero, as the last layer starts at zero.
     """
 
+    times_by_token = True
     roles: ClassVar = {
         "all-linear": r"^blocks\.\d+\.",
         "attention": r"^blocks\.\d+\.(qkv|attention_)",
@@ -121,17 +122,18 @@ class PatchTransformer(Backbone):
             # What was dropped must not come back through the refinement.
             seen = subset.put(subset.take(patches))
             x_t = self.unpatchify(seen)
+        all_c, c = c, c if subset is None or c.shape[1] == 1 else subset.take(c)
         features: dict[str, Tensor] = {}
         for i, (name, block) in enumerate(zip(self.feature_layers, self.blocks, strict=True)):
             if i == self.encoder_depth and subset is not None:
                 dropped = (self.mask_token + self.position).expand(len(tokens), -1, -1)
-                tokens, subset = subset.put(tokens, dropped), None
+                tokens, subset, c = subset.put(tokens, dropped), None, all_c
             tokens = self._passed(block, tokens, c, subset)
             if name in layers:
                 features[name] = tokens
         if subset is not None:
             raise ValueError("a network without decoder blocks cannot fill dropped tokens")
-        shift, scale = self.head_modulation(c).unsqueeze(1).chunk(2, dim=-1)
+        shift, scale = self.head_modulation(c).chunk(2, dim=-1)
         pixels = self.unpatchify(self.head(_modulate(tokens, shift, scale)))
         if self.refinement is not None:
             pixels = self.refinement(pixels, x_t)
@@ -160,11 +162,14 @@ class PatchTransformer(Backbone):
         return block(tokens, c, subset)
 
     def _embedding(self, t: Tensor, condition: Tensor | None) -> Tensor:
-        """What modulates every block: time and class (the null class where none is given)."""
-        c = self.time(t)
+        """What modulates every block: time and class (the null class where none is given).
+
+        (B, 1, D), or (B, N, D) where each token has a time.
+        """
+        c = self.time(t.reshape(len(t), -1))
         if self.classes is not None:
-            null = torch.full_like(t, self.num_classes, dtype=torch.long)
-            c = c + self.classes(null if condition is None else condition)
+            null = torch.full((len(t),), self.num_classes, device=t.device)
+            c = c + self.classes(null if condition is None else condition).unsqueeze(1)
         return F.silu(c)
 
 
@@ -182,8 +187,8 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, c: Tensor, subset: "Subset | None" = None) -> Tensor:
-        """Tokens x (B, N, D), embedding c (B, D) → (B, N, D)."""
-        parts = self.modulation(c).unsqueeze(1).chunk(6, dim=-1)
+        """Tokens x (B, N, D), embedding c (B, 1, D) or (B, N, D) → (B, N, D)."""
+        parts = self.modulation(c).chunk(6, dim=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
         x = x + self._convolve(x, subset)
         x = torch.addcmul(x, gate_a, self._attend(_modulate(x, shift_a, scale_a)))
@@ -286,7 +291,7 @@ class _Put(torch.autograd.Function):
 
 
 class TimeEmbedding(nn.Module):
-    """t (B,) in [0, 1] → (B, width): sines at geometric frequencies (t · 1000, as in DDPM), MLP."""
+    """t (...) in [0, 1] → (..., width): sines at geometric frequencies (t · 1000: DDPM), MLP."""
 
     frequencies: Tensor
 

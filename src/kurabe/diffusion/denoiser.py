@@ -101,17 +101,27 @@ class Denoiser(nn.Module, ABC):
         """Return E[x₀ | x_t] of x_t (B, ...) at times t (B,) in [0, 1], of x_t's shape."""
 
     def noisy(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Return x_t = α x₀ + σ ε of images and noise (B, ...) at times t (B,)."""
+        """Return x_t = α x₀ + σ ε of images and noise (B, ...) at times t.
+
+        t: (B,), or (B, rows, columns) for parts of images (B, C, H, W) with times of their own.
+        """
         alpha, sigma = self.coefficients(t, x0)
         return alpha * x0 + sigma * noise
 
     def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return α and σ of t (B,) as (B, 1, ..., 1), in `like`'s dtype, ready to multiply it."""
+        """Return α and σ of t (B,) as (B, 1, ..., 1), in `like`'s dtype, ready to multiply it.
+
+        Those of t (B, rows, columns) are (B, 1, H, W).
+        """
         alpha, sigma = self.schedule(t)
         return _per_sample(alpha, like), _per_sample(sigma, like)
 
 
 def _per_sample(values: Tensor, like: Tensor) -> Tensor:
+    if values.dim() == 3:
+        rows, columns = (like.shape[k - 2] // values.shape[k - 2] for k in (0, 1))
+        places = values.to(like.dtype).repeat_interleave(rows, 1).repeat_interleave(columns, 2)
+        return places.unsqueeze(1)
     return values.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
@@ -136,7 +146,10 @@ class NetworkDenoiser(Denoiser):
         keep: Tensor | None = None,
         layers: tuple[str, ...] = (),
     ) -> "Output":
-        """Run the backbone on x_t (B, C, H, W), t (B,); `keep` (B, K) names the tokens it sees."""
+        """Run the backbone on x_t (B, C, H, W), t (B,); `keep` (B, K) names the tokens it sees.
+
+        t may be (B, rows, columns), a time for each token, where the backbone's times_by_token.
+        """
         return self.backbone(x_t, t, condition=condition, keep=keep, layers=layers)
 
     def features(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kurabe import registry
 from kurabe.diffusion import NetworkDenoiser
+from kurabe.errors import UserError
 from kurabe.methods.choices import Choices
 from kurabe.objectives.term import Batch, Pass, Stream, Term
 
@@ -41,13 +42,20 @@ class Objective(nn.Module):
     def streams(self, progress: float) -> tuple[Stream, ...]:
         """The streams that all terms together need at this share of the budget.
 
-        The shares add up to 1: a stream without one takes what the others leave.
+        The shares add up to 1: a stream without one takes what the others leave. UserError where a
+        term asks for times by token, and the network knows none.
         """
         joined: dict[str, Stream] = {}
         for term in self.terms.values():
             for stream in term.streams(progress):
                 known = joined.get(stream.name)
                 joined[stream.name] = known.join(stream) if known else stream
+        by_token = any(stream.levels > 1 for stream in joined.values())
+        if by_token and not self.denoiser.backbone.times_by_token:
+            raise UserError(
+                "A term asks for several noise levels in one image, which this network cannot be "
+                "told; take a network of Kurabe's own."
+            )
         return tuple(joined.values())
 
     def forward(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Tensor]:
@@ -71,8 +79,8 @@ class Objective(nn.Module):
         return {name: self._pass(batch, streams[name]) for name, batch in batches.items()}
 
     def _pass(self, batch: Batch, stream: Stream) -> Pass:
-        alpha, sigma = (a.reshape(-1, 1, 1, 1) for a in self.denoiser.schedule(batch.t))
-        x_t, t, condition = alpha * batch.images + sigma * batch.noise, batch.t, batch.condition
+        t, condition = batch.t, batch.condition
+        x_t = self.denoiser.noisy(batch.images, batch.noise, t)
         if not stream.predicts and batch.keep is None:
             features = self.denoiser.features(x_t, t, condition, stream.layers)
             return Pass(batch, x_t, None, features, self.denoiser, self.references)

@@ -68,6 +68,8 @@ class Stream:
     views, policy: how many views of each image, made by which policy of `kurabe.data.views`.
     earliest, latest: times t lie in [earliest, latest], independent for each view.
     law: how they are spread over that range, of which a time is a share.
+    levels: how many times a view has, of which each token has one, as chance will have it; 1 for
+        one time for all tokens. Of the network it asks `times_by_token`.
     gap: each view has a second time as well, before t by a uniform share of this much, for terms
         that look at one image at two noise levels; 0 for none.
     keep: share of the tokens that pass the blocks before the decoder.
@@ -87,6 +89,7 @@ class Stream:
     earliest: float = 0.0
     latest: float = 1.0
     law: Law = uniform
+    levels: int = 1
     gap: float = 0.0
     keep: float = 1.0
     layers: tuple[str, ...] = ()
@@ -102,6 +105,7 @@ class Stream:
         """
         one, two = self._giving_way_to(other), other._giving_way_to(self)
         both: dict[str, Any] = {
+            "levels": max(self.levels, other.levels),
             "gap": max(self.gap, other.gap),
             "keep": min(self.keep, other.keep),
             "layers": tuple(dict.fromkeys(self.layers + other.layers)),
@@ -125,10 +129,10 @@ class Stream:
 class Batch:
     """One stream's part of a micro-batch; a view counts as an image of its own.
 
-    images x₀ (B, C, H, W) in [−1, 1]; noise ε like images; t (B,); keep (B, K) token indices or
-    None; condition (B,) class indices, (B, L, D) a text encoder's states, or None; gap (B,) from t
-    back to the second time, or None; pixels uint8 (B, H, W, C), or None. The views of one image
-    stand side by side.
+    images x₀ (B, C, H, W) in [−1, 1]; noise ε like images; t (B,), or (B, rows, columns) where
+    tokens have times of their own; keep (B, K) token indices or None; condition (B,) class
+    indices, (B, L, D) a text encoder's states, or None; gap (B,) from t back to the second time,
+    or None; pixels uint8 (B, H, W, C), or None. The views of one image stand side by side.
     """
 
     images: Tensor
@@ -141,9 +145,9 @@ class Batch:
 
     @property
     def earlier(self) -> Tensor:
-        """The second time of each image, with less noise, (B,)."""
+        """The second time of each image, or of each token, with less noise, shaped like t."""
         assert self.gap is not None
-        return (self.t - self.gap).clamp(min=0)
+        return (self.t - self.gap.view(-1, *[1] * (self.t.dim() - 1))).clamp(min=0)
 
     def rows(self, which: Tensor) -> "Batch":
         """These rows alone; which: (K,) indices."""

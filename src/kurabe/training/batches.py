@@ -5,7 +5,7 @@ images from the start of the run; which image stands there is a permutation of (
 neither a resumption nor the size of a micro-batch changes what the network sees.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -141,7 +141,20 @@ class Source:
         return np.stack(views, axis=1).reshape(-1, *shape)
 
     def _times(self, stream: Stream, positions: range) -> NDArray[np.float32]:
-        purpose = f"time/{stream.name}"
+        """(B,), or (B, rows, columns) where tokens have one of several times."""
+        if stream.levels == 1:
+            return self._level(stream, positions)
+        levels = [self._level(stream, positions, level) for level in range(stream.levels)]
+        chosen = self._drawn(
+            stream, "levels", positions, lambda g: g.integers(stream.levels, size=self.tokens)
+        )
+        times = np.take_along_axis(np.stack(levels, axis=1), chosen, axis=1)
+        _, height, width = self.space.shape
+        return times.reshape(len(times), round((self.tokens * height / width) ** 0.5), -1)
+
+    def _level(self, stream: Stream, positions: range, level: int = 0) -> NDArray[np.float32]:
+        """One time for each view, (B,)."""
+        purpose = f"time/{stream.name}" + (f"/{level}" if level else "")
         if stream.views == 1:
             # Even spread over any window of positions lowers the gradient's variance (Kingma et
             # al. 2021, "Variational diffusion models", appendix I.1, do so within a batch).
@@ -165,16 +178,24 @@ class Source:
         if stream.keep == 1.0:
             return None
         kept = max(1, round(stream.keep * self.tokens))
-        purpose = f"keep/{stream.name}"
-        views = [
-            [
-                g.permutation(self.tokens)[:kept]
-                for g in generators(self.seed, purpose, positions, v)
-            ]
-            for v in range(stream.views)
-        ]
-        rows = np.stack(views, axis=1).reshape(-1, kept)
+        rows = self._drawn(stream, "keep", positions, lambda g: g.permutation(self.tokens)[:kept])
         return self._to_device(np.sort(rows, axis=1))
+
+    def _drawn(
+        self,
+        stream: Stream,
+        purpose: str,
+        positions: range,
+        draw: Callable[[np.random.Generator], NDArray[np.int64]],
+    ) -> NDArray[np.int64]:
+        """What is drawn for each view, a row each, (B, …)."""
+        purpose = f"{purpose}/{stream.name}"
+        views = [
+            [draw(g) for g in generators(self.seed, purpose, positions, view)]
+            for view in range(stream.views)
+        ]
+        rows = np.stack(views, axis=1)
+        return rows.reshape(-1, rows.shape[-1])
 
     def _to_device(self, array: NDArray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
