@@ -36,11 +36,11 @@ def sentence(error: BaseException) -> str:
     """What went wrong in one sentence, for a record or a person."""
     if isinstance(error, KurabeError):
         return str(error)
+    said = " ".join(str(error).split())
+    if _is_of_memory(error, said):
+        return f"There is not enough memory for this{_amount(said)}; {_SMALLER}."
     if refused := refusal_in(error):
         return str(refusal(refused))
-    said = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(sign in said for sign in _NO_MEMORY):
-        return f"There is not enough memory for this ({said or 'MemoryError'}); {_SMALLER}."
     return f"{type(error).__name__}: {said}"
 
 
@@ -66,9 +66,32 @@ def unexpected(error: Exception) -> str:
     )
 
 
+def _is_of_memory(error: BaseException, said: str) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or any(sign in said for sign in _NO_MEMORY)
+
+
+def _amount(said: str) -> str:
+    asked = _ASKED.search(said)
+    if asked is None:
+        return ""
+    amount, unit = asked.groups()
+    if unit == "bytes":
+        amount, unit = f"{float(amount) / 2**20:,.0f}", "MiB"
+    return f" ({amount} {unit} were asked for at once)"
+
+
 # How torch says it, on CPUs and on GPUs; its own exceptions are RuntimeErrors.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-_SMALLER = "ask for fewer or smaller images, a smaller network or a smaller batch"
+_NO_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED",
+)  # fmt: skip
+_ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
+_SMALLER = (
+    "set optimiser.micro_batch to less than optimiser.batch, or gradient_checkpointing = true (of "
+    "kurabe fit: --set where.gradient_checkpointing=true), lower evaluation.batch where it was "
+    "being measured, or ask for fewer or smaller images or a smaller network"
+)
 _CLOSED = "{file} may not be read or written; change its permissions or give another place."
 _FULL = (
     "The disk is full: {file} was not written whole. Nothing from before is lost; make room and "

@@ -12,10 +12,11 @@ import json
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from kurabe.errors import RunFailed, UserError
+from kurabe.errors import RunFailed, UserError, sentence
 from kurabe.execution.engine import Engine, Need
 from kurabe.execution.local import process_environment
 from kurabe.recipe import Recipe
@@ -168,3 +169,8 @@ if __name__ == "__main__":
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(UserError.exit_code)
+    except Exception as error:
+        traceback.print_exc()
+        # The last line is what the command says.
+        print(sentence(error), file=sys.stderr)
+        sys.exit(RunFailed.exit_code)
