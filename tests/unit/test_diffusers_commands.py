@@ -12,7 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from kurabe.cli import answer
-from kurabe.records import RunFolder
+from kurabe.records import RunFolder, StudyFolder
 from kurabe.training import load_model
 
 ZERO_TERMINAL = {
@@ -104,3 +104,36 @@ def test_a_folder_trains_draws_embeds_is_measured_and_exported(
     assert np.abs(own - theirs).max() < 1e-4
     # Training has changed what is drawn.
     assert np.abs(drawn_by_diffusers(base, text or "") - theirs).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_study_of_captioned_images_goes_from_start_to_table(tmp_path, monkeypatch, capsys):
+    """Columns lora, full-fine-tuning and base in three blocks, on 20 images, as typed."""
+    monkeypatch.setenv("KURABE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    stable_diffusion(tmp_path / "base")
+    images(tmp_path / "images", 16, 3)
+    columns = ("lora", "full-fine-tuning", "base")
+    command = (
+        "study", "images", "--base", "base", "--prompt", "a plant", "--columns", ",".join(columns),
+        "--seeds", "3", "--budget", "64img", "--encoder", "pixels", "--out", "study", "--yes",
+    )  # fmt: skip
+    assert answer([*command, "--lang", "en"]) == 0, capsys.readouterr().err
+
+    study = StudyFolder(tmp_path / "study")
+    runs = {(column, block): study.run(column, block) for column in columns for block in (1, 2, 3)}
+    assert {run.info["status"] for run in runs.values()} == {"finished"}
+    assert {run.info["images_seen"] for (of, _), run in runs.items() if of != "base"} == {64}
+    # What each image shows was told, the same to all.
+    assert len({run.info["captions_digest"] for run in runs.values()}) == 1
+    # Each run has a row's value of its own, and training has moved it away from the base's.
+    loss = {
+        key: run.score("scores")["metrics"]["held-out-loss"]["value"] for key, run in runs.items()
+    }
+    assert np.isfinite(list(loss.values())).all()
+    assert all(loss[of, k] != loss["base", k] for of in columns[:2] for k in (1, 2, 3))
+    capsys.readouterr()
+    assert answer(["compare", "--study", "study", "--format", "json", "--lang", "en"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert {column["id"] for column in table["columns"]} == set(columns)
+    assert (study.path / "index.html").is_file() and study.table_path.is_file()
