@@ -209,6 +209,12 @@ def _harmless(character: str) -> bool:
     return character.isprintable() or joiner or unicodedata.category(character) == "Zs"
 
 
+def file_of(error: OSError) -> str | None:
+    """The file that the system's refusal is about; None where that cannot be told."""
+    name = error.filename2 or error.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes | Path) and name else _at_hand(error)
+
+
 def _at_hand(error: OSError) -> str | None:
     """The file that was open where the system names none: what fails in the middle of reading or
     writing does not tell in which file. It is the one that the innermost of the functions that the
@@ -230,10 +236,8 @@ def _is_file(error: OSError) -> bool:
 
 
 def _named(error: OSError) -> str:
-    name = error.filename2 or error.filename
-    if not name or isinstance(name, int):
-        name = _at_hand(error)
+    name = file_of(error)
     if name is None:
         return "a file that the command reads or writes"
-    text = shown(Path.cwd() if name == "." else os.fsdecode(name))
+    text = shown(Path.cwd() if name == "." else name)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,15 +1,19 @@
 """Files that are replaced whole or not at all, and where the cache lies."""
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kurabe.errors import UserError
+from kurabe.errors import UserError, file_of
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_bytes_atomic(path: Path | str, data: bytes) -> None:
@@ -50,11 +54,22 @@ def naming(path: Path, instead_of: Path | None = None) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        name = error.filename2 or error.filename
-        of_others = instead_of and name and not Path(os.fsdecode(name)).is_relative_to(instead_of)
-        if not of_others:
+        # A full disk is that of what is written, whichever file was open first.
+        name = None if error.errno in _FULL else file_of(error)
+        if not (instead_of and name and not Path(name).is_relative_to(instead_of)):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextlib.contextmanager
+def folder_for_now(within: Path, prefix: str = ".kurabe-") -> Generator[Path]:
+    """A folder that is there inside. That it cannot be removed afterwards is no error: what was
+    made in it has its place by then."""
+    place = Path(tempfile.mkdtemp(dir=within, prefix=prefix))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def write_text_atomic(path: Path | str, text: str) -> None:
@@ -98,7 +113,9 @@ def check_place(path: Path, *, folder: bool) -> None:
     while not above.exists() and above != above.parent:
         above = above.parent
     if not above.is_dir():
-        raise UserError(f"{above} is a file, not a folder, so {path} cannot be made there.")
+        raise UserError(
+            f"{above} is a file, not a folder, so {path} cannot be made there; give another place."
+        )
     if not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"{above} may not be written to; give another place than {path}.")
 

@@ -11,7 +11,6 @@ disk, neither error names a file.
 
 import io
 import os
-import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -49,12 +48,13 @@ class Operation:
     event: str
     path: str
     lines: tuple[str, ...] = field(compare=False)
+    why: str = field(default="", compare=False)
 
     @property
     def place(self) -> tuple[str, ...]:
         """What two operations share that are one line's work on files of one kind."""
-        name = re.sub(r"\d+", "0", os.path.basename(self.path))  # noqa: PTH119
-        return (self.event, BESIDE if name.startswith(BESIDE) else name, *self.lines)
+        beside = os.path.basename(self.path).startswith(BESIDE)  # noqa: PTH119
+        return (self.event, BESIDE if beside else Path(self.path).suffix, *self.lines)
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Watch:
         path = next((os.path.abspath(path) for path in paths if self._covers(path)), None)  # noqa: PTH100
         if path is None:
             return False
-        one = Operation(event, path, _lines())
+        one = Operation(event, path, _lines(), os.strerror(self.number))
         self.seen.append(one)
         if self.at is None or len(self.seen) <= self.at:
             return False
@@ -109,10 +109,10 @@ _hooked = False
 
 
 def _lines() -> tuple[str, ...]:
-    """The two innermost lines of Kurabe that are at work."""
+    """The three innermost lines of Kurabe that are at work."""
     found: list[str] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and len(found) < 2:
+    while frame is not None and len(found) < 3:
         file = frame.f_code.co_filename
         if "/kurabe/" in file and "/tests/" not in file:
             found.append(f"{os.path.basename(file)}:{frame.f_lineno}")  # noqa: PTH119

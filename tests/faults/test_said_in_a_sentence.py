@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,10 +12,17 @@ import pytest
 from PIL import Image
 
 from kurabe.cli import answer
+from kurabe.comparison import read_results
 from kurabe.errors import RunFailed, UserError, refusal, sentence
-from kurabe.files import check_place, json_bytes, write_bytes_atomic, write_text_atomic
+from kurabe.files import (
+    check_place,
+    folder_for_now,
+    json_bytes,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 from kurabe.recipe import Budget, Recipe, read_toml
-from kurabe.records import RunFolder, StudyFolder
+from kurabe.records import SHIPPED, RunFolder, StudyFolder
 from kurabe.records.lock import FolderBusy, is_held, writing
 from kurabe.studies.study import parse_budget
 
@@ -262,3 +270,41 @@ def test_a_folder_of_runs_that_cannot_be_listed_is_no_study_without_runs(tmp_pat
         StudyFolder(tmp_path / "study").runs()
     # What is not there yet has none.
     assert StudyFolder(tmp_path / "none").runs() == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/mem is Linux's")
+def test_a_zip_on_a_disk_that_fails_is_not_called_another_kind_of_file(tmp_path, capsys):
+    (tmp_path / "a.zip").symlink_to("/proc/self/mem")
+    (tmp_path / "model_index.json").symlink_to("/proc/self/mem")
+    assert answer(["data", "check", "a.zip"]) == 1
+    assert capsys.readouterr().err.startswith("a.zip: the disk reports a fault")
+    assert answer(["sample", ".", "--out", "drawn"]) in (1, 2)
+    assert "model_index.json" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/mem is Linux's")
+def test_a_run_that_cannot_be_read_is_named_beside_the_table(tmp_path, capsys):
+    """The table goes on, and what it lacks is said: by the same look at the files."""
+    shutil.copytree(SHIPPED / "emoji-openmoji", tmp_path / "s")
+    record = tmp_path / "s" / "runs" / "ddpm" / "block-2" / "run.json"
+    record.unlink()
+    record.symlink_to("/proc/self/mem")
+    for form in ("table", "csv"):
+        assert answer(["compare", "--study", "s", "--format", form]) == 0
+        said = capsys.readouterr()
+        assert said.out
+        assert said.err.count("\n") == 1 and "block-2/run.json" in said.err
+    assert len(read_results(StudyFolder(tmp_path / "s")).unread) == 1
+
+
+def test_what_was_made_stays_where_its_own_folder_cannot_be_removed(tmp_path):
+    with folder_for_now(tmp_path) as folder:
+        (folder / "made").write_text("x")
+        (folder / "made").rename(tmp_path / "kept")
+        # The system lets nothing be listed any more: shutil.rmtree meets a file.
+        folder.rmdir()
+        folder.write_text("")
+    assert (tmp_path / "kept").read_text() == "x"
+    with pytest.raises(KeyError), folder_for_now(tmp_path) as folder:
+        raise KeyError
+    assert not folder.exists()

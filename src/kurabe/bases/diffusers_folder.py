@@ -19,7 +19,7 @@ from kurabe.bases.architecture import architecture, architectures
 from kurabe.bases.diffusers_network import Autoencoder, DiffusersNetwork, Prompt
 from kurabe.bases.scheduler import read_scheduler
 from kurabe.bases.texts import parts_of
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 
 INDEX = "model_index.json"
 _DENOISERS = ("unet", "transformer")
@@ -154,15 +154,19 @@ def _numbers(file: Path) -> int:
             (length,) = struct.unpack("<Q", opened.read(8))
             header = json.loads(opened.read(min(length, 100_000_000)))
         return sum(math.prod(of["shape"]) for name, of in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+    except OSError as error:
+        raise refusal(error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         raise UserError(f"{file} is not a safetensors file.") from None
 
 
 def _object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
-    except OSError:
-        raise UserError(f"{path} is missing or cannot be read.") from None
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; give the whole folder that diffusers wrote.") from None
+    except OSError as error:
+        raise refusal(error) from None
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON.") from None
     if not isinstance(value, dict):

@@ -38,8 +38,6 @@ def compare(
     from kurabe.comparison import FORMATS, draw_terminal, screen_of
 
     found = table(ids, study, lang)
-    if study is not None:
-        _name_unread(find_study(study))
     if form == "table":
         screen = screen_of()
         if study is None or not found.group("measured"):
@@ -50,15 +48,6 @@ def compare(
             print(screen.say("  " + say("compare.facts", lang)))
     else:
         _write(FORMATS[form](found).encode("utf-8", "backslashreplace"))
-
-
-def _name_unread(folder: "StudyFolder") -> None:
-    """A line on stderr for every run whose record or scores cannot be read; the table goes on."""
-    for run in folder.runs().values():
-        try:
-            _ = run.info, run.score("scores")
-        except UserError as error:
-            print(error, file=sys.stderr)
 
 
 def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
@@ -75,6 +64,9 @@ def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
     # Of a study that is shipped, commands name the study and not where the package lies.
     place = folder.name if folder.path.parent == records.SHIPPED else str(folder.path)
     results = replace(comparison.read_results(folder), place=place)
+    for problem in results.unread:
+        # The table goes on without.
+        print(problem, file=sys.stderr)
     if not ids:
         return comparison.study_table(results, lang)
     return comparison.compare([find(text) for text in ids], lang, results)

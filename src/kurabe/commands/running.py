@@ -138,6 +138,7 @@ def embed(
     Copies have rows too; files that cannot be read are named.
     """
     from kurabe import data
+    from kurabe.data.report import CLOSED
     from kurabe.runs.embedding import Wanted, embed_images, write_parquet
     from kurabe.training import load_model
 
@@ -150,10 +151,11 @@ def embed(
     write_parquet(out, images, embedding)
     count, dim = embedding.vectors.shape
     print(say("done.embed", lang, n=count, dim=dim, path=out, where=embedding.described))
-    dropped = images.report.dropped if images.report else ()
-    if dropped:
-        which = data.some_of([f"{file} {reason}" for file, reason in dropped])
-        print(say("done.embed.left", lang, n=len(dropped), which=which))
+    left = [f"{file} {reason}" for file, reason in images.report.dropped] if images.report else []
+    if images.report:
+        left += [f"{name} {CLOSED}" for name, why, _ in images.report.left if why == "left.closed"]
+    if left:
+        print(say("done.embed.left", lang, n=len(left), which=data.some_of(left)))
 
 
 def export(run: str, out: Path, to: str, below: Path, lang: str) -> None:

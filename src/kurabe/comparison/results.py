@@ -39,12 +39,16 @@ class StudyColumn:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run: its status, its metrics by id (value, n, references, detail), its record."""
+    """One run: its status, its metrics by id (value, n, references, detail), its record.
+
+    unread: why its record or scores could not be read, where that is so.
+    """
 
     folder: RunFolder
     status: str
     metrics: Metrics
     info: Mapping[str, Any]
+    unread: str | None = None
 
 
 @dataclass(frozen=True)
@@ -257,6 +261,11 @@ class StudyResults:
             total += sum(seconds) / len(seconds) if seconds else 0.0
         return total / self.workers if total else None
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """A sentence for every run whose record or scores could not be read."""
+        return tuple(run.unread for run in self.runs.values() if run.unread)
+
 
 def read_results(folder: StudyFolder) -> StudyResults:
     """Read study.toml and every run below it; UserError where there is no study."""
@@ -290,7 +299,9 @@ def _training_images(data: DataSettings, runs: Mapping[tuple[str, int], RunResul
 def read_settings(folder: StudyFolder) -> StudySettings:
     """study.toml, checked as the command that runs it does; UserError where it is wrong."""
     if not folder.exists:
-        raise UserError(f"{folder.path} is not a study's folder: study.toml is missing.")
+        raise UserError(
+            f"{folder.path} is not a study's folder: study.toml is missing; give another one."
+        )
     return StudySettings.from_toml(folder.study_path)
 
 
@@ -301,7 +312,7 @@ def _run(folder: RunFolder) -> RunResult:
         return RunResult(folder, folder.status_of(info), metrics, info)
     except UserError as error:
         # What cannot be read is shown as failed, never dropped.
-        return RunResult(folder, "failed", {}, {"error": str(error)})
+        return RunResult(folder, "failed", {}, {"error": str(error)}, unread=str(error))
 
 
 @lru_cache(maxsize=2048)

@@ -25,8 +25,9 @@ def of_the_file(error: OSError) -> bool:
 
 
 def of_the_system(error: BaseException) -> bool:
-    """Whether what broke off in an archive or a table says nothing of its content."""
-    return isinstance(error, OSError) and error.errno in _PASSING
+    """Whether what broke off in an archive or a table says nothing of its content: it could not be
+    opened (the system names the file), or not read on."""
+    return isinstance(error, OSError) and (bool(error.filename) or error.errno in _PASSING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from kurabe.data.decoding import ENDINGS, UnreadableError
 from kurabe.data.entries import Entry, Listing, hidden, of_the_file
+from kurabe.data.report import CLOSED
 from kurabe.data.shards import TABLES, TARS, entries_of, is_shard
 from kurabe.data.tables import LABELS, METADATA, OnlyCaptions, read_table
 from kurabe.data.zips import zipped
@@ -36,7 +37,7 @@ def opened(path: Path) -> Generator[Listing]:
             yield _folder(path)
         elif not path.exists():
             raise UserError(f"{name} does not exist, and no known set has that name.")
-        elif zipfile.is_zipfile(path):
+        elif _is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 listing, names = zipped(archive)
                 _choose(listing, names, lambda member: Entry(member, names[member]))
@@ -53,6 +54,13 @@ def opened(path: Path) -> Generator[Listing]:
         ) from None
     except PermissionError as error:
         raise refusal(error) from None
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        # To is_zipfile a disk that fails is one more file of another kind.
+        file.read(1)
+        return zipfile.is_zipfile(file)
 
 
 def fingerprint(path: Path) -> str:
@@ -189,7 +197,8 @@ def _of_shards(path: Path, names: list[str], listing: Listing) -> Iterator[Entry
             if isinstance(error, OSError) and not of_the_file(error):
                 raise
             listing.left.remove((name, "left.container", 1))
-            listing.dropped.append((name, str(error)))
+            closed = isinstance(error, OSError)
+            listing.dropped.append((name, f"{CLOSED} ({error.strerror})" if closed else str(error)))
 
 
 def _choose(listing: Listing, names: Iterable[str], entry: Callable[[str], Entry]) -> list[str]:

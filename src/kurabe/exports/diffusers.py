@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from kurabe import bases
 from kurabe.bases import diffusers_folder
 from kurabe.errors import UserError
-from kurabe.files import check_place, naming
+from kurabe.files import check_place, folder_for_now, naming
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.training import Model, load_model
@@ -44,10 +43,10 @@ def export(run: RunFolder, out: Path) -> None:
     check_place(out, folder=True)
     model = load_model(run.path)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
-        made = Path(beside) / out.name
+    with folder_for_now(out.parent) as beside:
+        made = beside / out.name
         try:
-            with naming(out, Path(beside)):
+            with naming(out, beside):
                 _copy(base.path, made)
                 _replace(model, made / diffusers_folder.denoiser_part(made))
                 _in_one_precision(made)

@@ -6,6 +6,7 @@ whatever is wrong, and what is right has the types that its readers count on. No
 
 import json
 import math
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -27,8 +28,8 @@ _GREATEST = 2**62
 def json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; UserError for anything else, FileNotFoundError for none."""
     try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path} is not a file; move it away.")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{path} is not a file; move it away and give the same command again.")
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise

@@ -122,8 +122,8 @@ def run_study(
     with Pool(engine) as pool:
         jobs = _run_all(study, state, folder, lang, pool)
     check_finished(jobs)
-    write_table(folder, lang)
-    for line in closing(study, state, folder, jobs, lang):
+    unread = write_table(folder, lang)
+    for line in (*unread, *closing(study, state, folder, jobs, lang)):
         show(line)
 
 
@@ -178,7 +178,7 @@ def _execute(
     clock: Clock,
     lang: str,
     draw: Callable[[bool], None],
-    tabulate: Callable[[], None],
+    tabulate: Callable[[], object],
     before: Callable[[Job], None],
 ) -> None:
     for job in jobs:

@@ -22,8 +22,9 @@ from kurabe.words.commands import aligned, say
 _ORDER = ("samples", "measured", "how", "facts")
 
 
-def write_table(folder: StudyFolder, lang: str) -> None:
-    """Write table.json and the page, index.html in `lang` and index.<lang>.html in each."""
+def write_table(folder: StudyFolder, lang: str) -> tuple[str, ...]:
+    """Write table.json and the page, index.html in `lang` and index.<lang>.html in each; what of
+    the runs could not be read for it."""
     pages = {each: f"index.{each}.html" for each in LANGUAGES}
     # What is handed on names the folder, not where it lies on this machine.
     results = replace(read_results(folder), place=folder.name)
@@ -34,13 +35,15 @@ def write_table(folder: StudyFolder, lang: str) -> None:
         if each == lang:
             folder.write_table(table.to_json())
             folder.write_page(page)
+    return results.unread
 
 
 def closing(
     study: Study, state: StudyState, folder: StudyFolder, jobs: Sequence[Job], lang: str
 ) -> list[str]:
     """The lines that a study ends with."""
-    table = study_table(folder, lang)
+    results = read_results(folder)
+    table = study_table(results, lang)
     screen = screen_of()
     command = f"kurabe study {shlex.quote(str(folder.path))}"
     ways = [
@@ -54,6 +57,7 @@ def closing(
     return [
         "",
         draw_terminal(table, screen, ("measured",)),
+        *(f"  {screen.say(problem)}" for problem in results.unread),
         *(f"  {screen.say(text)}" for text in about_failures(study, folder, jobs, command, lang)),
         *_cautions(study, state, lang),
         *(f"  {screen.say(text)}" for text in aligned(ways)),

@@ -22,7 +22,7 @@ from kurabe.conditions.classes import Classes
 from kurabe.diffusion import SCHEDULES, Clipped, Denoiser, NetworkDenoiser, sample
 from kurabe.diffusion.guidance import Parts
 from kurabe.diffusion.sampling import Spacing, steps_for
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 from kurabe.files import write_bytes_atomic
 from kurabe.methods.settings import GuidanceChoice
 from kurabe.randomness import generator
@@ -286,7 +286,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        error.filename = str(path)
+        raise refusal(error) from None
+    except SafetensorError as error:
         raise UserError(
             f"{path} is not a safetensors file ({error}); other formats are not opened, since "
             "they can run code."

@@ -179,7 +179,7 @@ _WORDS: dict[str, Texts] = {
         "{n} {n|image|images} × {dim} {dim|feature|features} in {path} ({where})",
     ),
     "done.embed.left": (
-        "読めない {n} ファイルは含まれません: {which}",
+        "読めない {n} 件は含まれません: {which}",
         "{n} unreadable and not among them: {which}",
     ),
     "data.licence": ("ライセンス", "licence"),

@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from kurabe.errors import UserError
+from kurabe.errors import UserError, refusal
 
 _NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _ATTENTION = re.compile(r"(?<=attentions\.\d)\.(query|key|value|proj_attn)\.")
@@ -39,7 +39,10 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         with safe_open(file, "pt") as opened:
             found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        error.filename = str(file)
+        raise refusal(error) from None
+    except SafetensorError as error:
         raise UserError(f"{file} is not a safetensors file ({error}).") from None
     return {_today(n): w.float() if w.is_floating_point() else w for n, w in found.items()}
 

@@ -13,15 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kurabe.data.known.archives import read_members
-from kurabe.errors import UserError, refusal
-from kurabe.files import cache_dir
+from kurabe.errors import UserError, file_of, refusal
+from kurabe.files import cache_dir, folder_for_now
 
 Progress = Callable[[str], None]
 TIMEOUT = 900
@@ -145,13 +144,13 @@ class Download:
         if client is None:
             raise FileNotFoundError(f"there is no {self.command[0]} here")
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        with folder_for_now(kept.parent) as folder:
             arguments = [part.format(folder=folder) for part in self.command[1:]]
             subprocess.run(
                 [client, *arguments], cwd=folder, check=True, capture_output=True,
                 timeout=TIMEOUT, encoding="utf-8", stdin=subprocess.DEVNULL,
             )  # fmt: skip
-            (found,) = (p for p in Path(folder).iterdir() if p.is_file())
+            (found,) = (p for p in folder.iterdir() if p.is_file())
             os.replace(found, kept)
         return kept
 
@@ -172,8 +171,8 @@ class Address:
         for name in self.files:
             if (kept / name).is_file():
                 continue
-            with tempfile.TemporaryDirectory(dir=kept) as folder:
-                part = Path(folder) / name
+            with folder_for_now(kept) as folder:
+                part = folder / name
                 remote = urllib.request.urlopen(f"{self.url}/{name}", timeout=60)
                 with remote, part.open("wb") as local:
                     shutil.copyfileobj(remote, local)
@@ -208,9 +207,8 @@ def apt(package: str) -> Download:
 
 def _of_the_cache(error: OSError) -> bool:
     """Whether the cache is what was refused, or its disk is full."""
-    cache = cache_dir()
-    names = (name for name in (error.filename, error.filename2) if isinstance(name, str | Path))
-    inside = any(Path(name).is_relative_to(cache) for name in names)
+    name = file_of(error)
+    inside = name is not None and Path(name).is_relative_to(cache_dir())
     return inside or error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -221,5 +219,6 @@ def _short(error: Exception) -> str:
         error = reason
     said = getattr(error, "stderr", None) or str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        name = file_of(error)
+        said = f"{name}: {error.strerror}" if name else error.strerror
     return str(said).strip().splitlines()[-1].strip().rstrip(".")[:160]
