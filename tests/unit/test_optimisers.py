@@ -38,8 +38,9 @@ def begun(kind: str) -> tuple[nn.Module, Training]:
     if kind in NEEDS:
         pytest.importorskip(NEEDS[kind])
     torch.manual_seed(0)
-    # The matrix in the middle has the 4096 numbers from which on moments are kept in eight bits.
-    layers = (nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 2))
+    # Two matrices have the 4096 numbers from which on moments are kept in eight bits, by one table.
+    wide = (nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64))
+    layers = (nn.Linear(4, 64), nn.Tanh(), *wide, nn.Tanh(), nn.Linear(64, 2))
     module = nn.Sequential(*layers)
     inside = layers[2].weight
     other = [p for p in module.parameters() if p.dim() > 1 and p is not inside]

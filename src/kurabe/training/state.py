@@ -81,7 +81,7 @@ class Training:
                     numbers[place] = value
         tensors |= {f"average/{name}": value for name, value in self.ema.average.items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        stored = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        stored = _apart({name: value.cpu().contiguous() for name, value in tensors.items()})
         groups = [_plain(group) for group in self.optimiser.param_groups]
         note = {"progress": asdict(self.progress), "groups": groups, "numbers": numbers}
         written = {key: json.dumps(value) for key, value in note.items()}
@@ -127,6 +127,18 @@ class Training:
             for name, value in self.ema.average.items()
             if f"best/{name}" in stored
         }
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, none in the memory of another, which the format refuses: an optimiser may keep
+    one table for all parameters."""
+    taken: set[int] = set()
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        place = value.untyped_storage().data_ptr()
+        found[name] = value.clone() if place in taken else value
+        taken.add(place)
+    return found
 
 
 def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
