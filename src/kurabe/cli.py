@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from kurabe import standard_streams
+from kurabe.commands import asked
 from kurabe.words import Language, language
 
 app = typer.Typer(
@@ -64,7 +65,10 @@ Seeds = Annotated[
     int | None, typer.Option("--seeds", min=1, max=1000, help="Blocks of seeds; 5 if new.")
 ]
 Grey = Annotated[bool | None, typer.Option("--grey/--colour", help="Else as the images are.")]
-Size = Annotated[int | None, typer.Option("--size", min=4, max=2048, help="Pixels a side.")]
+
+Size = Annotated[
+    str | None, typer.Option("--size", parser=asked.size, help="Pixels a side, or WIDTHxHEIGHT.")
+]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A labels.csv: file, label.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Where = Annotated[str | None, typer.Option("--device", help="auto (the fastest), cpu, cuda, mps.")]
@@ -167,13 +171,14 @@ def methods(
 def data_check(
     path: Annotated[str, typer.Argument(metavar="PATH")],
     labels: Labels = None,
+    size: Size = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     lang: Lang = None,
 ) -> None:
     """What would be kept and dropped, and why; duplicates, sizes, modes, labels."""
     from kurabe.commands.facts import check
 
-    check(path, str(labels) if labels else None, json, language(lang))
+    check(path, str(labels) if labels else None, size, json, language(lang))
 
 
 @data_app.command("get")

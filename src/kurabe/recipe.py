@@ -29,9 +29,17 @@ from kurabe.bases.network import Described
 from kurabe.errors import UserError, plainly, refusal
 from kurabe.methods.choices import Choices
 from kurabe.methods.settings import Later
+from kurabe.sizes import setting_of
 
 # Of a value that is wrong, so many characters are shown.
 _LONGEST_SHOWN = 60
+
+
+def _size(value: object) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return setting_of("")
+    return setting_of(value)
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # A billion is beyond every machine, and no count of anything here.
@@ -54,12 +62,13 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Which images, how large, and which of them are test; fractions: train, validation, test.
 
+    size: pixels a side, or "WIDTHxHEIGHT".
     unseen_by: a base or a run, or several; images that one was trained on, and near-copies of
     them, are never tested. A study writes its bases here, for all its columns.
     """
 
     source: str
-    size: Annotated[int, Field(ge=4, le=2048)] | None = None
+    size: Annotated[int | str, BeforeValidator(_size)] | None = None
     channels: Literal[1, 3] | None = None
     limit: Positive | None = None
     labels: str | None = None

@@ -226,7 +226,7 @@ FAULTS = {
         _config("unet/config.json", down_block_types=["X", "Y"]), "diffusers cannot build",
     ),
     "no size": (_config("unet/config.json", sample_size=None), "sample_size = None"),
-    "not square": (_config("unet/config.json", sample_size=[8, 16]), "sample_size = [8, 16]"),
+    "three sides": (_config("unet/config.json", sample_size=[8, 8, 8]), "sample_size = [8, 8, 8]"),
     "asks for a class": (_config("unet/config.json", num_class_embeds=10), "asks for a class"),
     "four channels without a vae": (_config("unet/config.json", in_channels=4), "in_channels = 4"),
     "unbounded noise": (
@@ -258,7 +258,7 @@ def test_a_shard_that_is_missing_is_named(tmp_path):
 
 def test_a_folder_found_says_what_it_draws(tmp_path):
     found = bases.find(str(diffusers_folders.ddim(tmp_path / "tiny")))
-    assert (found.name, found.image_size, found.channels) == ("tiny", 8, 1)
+    assert (found.name, found.image_size, found.channels) == ("tiny", (8, 8), 1)
     assert found.info["parameters"] == sum(p.numel() for p in diffusers_folders.unet().parameters())
 
 
@@ -288,7 +288,7 @@ def test_a_dit_in_latents_draws_what_its_pipeline_draws(learns_sigma, tmp_path):
     folder = diffusers_folders.dit(tmp_path / "base", learns_sigma=learns_sigma)
     theirs = drawn_by_diffusers(folder)
     model = load_model(folder)
-    assert (model.image_size, model.channels, model.space.shape) == (16, 3, (4, 8, 8))
+    assert (model.image_size, model.channels, model.space.shape) == ((16, 16), 3, (4, 8, 8))
     assert np.abs(drawn(model) - theirs).max() < 1e-4
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():

@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kurabe.sizes import Sides, times
+
 
 class Output(NamedTuple):
     """What one pass gives.
@@ -28,7 +30,7 @@ class Backbone(nn.Module):
 
     Attributes
     ----------
-    in_channels, image_size: the images it works on, (in_channels, image_size, image_size).
+    in_channels, image_size: the images it works on, (in_channels, height, width).
     token_grid: rows and columns of tokens (or cells) that its features lie on; the finest of
         them where layers differ, as `grid_of` says.
     patch: side in pixels of the square that one token stands for; 0 where none can be left out.
@@ -44,7 +46,7 @@ class Backbone(nn.Module):
     """
 
     in_channels: int
-    image_size: int
+    image_size: Sides
     token_grid: tuple[int, int]
     patch: int
     feature_layers: tuple[str, ...]
@@ -86,6 +88,16 @@ class Backbone(nn.Module):
         Predictions and gradients stay what they are. ValueError where a network cannot do so.
         """
         raise ValueError(f"a {type(self).__name__} cannot compute its blocks anew")
+
+    def resize(self, image_size: Sides) -> None:
+        """From now on it works on images of that height and width, with the same weights.
+
+        ValueError, which says what it draws instead, where it cannot.
+        """
+        raise ValueError(
+            f"it knows the places of {times(self.image_size)} alone, and {times(image_size)} asks "
+            "for others"
+        )
 
     def dim_of(self, layer: str) -> int:
         """The width D of that layer's features."""

@@ -24,13 +24,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kurabe.backbones.base import Backbone, Output, table
+from kurabe.sizes import Size, sides_of, times
 
 # Values a pixel that the refinement gets from the tokens, the prediction itself among them.
 REFINED = 12
 
 
 class PatchTransformer(Backbone):
-    """A transformer on (image_size / patch)² tokens; see the module's text.
+    """A transformer on a token for each patch of an image; see the module's text.
+
+    image_size: pixels a side, or (height, width).
 
     depth counts all blocks, `decoder` of them see all tokens; `refine` is the hidden width of the
     convolutions on pixels, 0 for none. Feature layers are "block-1" …
@@ -46,7 +49,7 @@ class PatchTransformer(Backbone):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: Size,
         in_channels: int,
         *,
         patch: int = 4,
@@ -57,13 +60,14 @@ class PatchTransformer(Backbone):
         refine: int = 32,
     ) -> None:
         super().__init__()
-        if image_size % patch:
-            raise ValueError(f"image size {image_size} is not a multiple of the patch {patch}")
+        sides = sides_of(image_size)
+        if sides[0] % patch or sides[1] % patch:
+            raise ValueError(f"image size {times(sides)} is not a multiple of the patch {patch}")
         if width % heads or not 0 <= decoder <= depth:
             raise ValueError("width must be a multiple of heads, decoder at most depth")
-        self.image_size, self.in_channels = image_size, in_channels
+        self.image_size, self.in_channels = sides, in_channels
         self.patch = patch
-        self.token_grid = (image_size // patch, image_size // patch)
+        self.token_grid = (sides[0] // patch, sides[1] // patch)
         self.feature_layers = tuple(f"block-{i + 1}" for i in range(depth))
         self.feature_dim = width
         self.encoder_depth = depth - decoder

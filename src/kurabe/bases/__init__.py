@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kurabe.bases import diffusers_folder
+from kurabe.bases.architecture import architecture
 from kurabe.errors import UserError
+from kurabe.sizes import Sides, sides_of
 
 _SHIPPED = Path(__file__).parent
 
@@ -26,9 +28,19 @@ class Base:
 
     name: str
     path: Path
-    image_size: int
+    image_size: Sides
     channels: int
     info: dict[str, Any]
+
+    @property
+    def granule(self) -> int:
+        """What sides in pixels must be a multiple of for other rectangles than its own; 0 where
+        it draws none."""
+        if not self.is_diffusers:
+            return 0
+        network, kind = self.info["network"], architecture(self.info["network"]["architecture"])
+        side = (network.get("autoencoder") or {"side": 1})["side"]
+        return kind.granule(json.loads(network["config"])) * side
 
     @property
     def is_diffusers(self) -> bool:
@@ -66,7 +78,8 @@ def find(name: str) -> Base:
         return _of_diffusers(name, diffusers_folder.of_hub(name))
     try:
         info = json.loads((folder / "base.json").read_bytes())
-        return Base(folder.name, folder, info["image_size"], info["channels"], info)
+        sides = sides_of(info["image_size"])
+        return Base(folder.name, folder, sides, info["channels"], info)
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
         known = ", ".join(available()) or "none shipped"
         raise UserError(

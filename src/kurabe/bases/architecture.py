@@ -29,9 +29,22 @@ class Architecture:
         """ValueError, with the way out, where the network asks for what Kurabe cannot give it."""
 
     @classmethod
+    def granule(cls, config: Mapping[str, Any]) -> int:
+        """What both sides of what it draws must be a multiple of, where it can draw rectangles.
+
+        0 where it cannot: its weights know the places of its own square alone.
+        """
+        return 0
+
+    @classmethod
     def condition(cls, config: Mapping[str, Any]) -> str | None:
         """The name of what it is told, in the group "conditions"; None where it is told nothing."""
         return None
+
+
+def halved(config: Mapping[str, Any]) -> int:
+    """How often a U-Net halves, as a factor: every level but the last does."""
+    return 2 ** (len(config.get("down_block_types") or "four") - 1)
 
 
 def architectures() -> dict[str, Idea]:

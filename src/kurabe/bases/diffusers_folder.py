@@ -20,6 +20,7 @@ from kurabe.bases.diffusers_network import Autoencoder, DiffusersNetwork, Prompt
 from kurabe.bases.scheduler import read_scheduler
 from kurabe.bases.texts import parts_of
 from kurabe.errors import UserError, refusal
+from kurabe.sizes import Sides
 
 INDEX = "model_index.json"
 _DENOISERS = ("unet", "transformer")
@@ -67,8 +68,8 @@ def of_hub(text: str) -> Path:
         ) from None
 
 
-def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
-    """Network, image size and channels of a folder that diffusers wrote; UserError if none is."""
+def read_folder(folder: Path) -> tuple[DiffusersNetwork, Sides, int]:
+    """Network, sides and channels of images of a folder that diffusers wrote, else UserError."""
     index = _object(folder / INDEX)
     part = denoiser_part(folder, index)
     config = _object(folder / part / "config.json")
@@ -86,7 +87,7 @@ def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
         str(folder / "scheduler" / "scheduler_config.json"),
     )
     autoencoder = _autoencoder(folder, index)
-    size = _sample_size(folder / part / "config.json", config)
+    size = _sample_size(folder / part / "config.json", config, kind.granule(config) > 0)
     channels = config.get("in_channels", kind.channels)
     if autoencoder is None and channels not in (1, 3):
         raise UserError(
@@ -102,7 +103,8 @@ def read_folder(folder: Path) -> tuple[DiffusersNetwork, int, int]:
     )
     if autoencoder is None:
         return network, size, channels
-    return network, size * autoencoder.side, autoencoder.channels
+    height, width = (side * autoencoder.side for side in size)
+    return network, (height, width), autoencoder.channels
 
 
 def denoiser_part(folder: Path, index: dict[str, Any] | None = None) -> str:
@@ -183,13 +185,14 @@ def _listed(value: Any) -> list[Any]:
     return cast(list[Any], value) if isinstance(value, list) else []
 
 
-def _sample_size(path: Path, config: dict[str, Any]) -> int:
+def _sample_size(path: Path, config: dict[str, Any], rectangles: bool) -> Sides:
     size = config.get("sample_size")
-    if len(sides := _listed(size)) == 2 and sides[0] == sides[1]:
-        size = sides[0]
-    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 4096:
-        raise UserError(f"{path}: sample_size = {size}; a base draws square images of one size.")
-    return size
+    sides = _listed(size) or [size, size]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 4096 for n in sides)
+    if len(sides) != 2 or not whole or (sides[0] != sides[1] and not rectangles):
+        kinds = "images of one size" if rectangles else "square images of one size"
+        raise UserError(f"{path}: sample_size = {size}; a base draws {kinds}.")
+    return sides[0], sides[1]
 
 
 def _today(name: Any, config: dict[str, Any]) -> str:

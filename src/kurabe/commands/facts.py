@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kurabe.errors import UserError
 from kurabe.files import json_bytes
+from kurabe.sizes import times
 from kurabe.words import Texts, text_of
 from kurabe.words.commands import aligned, say
 
@@ -87,11 +88,11 @@ def find_study(text: str) -> "StudyFolder":
     )
 
 
-def check(path: str, labels: str | None, as_json: bool, lang: str) -> None:
+def check(path: str, labels: str | None, size: int | str | None, as_json: bool, lang: str) -> None:
     """The preflight's report of a folder, a file or a known set."""
     from kurabe import data
 
-    report = data.check(path, labels=labels)
+    report = data.check(path, labels=labels, size=size)
     if as_json:
         print_json(report.as_dict())
     else:
@@ -107,7 +108,7 @@ def get(name: str, lang: str) -> None:
         raise UserError(f'No set "{name}"; kurabe data list shows the known ones.')
     images = data.load(name, progress=lambda text: print(f"  {text}", file=sys.stderr))
     licence = f"{say('data.licence', lang)}: {known.licence}"
-    shape = f"{images.size}×{images.size}, {say(f'colour.{images.channels}', lang)}"
+    shape = f"{times(images.size)}, {say(f'colour.{images.channels}', lang)}"
     print(f"{name}  {say('images', lang, n=f'{len(images):,}')}  {shape}  {licence}")
 
 

@@ -26,7 +26,7 @@ def fit(
     seed: int,
     budget: str | None,
     settings: tuple[str, ...],
-    size: int | None,
+    size: int | str | None,
     channels: int | None,
     device: str,
     lang: str,

@@ -46,7 +46,7 @@ Field = NDArray[np.float32]
 
 
 def field(pixels: Pixels) -> Field:
-    """v, float32 (N, C, H, H), from uint8 (N, H, H, C)."""
+    """v, float32 (N, C, H, W), from uint8 (N, H, W, C)."""
     count, height, width, channels = pixels.shape
     v = np.empty((count, channels, height, width), np.float32)
     for at in range(0, count, TRANSFORMED):
@@ -55,17 +55,19 @@ def field(pixels: Pixels) -> Field:
 
 
 def _field(pixels: Pixels) -> Field:
-    side = pixels.shape[1]
+    height, width = pixels.shape[1:3]
+    side = max(height, width)
     sharp = pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     sigmas = (0, 0, SMOOTH * side / SIDE, SMOOTH * side / SIDE)
     x = np.asarray(ndimage.gaussian_filter(sharp, sigmas), np.float32)  # pyright: ignore
     # Beside its reflections, so that no edge stands where the image ends.
     wide = np.concatenate([x, x[:, :, ::-1]], axis=2)
     wide = np.concatenate([wide, wide[..., ::-1]], axis=3)
-    k = np.fft.fftfreq(2 * side) * side
-    weight = np.hypot(k[:, None], k) ** POWER
+    # In periods of the longer side, along both.
+    ky, kx = (np.fft.fftfreq(2 * n) * side for n in (height, width))
+    weight = np.hypot(ky[:, None], kx) ** POWER
     weighted = np.fft.ifft2(np.fft.fft2(wide) * weight.astype(np.float32)).real
-    return weighted[:, :, :side, :side].astype(np.float32)
+    return weighted[:, :, :height, :width].astype(np.float32)
 
 
 def descriptors(small: Pixels) -> Field:
@@ -78,10 +80,13 @@ def descriptors(small: Pixels) -> Field:
 
 
 def shrunk(pixels: Pixels) -> Pixels:
-    """Images of at most SIDE pixels a side."""
-    if pixels.shape[1] <= SIDE:
+    """Images of at most SIDE pixels along their longer side, of the ratio that they have."""
+    height, width = pixels.shape[1:3]
+    longer = max(height, width)
+    if longer <= SIDE:
         return pixels
-    return each_part(pixels, lambda part: resized(part, SIDE))
+    sides = max(round(SIDE * height / longer), 1), max(round(SIDE * width / longer), 1)
+    return each_part(pixels, lambda part: resized(part, sides))
 
 
 class _Fields:
@@ -117,8 +122,8 @@ class Alike:
     """Compares pairs of the images it was made with, of at most SIDE pixels a side."""
 
     def __init__(self, small: Pixels) -> None:
-        self.side = small.shape[1]
-        self.reach = min(REACH, self.side // 8)
+        self.sides = small.shape[1:3]
+        self.reach = min(REACH, min(self.sides) // 8)
         self._ways = [_Fields(small, angle, self.reach) for angle in (0, ANGLE, -ANGLE)]
 
     def __call__(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -148,8 +153,8 @@ class Alike:
 
     def _best(self, a: Field, b: Field, of_a: Field, of_b: Field) -> Field:
         """The largest correlation over all shifts within reach, (N,); with the fields' energies."""
-        size = self.side + self.reach + (self.side + self.reach) % 2
-        shape = (size, size)
+        padded = (side + self.reach for side in self.sides)
+        shape = tuple(side + side % 2 for side in padded)
         product = (np.fft.rfft2(a, shape) * np.fft.rfft2(b, shape).conj()).sum(axis=1)
         near = np.arange(-self.reach, self.reach + 1)
         values = np.fft.irfft2(product, shape)[:, near][:, :, near]
@@ -165,17 +170,19 @@ def _overlaps(v: Field, reach: int) -> Field:
     """Σ |v|² over the part that overlaps at each shift, (N, shifts, shifts)."""
     sums = np.pad((v**2).sum(axis=1).cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0)))
     shifts = np.arange(-reach, reach + 1)
-    low, high = np.maximum(shifts, 0), v.shape[2] + np.minimum(shifts, 0)
+    low, height, width = np.maximum(shifts, 0), *v.shape[2:]
+    high, wide = height + np.minimum(shifts, 0), width + np.minimum(shifts, 0)
     rows = sums[:, high] - sums[:, low]
-    return rows[:, :, high] - rows[:, :, low]
+    return rows[:, :, wide] - rows[:, :, low]
 
 
 def _low(v: Field) -> Field:
     magnitude = np.sqrt((abs(np.fft.fft2(v)) ** 2).sum(axis=1))
     # A mirror swaps (u, v) and (−u, v), and of a real image's pairs (−u, −v) is the same.
     magnitude = magnitude + np.roll(magnitude[:, ::-1], 1, axis=1)
-    k = np.fft.fftfreq(v.shape[2]) * v.shape[2]
-    vectors = magnitude[:, np.hypot(k[:, None], k) <= LOWEST]
+    side = max(v.shape[2:])
+    ky, kx = (np.fft.fftfreq(n) * side for n in v.shape[2:])
+    vectors = magnitude[:, np.hypot(ky[:, None], kx) <= LOWEST]
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(length > BLANK, vectors / np.maximum(length, BLANK), 0).astype(np.float32)
 

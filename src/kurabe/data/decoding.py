@@ -1,10 +1,10 @@
-"""One image file → a square of the wanted size, as a person would expect to see it.
+"""One image file → an image of the wanted size, as a person would expect to see it.
 
 Turned as its EXIF says; palettes, CMYK and the like to RGB; colours of another profile to sRGB
 (`kurabe.data.colours`); alpha over white, p = a·c + (1 − a)·255; the first frame of an animation;
-the middle square, shrunk by Pillow's Lanczos filter. Deep greys (16 bits, 32 bits, floating point)
-stay numbers here, with what is brightest in them, since one scale must serve the whole set
-(`kurabe.data.scales`): 12-bit scans in 16-bit files would be black otherwise.
+the middle of the wanted ratio, shrunk by Pillow's Lanczos filter. Deep greys (16 bits, 32 bits,
+floating point) stay numbers here, with what is brightest in them, since one scale must serve the
+whole set (`kurabe.data.scales`): 12-bit scans in 16-bit files would be black otherwise.
 """
 
 import io
@@ -19,6 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kurabe.data.colours import to_srgb
 from kurabe.data.scales import Deep, brightest
+from kurabe.sizes import Sides, Size, sides_of
 
 FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "PCX",
@@ -45,8 +46,9 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """pixels: (size, size, 3) uint8, or (size, size) float32 in the file's own numbers where
-    `deep`, what is brightest in it, is not None. treated: what was done, in words."""
+    """pixels: (H, W, 3) uint8, or (H, W) float32 in the file's own numbers where `deep`, what is
+    brightest in it, is not None. treated: what was done, in words. share: of the file's area,
+    what the crop keeps."""
 
     pixels: NDArray[np.uint8] | NDArray[np.float32]
     width: int
@@ -54,13 +56,17 @@ class Decoded:
     mode: str
     treated: tuple[str, ...]
     deep: Deep | None = None
+    share: float = 1.0
 
 
-def decode(content: bytes, size: int) -> Decoded:
-    """Decode one file; UnreadableError says what is wrong with it."""
+def decode(content: bytes, size: Size) -> Decoded:
+    """Decode one file; UnreadableError says what is wrong with it.
+
+    size: of the result, pixels a side or (height, width).
+    """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return _decode(image, size)
+            return _decode(image, sides_of(size))
     except UnreadableError:
         raise
     except UnidentifiedImageError:
@@ -76,7 +82,7 @@ def decode(content: bytes, size: int) -> Decoded:
         raise UnreadableError(f"is damaged or truncated ({reason})") from None
 
 
-def _decode(image: Image.Image, size: int) -> Decoded:
+def _decode(image: Image.Image, sides: Sides) -> Decoded:
     width, height, mode = image.width, image.height, image.mode
     negative = _photometric(image) == WHITE_IS_ZERO
     unsigned = mode == "I" and _is_unsigned(image)
@@ -85,14 +91,12 @@ def _decode(image: Image.Image, size: int) -> Decoded:
     if getattr(image, "is_animated", False) and image.format != "MPO":
         treated.append("first of several frames")
     if image.format == "JPEG":
-        image.draft(mode, (4 * size, 4 * size))
+        image.draft(mode, (4 * max(sides), 4 * max(sides)))
     if image.getexif().get(ORIENTATION, 1) in TURNED:
         treated.append("turned as its EXIF says")
         image = ImageOps.exif_transpose(image)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    if side < size:
+    image, share = _cropped(image, sides)
+    if image.height < sides[0] or image.width < sides[1]:
         treated.append("enlarged")
     deep = None
     if mode in DEEP:
@@ -110,12 +114,21 @@ def _decode(image: Image.Image, size: int) -> Decoded:
         image = Image.fromarray(values)
     else:
         image = _to_rgb(image, profile, treated)
-    image = image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3)
+    image = image.resize((sides[1], sides[0]), Image.Resampling.LANCZOS, reducing_gap=3)
     if mode in ("P", "PA"):
         treated.append("palette")
     if mode == "CMYK":
         treated.append("CMYK")
-    return Decoded(np.asarray(image), width, height, mode, tuple(treated), deep)
+    return Decoded(np.asarray(image), width, height, mode, tuple(treated), deep, share)
+
+
+def _cropped(image: Image.Image, sides: Sides) -> tuple[Image.Image, float]:
+    """The largest part from the middle that has the ratio of these sides, and its share."""
+    tall, wide = image.height * sides[1], image.width * sides[0]
+    least = min(tall, wide)
+    width, height = max(round(least / sides[0]), 1), max(round(least / sides[1]), 1)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height)), least / max(tall, wide)
 
 
 def _usable(values: NDArray[np.float32], treated: list[str]) -> NDArray[np.float32]:

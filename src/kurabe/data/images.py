@@ -18,6 +18,7 @@ from kurabe.data.grouping import draw_groups, group_draws
 from kurabe.data.large import in_parts, taken
 from kurabe.data.report import Report
 from kurabe.errors import UserError
+from kurabe.sizes import Sides
 
 UNLABELLED = -1
 
@@ -44,9 +45,9 @@ class ImageSet:
         return len(self.pixels)
 
     @property
-    def size(self) -> int:
-        """Height and width in pixels; images are square."""
-        return self.pixels.shape[1]
+    def size(self) -> Sides:
+        """Height and width in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[2]
 
     @property
     def channels(self) -> int:

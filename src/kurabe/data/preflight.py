@@ -20,10 +20,11 @@ from kurabe.data.report import Note, Report, some_of
 from kurabe.data.sources import opened
 from kurabe.data.tables import read_table
 from kurabe.errors import UserError, refusal, shown
+from kurabe.sizes import Sides, Size, sides_of, times
 
 
 def read_images(
-    path: Path, size: int, labels_file: Path | None = None, *, copies: bool = False
+    path: Path, size: Size, labels_file: Path | None = None, *, copies: bool = False
 ) -> ImageSet:
     """Every image of a folder, an archive or a table that can be read; exact duplicates once, or
     where `copies` is true each time.
@@ -33,7 +34,7 @@ def read_images(
     with opened(path) as listing:
         if labels_file is not None:
             _use_table(listing, labels_file)
-        read = read_all(listing, size)
+        read = read_all(listing, sides_of(size))
     entries = read.entries
     if not entries:
         raise UserError(_nothing(path, listing))
@@ -61,7 +62,7 @@ def read_images(
         replace(
             report,
             duplicates=tuple((shown_names[i], shown_names[j]) for i, j in again),
-            notes=(*listing.notes, *notes),
+            notes=(*_cut(read, images.size), *listing.notes, *notes),
         )
     )
 
@@ -80,9 +81,18 @@ def _report(path: Path, listing: Listing, read: Read, images: ImageSet) -> Repor
         labels=_label_counts(images),
         left=tuple((shown(name), why, count) for name, why, count in listing.left),
         rows=sum(entry.row for entry in read.entries) + listing.rows_dropped,
-        cropped=read.cropped,
+        cropped=read.cropped if images.size[0] == images.size[1] else None,
         scales={"floating" if floating else "whole": s for floating, s in read.scales.items()},
     )
+
+
+def _cut(read: Read, sides: Sides) -> list[Note]:
+    """What is said of the crop where images do not become square."""
+    if read.cropped is None or sides[0] == sides[1]:
+        return []
+    count, share, name = read.cropped
+    filled = {"n": count, "share": f"{100 * share:.0f}", "name": name, "size": times(sides)}
+    return [("crop.to", filled)]
 
 
 def report_of(images: ImageSet) -> Report:
@@ -92,7 +102,7 @@ def report_of(images: ImageSet) -> Report:
         found=len(images),
         kept=len(images),
         near_duplicates=_alike(images),
-        sizes={(images.size, images.size): len(images)},
+        sizes={(images.size[1], images.size[0]): len(images)},
         modes={"L" if images.channels == 1 else "RGB": len(images)},
         labels=_label_counts(images),
     )

@@ -3,6 +3,7 @@
 No mathematics of its own; the scale of deep greys is `kurabe.data.scales`'s.
 """
 
+import math
 import os
 import warnings
 from collections import Counter
@@ -21,13 +22,14 @@ from kurabe.data.large import AT_ONCE, Growing, let_go, parts
 from kurabe.data.report import CLOSED
 from kurabe.data.scales import Deep, scaled, scales_of
 from kurabe.errors import shown
+from kurabe.sizes import Sides, Size, sides_of
 
 MOST = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """entries: what could be read, in the source's order. pixels: uint8 (N, size, size, 3). sizes,
+    """entries: what could be read, in the source's order. pixels: uint8 (N, H, W, 3). sizes,
     modes, treated, cropped, scales: as in a Report."""
 
     entries: list[Entry]
@@ -42,14 +44,15 @@ class Read:
 class Canvas:
     """Images of one size that come one after another; deep greys wait for the set's scale."""
 
-    def __init__(self, size: int) -> None:
-        self._size, self._pixels = size, Growing((size, size, 3), np.uint8)
-        self._deep, self._numbers = dict[int, Deep](), Growing((size, size), np.float32)
+    def __init__(self, size: Size) -> None:
+        self._sides = sides_of(size)
+        self._pixels = Growing((*self._sides, 3), np.uint8)
+        self._deep, self._numbers = dict[int, Deep](), Growing(self._sides, np.float32)
         self._count = 0
 
     def add(self, image: Decoded) -> None:
         """Take one more image."""
-        shown = np.zeros((1, self._size, self._size, 3), np.uint8)
+        shown = np.zeros((1, *self._sides, 3), np.uint8)
         if image.deep is None:
             shown[0] = image.pixels
         else:
@@ -64,7 +67,7 @@ class Canvas:
         return scales_of(self._deep.values())
 
     def pixels(self) -> NDArray[np.uint8]:
-        """All images as (N, size, size, 3); deep ones by the scales of the set."""
+        """All images as (N, H, W, 3); deep ones by the scales of the set."""
         pixels, numbers, scales = self._pixels.array(), self._numbers.array(), self.scales
         if not self._deep:
             return pixels
@@ -80,7 +83,7 @@ class Canvas:
         return whole.array()
 
 
-def read_all(listing: Listing, size: int) -> Read:
+def read_all(listing: Listing, size: Sides) -> Read:
     """Decode what can be read; what cannot is noted in listing.dropped."""
     entries, canvas = list[Entry](), Canvas(size)
     sizes, modes, treated = Counter[tuple[int, int]](), Counter[str](), Counter[str]()
@@ -95,9 +98,8 @@ def read_all(listing: Listing, size: int) -> Read:
         sizes[found.width, found.height] += 1
         modes[found.mode] += 1
         treated.update(found.treated)
-        if found.width != found.height:
-            share = min(found.width, found.height) / max(found.width, found.height)
-            cut, least = cut + 1, min(least, (share, entry.name))
+        if found.share < 1:
+            cut, least = cut + 1, min(least, (found.share, entry.name))
     return Read(
         entries,
         canvas.pixels(),
@@ -109,7 +111,7 @@ def read_all(listing: Listing, size: int) -> Read:
     )
 
 
-def _decoded(listing: Listing, size: int) -> Iterator[tuple[Entry, Decoded | str]]:
+def _decoded(listing: Listing, size: Sides) -> Iterator[tuple[Entry, Decoded | str]]:
     """Each entry with what it shows, or why it cannot be read; as many at once as fit."""
 
     def attempt(entry: Entry) -> Decoded | str:
@@ -124,7 +126,7 @@ def _decoded(listing: Listing, size: int) -> Iterator[tuple[Entry, Decoded | str
 
     waiting = iter(listing.entries)
     workers = min(8, os.cpu_count() or 1)
-    together = min(max(AT_ONCE // (3 * size * size), workers), MOST)
+    together = min(max(AT_ONCE // (3 * math.prod(size)), workers), MOST)
     with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         while batch := list(islice(waiting, together)):

@@ -15,6 +15,7 @@ import numpy as np
 
 from kurabe import registry
 from kurabe.errors import UserError
+from kurabe.sizes import Sides, Size, setting_of, sides_of
 
 if TYPE_CHECKING:
     import torch
@@ -47,16 +48,17 @@ class PixelEncoder(Encoder):
 
     name = "pixels"
 
-    def __init__(self, size: int, channels: int) -> None:
-        self.dim = size * size * channels
-        self.identity = f"pixels {size} {channels}"
+    def __init__(self, size: Size, channels: int) -> None:
+        height, width = sides_of(size)
+        self.dim = height * width * channels
+        self.identity = f"pixels {setting_of(size)} {channels}"
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Flattened pixels over 255."""
         return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
 
 
-def of_pixels(of: str, size: int, channels: int, device: torch.device) -> Encoder:
+def of_pixels(of: str, size: Sides, channels: int, device: torch.device) -> Encoder:
     """The baseline that needs no network."""
     nothing_more("pixels", of)
     return PixelEncoder(size, channels)
@@ -69,7 +71,7 @@ def nothing_more(name: str, of: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def load_encoder(name: str, *, size: int = 32, channels: int = 3, device: str = "cpu") -> Encoder:
+def load_encoder(name: str, *, size: Size = 32, channels: int = 3, device: str = "cpu") -> Encoder:
     """The encoder of that name, or KIND:OF; size and channels are those of the images.
 
     Raises UserError where there is none of that name or its weights are not at hand.
@@ -77,4 +79,4 @@ def load_encoder(name: str, *, size: int = 32, channels: int = 3, device: str = 
     import torch
 
     kind, _, of = name.partition(":")
-    return registry.load("encoders", kind)(of, size, channels, torch.device(device))
+    return registry.load("encoders", kind)(of, sides_of(size), channels, torch.device(device))

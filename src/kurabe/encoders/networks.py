@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kurabe.encoders import Encoder, nothing_more
 from kurabe.errors import UserError
+from kurabe.sizes import Sides
 
 
 class NetworkEncoder(Encoder):
@@ -47,7 +48,12 @@ class NetworkEncoder(Encoder):
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Grey becomes RGB; bilinear to the network's size, smoothed where that is smaller."""
+        """Grey becomes RGB; bilinear to the network's size, smoothed where that is smaller.
+
+        The whole of a rectangle becomes the network's square, squeezed along its longer side, as
+        scores of drawn images usually have it (Parmar et al. 2022, "On aliased resizing and
+        surprising subtleties in GAN evaluation"): a crop would not see what is drawn at the ends.
+        """
         features = np.empty((len(pixels), self.dim), np.float32)
         for rows, x in self._inputs(pixels):
             features[rows] = self.network(x).float().cpu().numpy()
@@ -67,7 +73,7 @@ class NetworkEncoder(Encoder):
             yield rows, ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
 
 
-def efficientnet_lite0(of: str, size: int, channels: int, device: torch.device) -> Encoder:
+def efficientnet_lite0(of: str, size: Sides, channels: int, device: torch.device) -> Encoder:
     """The network of two registry packages, on images of 128×128 pixels."""
     nothing_more("efficientnet-lite0", of)
     try:
@@ -116,7 +122,7 @@ def _fold_batch_norms(network: Any) -> None:
                 setattr(module, norm, nn.Identity())
 
 
-def of_transformers(name: str, size: int, channels: int, device: torch.device) -> Encoder:
+def of_transformers(name: str, size: Sides, channels: int, device: torch.device) -> Encoder:
     """An image model of `transformers` in a folder or in the hub's local cache: pooled output."""
     if not name:
         raise UserError("The encoder transformers needs a model: transformers:FOLDER.")

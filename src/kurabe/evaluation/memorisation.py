@@ -50,7 +50,7 @@ BLOCK = 1 << 14
 def structure_distances(images: np.ndarray, others: np.ndarray) -> Tensor:
     """Distance of each image to each other one, float32 (N, M), 0 to √2 (2 at most).
 
-    Both uint8 (·, H, H, C). The other images stand still; each of `images` is mirrored, turned and
+    Both uint8 (·, H, W, C). The other images stand still; each of `images` is mirrored, turned and
     shifted, and its least distance counts.
     """
     images, others = (shrunk(x) for x in (images, others))
@@ -59,16 +59,16 @@ def structure_distances(images: np.ndarray, others: np.ndarray) -> Tensor:
 
 
 def _to_block(images: np.ndarray, others: np.ndarray) -> Tensor:
-    shift = min(SHIFT, images.shape[1] // 8)
-    side = (images.shape[1] - 2 * shift) // CELL * CELL
-    still = _window(_cells(others), shift, shift, side)
+    shift = min(SHIFT, min(images.shape[1:3]) // 8)
+    height, width = ((side - 2 * shift) // CELL * CELL for side in images.shape[1:3])
+    still = _window(_cells(others), shift, shift, (height, width))
     lengths = (still * still).sum(1)[None, :]
     best = torch.full((len(images), len(others)), torch.inf)
     for turned in _turned(images):
         cells = _cells(turned)
         for y in range(2 * shift + 1):
             for x in range(2 * shift + 1):
-                window = _window(cells, y, x, side)
+                window = _window(cells, y, x, (height, width))
                 squares = (window * window).sum(1)[:, None] + lengths
                 best = torch.minimum(best, torch.addmm(squares, window, still.T, alpha=-2))
     return best.clamp_(min=0).sqrt()
@@ -105,9 +105,9 @@ def _cells(pixels: np.ndarray) -> Tensor:
     return torch.nn.functional.avg_pool2d(field, CELL, stride=1)
 
 
-def _window(cells: Tensor, y: int, x: int, side: int) -> Tensor:
+def _window(cells: Tensor, y: int, x: int, sides: tuple[int, int]) -> Tensor:
     """The cells of a window, (N, values), of length 1; shorter where it is blank."""
-    window = cells[:, :, y : y + side : CELL, x : x + side : CELL].flatten(1)
+    window = cells[:, :, y : y + sides[0] : CELL, x : x + sides[1] : CELL].flatten(1)
     return window / torch.linalg.vector_norm(window, dim=1, keepdim=True).clamp(min=BLANK)
 
 

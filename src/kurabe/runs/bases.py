@@ -6,13 +6,14 @@ from kurabe import bases, data, registry
 from kurabe.errors import UserError
 from kurabe.recipe import Network, Recipe
 from kurabe.records import RunFolder
+from kurabe.sizes import Size, setting_of, sides_of, times
 
 
-def base_for(text: str | None, size: int | None, channels: int) -> bases.Base | None:
+def base_for(text: str | None, size: Size | None, channels: int) -> bases.Base | None:
     """The base asked for, or the shipped one that draws such images; None where there is none."""
     if text is None:
         fitting = [b for b in _shipped() if b.channels == channels]
-        return next((b for b in fitting if size in (None, b.image_size)), None)
+        return next((b for b in fitting if size is None or sides_of(size) == b.image_size), None)
     base = find_base(text)
     check_base(base, size or base.image_size, channels)
     return base
@@ -26,12 +27,12 @@ def find_base(text: str) -> bases.Base:
     recipe = Recipe.from_toml(run.recipe_path)
     if "image_shape" not in run.info:
         raise UserError(f"{text} has no weights yet; the run must finish first.")
-    size, _, channels = run.info["image_shape"]
+    height, width, channels = run.info["image_shape"]
     info = {
         "network": recipe.network.model_dump(mode="json"),
         "parameters": run.info.get("total_parameters"),
     }
-    return bases.Base(text, run.path, size, channels, info)
+    return bases.Base(text, run.path, (height, width), channels, info)
 
 
 def network_of(base: bases.Base | None, prompt: str | None = None) -> dict[str, Any]:
@@ -59,17 +60,25 @@ def network_of(base: bases.Base | None, prompt: str | None = None) -> dict[str, 
     return {key: value for key, value in network.items() if key in known}
 
 
-def check_base(base: bases.Base, size: int, channels: int) -> None:
-    """UserError, with what to type instead, where the base draws other images than these."""
-    if (base.image_size, base.channels) == (size, channels):
+def check_base(base: bases.Base, size: Size, channels: int) -> None:
+    """UserError, with what to type instead, where the base draws other images than these.
+
+    A base that knows no places draws rectangles besides its own square.
+    """
+    sides = sides_of(size)
+    oblong = sides[0] != sides[1] and base.granule > 0
+    whole = oblong and not any(side % base.granule for side in sides)
+    if base.channels == channels and (sides == base.image_size or whole):
         return
-    draws = f"{base.image_size}×{base.image_size} {colour(base.channels)}"
-    these = colour(channels) if base.channels != channels else f"{size}×{size}"
+    draws = f"{times(base.image_size)} {colour(base.channels)}"
+    if oblong:
+        draws += f", or rectangles whose sides are multiples of {base.granule}"
+    these = colour(channels) if base.channels != channels else times(sides)
     ways = [
         f"--base {b.name}" for b in _shipped() if b.channels == channels and b.name != base.name
     ]
     flag = "" if base.channels == channels else "--grey " if base.channels == 1 else "--colour "
-    ways.append(f"{flag}--size {base.image_size}")
+    ways.append(f"{flag}--size {setting_of(base.image_size)}")
     raise UserError(
         f"{base.name} draws {draws}; these images are {these}. Use {', or '.join(ways)}."
     )
@@ -78,13 +87,14 @@ def check_base(base: bases.Base, size: int, channels: int) -> None:
 def check_reach(base: bases.Base, images: data.ImageSet) -> None:
     """UserError where most images are smaller than what the base draws."""
     sizes = {} if images.report is None else images.report.sizes
-    smaller = sum(n for sides, n in sizes.items() if min(sides) < base.image_size)
+    height, width = base.image_size
+    smaller = sum(n for (wide, high), n in sizes.items() if wide < width or high < height)
     total = sum(sizes.values())
     if 2 * smaller > total:
-        side = base.image_size
         raise UserError(
-            f"{base.name} draws {side}×{side}, and {smaller} of {total} images are smaller than "
-            f"that; use a base that draws smaller images, or --size {side} to enlarge them."
+            f"{base.name} draws {times(base.image_size)}, and {smaller} of {total} images are "
+            "smaller than that; use a base that draws smaller images, or "
+            f"--size {setting_of(base.image_size)} to enlarge them."
         )
 
 

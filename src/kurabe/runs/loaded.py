@@ -13,6 +13,7 @@ from kurabe.runs.embedding import Wanted, embed_images
 from kurabe.runs.names import source_of
 from kurabe.runs.pictures import as_pixels
 from kurabe.runs.precision import settled_device
+from kurabe.sizes import times
 from kurabe.training import Model, load_model
 
 
@@ -64,9 +65,9 @@ class LoadedRun:
     @property
     def facts(self) -> dict[str, str]:
         """What this is, in a few words each."""
-        size, channels = self.model.image_size, self.model.channels
+        size, channels = times(self.model.image_size), self.model.channels
         found = {
-            "images": f"{size}×{size}, {'colour' if channels == 3 else 'grey'}",
+            "images": f"{size}, {'colour' if channels == 3 else 'grey'}",
             "parameters": f"{self.model.parameters_count / 1e6:.1f} M",
             "device": str(self.model.device),
         }

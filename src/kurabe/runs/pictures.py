@@ -2,8 +2,8 @@
 
 Arrays (N, H, W, C), one image (H, W, C) or (H, W), PIL images, files, torch tensors (N, C, H, W),
 lists of any of these, and image sets. Floating point means values from 0 to 1 everywhere, torch's
-too: nothing is guessed from the values. Each image becomes a square as files do: the middle
-square, shrunk by Lanczos, alpha over white, the model's colour. No mathematics.
+too: nothing is guessed from the values. Each image is prepared as files are: its
+middle, shrunk by Lanczos, alpha over white, the model's colour. No mathematics.
 """
 
 import io
@@ -20,6 +20,7 @@ from kurabe.data.decoding import ENDINGS, UnreadableError, decode
 from kurabe.data.reading import Canvas
 from kurabe.data.resize import recoloured, resized
 from kurabe.errors import UserError
+from kurabe.sizes import Sides, Size, sides_of
 
 Pixels = NDArray[np.uint8]
 WAYS = (
@@ -28,16 +29,17 @@ WAYS = (
 )
 
 
-def as_pixels(images: Any, size: int, channels: int) -> Pixels:
-    """The images as uint8 (N, size, size, channels); UserError for anything that is none."""
-    found = [recoloured(resized(part, size), channels) for part in _parts(images, size)]
+def as_pixels(images: Any, size: Size, channels: int) -> Pixels:
+    """The images as uint8 (N, H, W, channels); UserError for anything that is none."""
+    sides = sides_of(size)
+    found = [recoloured(resized(part, sides), channels) for part in _parts(images, sides)]
     if not found:
         raise UserError(f"There is no image to embed; {WAYS}.")
     return np.concatenate(found)
 
 
-def _parts(images: Any, size: int) -> Iterable[Pixels]:
-    """Square uint8 parts (n, S, S, C) of any size and colour, in order."""
+def _parts(images: Any, size: Sides) -> Iterable[Pixels]:
+    """Uint8 parts (n, H, W, C) of any colour, of the wanted ratio or square, in order."""
     if isinstance(images, data.ImageSet):
         yield images.pixels
     elif isinstance(images, str | Path):
@@ -60,7 +62,7 @@ def _parts(images: Any, size: int) -> Iterable[Pixels]:
             yield from _parts(one, size)
 
 
-def _array(array: NDArray[Any], size: int) -> Iterable[Pixels]:
+def _array(array: NDArray[Any], size: Sides) -> Iterable[Pixels]:
     """Images of an array: (N, H, W, C), (H, W, C) with C of 1, 3 or 4, (N, H, W) or (H, W)."""
     coloured = array.ndim >= 3 and array.shape[-1] in (1, 3, 4)
     if array.ndim == 2 or (array.ndim == 3 and coloured):
@@ -70,8 +72,8 @@ def _array(array: NDArray[Any], size: int) -> Iterable[Pixels]:
     if array.ndim != 4 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape[1:]:
         raise UserError(f"An array of shape {array.shape} is no images; {WAYS}.")
     pixels = _uint8(array)
-    square = pixels.shape[1] == pixels.shape[2] and pixels.shape[3] != 4
-    if square:
+    whole = pixels.shape[1] * size[1] == pixels.shape[2] * size[0] and pixels.shape[3] != 4
+    if whole:
         yield pixels
     else:
         for one in pixels:
@@ -95,7 +97,7 @@ def _uint8(array: NDArray[Any]) -> Pixels:
     raise UserError(f"Images of {array.dtype} from {low} to {high} are not 0 to 255; {WAYS}.")
 
 
-def _decoded(image: Image.Image, size: int) -> Pixels:
+def _decoded(image: Image.Image, size: Sides) -> Pixels:
     """One PIL image prepared as a file is."""
     buffer = io.BytesIO()
     # Without loss, whatever the mode; what PNG has no form for goes as TIFF.
@@ -104,14 +106,14 @@ def _decoded(image: Image.Image, size: int) -> Pixels:
     return _from_bytes(buffer.getvalue(), size, "The PIL image")
 
 
-def _read(source: str | Path, size: int) -> Pixels:
+def _read(source: str | Path, size: Sides) -> Pixels:
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() in ENDINGS:
         return _from_bytes(path.read_bytes(), size, str(path))
     return data.load(str(source), size=size, copies=True).pixels
 
 
-def _from_bytes(content: bytes, size: int, name: str) -> Pixels:
+def _from_bytes(content: bytes, size: Sides, name: str) -> Pixels:
     try:
         canvas = Canvas(size)
         canvas.add(decode(content, size))

@@ -35,6 +35,7 @@ from kurabe.runs.images import (
     traces_of,
 )
 from kurabe.runs.peak_memory import PeakMemory
+from kurabe.sizes import setting_of
 from kurabe.training import Model, load_model, train
 from kurabe.training.devices import usable
 from kurabe.training.model import WEIGHTS, prompt_of, start_model
@@ -139,7 +140,7 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[st
     model = load_model(folder.path, device)
     data = recipe.data
     if source is not None:
-        shape = {"size": model.image_size, "channels": model.channels}
+        shape = {"size": setting_of(model.image_size), "channels": model.channels}
         data = DataSettings.model_validate(
             {"source": source, "unseen_by": str(folder.path), **shape}
         )

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from kurabe.data.large import Growing, in_parts, let_go
 from kurabe.files import cache_dir, write_atomic
+from kurabe.sizes import Sides, Size, sides_of
 
 # Images that are encoded and kept together; a multiple of what any space takes in one pass.
 AT_ONCE = 64
@@ -25,13 +26,13 @@ class Space(ABC):
 
     Attributes
     ----------
-    image_size, channels: of the images.
+    image_size, channels: of the images; their height and width.
     shape: of what the network sees, (channels, rows, columns).
     cached: whether encoding costs enough to be done once for each image.
     identity: what the numbers follow from, besides the pixels.
     """
 
-    image_size: int
+    image_size: Sides
     channels: int
     shape: tuple[int, int, int]
     cached: bool = False
@@ -80,9 +81,9 @@ class Pixels(Space):
 
     identity = "pixels"
 
-    def __init__(self, image_size: int, channels: int) -> None:
-        self.image_size, self.channels = image_size, channels
-        self.shape = (channels, image_size, image_size)
+    def __init__(self, image_size: Size, channels: int) -> None:
+        self.image_size, self.channels = sides_of(image_size), channels
+        self.shape = (channels, *self.image_size)
 
     @override
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:

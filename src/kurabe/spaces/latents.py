@@ -22,6 +22,7 @@ from kurabe.backbones.diffusers_frame.weights import load_part
 from kurabe.bases import diffusers_folder
 from kurabe.bases.diffusers_network import Autoencoder
 from kurabe.errors import UserError
+from kurabe.sizes import Sides, Size, sides_of, times
 from kurabe.spaces import Space, scaled, to_pixels
 
 # So many images pass together, as long as they have no more pixels than that: an encoder's inner
@@ -44,19 +45,20 @@ class Latents(Space):
     def __init__(
         self,
         vae: nn.Module,
-        image_size: int,
+        image_size: Size,
         channels: int,
         side: int,
         scaling: float,
         shift: float,
     ) -> None:
         self.vae = vae.eval().requires_grad_(False)
-        self.image_size, self.channels = image_size, channels
+        self.image_size, self.channels = sides_of(image_size), channels
         self.scaling, self.shift = scaling, shift
         depth: int = cast(Any, vae).config.latent_channels
-        self.shape = (depth, image_size // side, image_size // side)
-        self.at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // image_size**2))
-        self.tiled = image_size**2 > WHOLE
+        height, width = self.image_size
+        self.shape = (depth, height // side, width // side)
+        self.at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // (height * width)))
+        self.tiled = height * width > WHOLE
         if self.tiled:
             cast(Any, vae).enable_tiling()
 
@@ -95,13 +97,13 @@ class Latents(Space):
         return np.concatenate(parts)
 
 
-def latents_of(image_size: int, channels: int, settings: Autoencoder) -> Latents:
+def latents_of(image_size: Sides, channels: int, settings: Autoencoder) -> Latents:
     """The latents of the AutoencoderKL that lies in a folder; UserError
     where it cannot be read, or images do not fill whole latents."""
-    if image_size % settings.side or channels != settings.channels:
+    if any(side % settings.side for side in image_size) or channels != settings.channels:
         raise UserError(
             f"The autoencoder takes {'grey' if settings.channels == 1 else 'colour'} images of "
-            f"multiples of {settings.side} pixels, not {image_size}×{image_size} of {channels} "
+            f"multiples of {settings.side} pixels, not {times(image_size)} of {channels} "
             "channels; give another --size."
         )
     part = Path(settings.folder) / "vae"

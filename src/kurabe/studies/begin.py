@@ -23,6 +23,7 @@ from kurabe.records import StudyFolder
 from kurabe.runs.bases import base_for, check_base, check_reach, colour, find_base, network_of
 from kurabe.runs.images import check_same_images, load_images, shown
 from kurabe.runs.precision import check_device, usual_dtype
+from kurabe.sizes import setting_of, times
 from kurabe.studies.jobs import need_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
@@ -53,7 +54,7 @@ class Request:
     budget: str | None = None
     seeds: int | None = None
     out: Path | None = None
-    size: int | None = None
+    size: int | str | None = None
     channels: int | None = None
     first_seed: int | None = None
     columns: tuple[str, ...] | None = None
@@ -326,7 +327,7 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     if base is not None and base.asks_for_text:
         # Half of them, or a damaged file, is said before anything is trained.
         data.captions(request.source, seen.ids)
-    size = request.size or (base.image_size if base else USUAL_SIZE)
+    size = setting_of(request.size or (base.image_size if base else USUAL_SIZE))
     budget = parse_budget(request.budget) if request.budget else Budget(seconds=SECONDS)
     if request.columns is not None:
         methods = tuple(dict.fromkeys(find(text.strip()).id for text in request.columns))
@@ -341,7 +342,7 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     missing = [method for method in methods if method not in startable]
     if missing and (request.columns is not None or not columns):
         raise UserError(
-            f"{missing[0]} starts from a base, and no shipped one draws {size}×{size} "
+            f"{missing[0]} starts from a base, and no shipped one draws {times(size)} "
             f"{colour(channels)}; give --base, or another --size."
         )
     return Study.checked(

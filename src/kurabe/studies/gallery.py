@@ -16,6 +16,7 @@ from PIL import Image
 
 from kurabe.execution.job import Job
 from kurabe.files import write_text_atomic
+from kurabe.sizes import sides_of
 from kurabe.words.commands import say
 
 # Tiles are shown at least this wide, in pixels of the page.
@@ -64,8 +65,7 @@ def _figure(root: Path, job: Job, name: str, lang: str) -> str:
     else:
         with Image.open(grids[-1]) as image:
             width, height = image.size
-        side = job.recipe.data.size or 32
-        factor = max(1, -(-TILE // side))
+        factor = max(1, -(-TILE // max(sides_of(job.recipe.data.size or 32))))
         source = quote(os.path.relpath(grids[-1], root).replace(os.sep, "/"))
         body = (
             f'<img src="{source}" width="{width * factor}" height="{height * factor}" '

@@ -10,6 +10,7 @@ from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
 from kurabe.runs.bases import find_base
 from kurabe.runs.images import left_out, seen_by, shown
+from kurabe.sizes import times
 from kurabe.studies import trials
 from kurabe.studies.jobs import need_of, runs_at_once
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
@@ -35,8 +36,8 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
     lines = [_files(study, images, lang)]
     # What a table of labels was taken for, and what of it was not used.
     lines += [line("", note) for note in (images.report.told(lang) if images.report else ())]
-    sizes = _sizes(images.report) if images.report else f"{images.size}"
-    text = say("plan.images.text", lang, sizes=sizes, colour=colour, size=images.size)
+    sizes = _sizes(images.report) if images.report else times(images.size)
+    text = say("plan.images.text", lang, sizes=sizes, colour=colour, size=times(images.size))
     lines.append(line(say("plan.images", lang), text, say("plan.images.flag", lang)))
     counts = {
         "train": len(split.train),
@@ -191,6 +192,6 @@ def _base(study: Study, lang: str) -> str:
         lang,
         name=base.name,
         colour=say(f"colour.{base.channels}", lang),
-        size=base.image_size,
+        size=times(base.image_size),
         parameters=f"{(base.info.get('parameters') or 0) / 1e6:.1f}",
     )

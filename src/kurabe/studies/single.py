@@ -41,7 +41,7 @@ class Single:
     base: str | None = None
     seed: int = 0
     budget: str | None = None
-    size: int | None = None
+    size: int | str | None = None
     channels: int | None = None
     device: str = "auto"
     encoder: str | None = None

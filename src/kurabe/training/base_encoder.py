@@ -8,10 +8,11 @@ learned without labels, and from other images than ImageNet's.
 import numpy as np
 import torch
 
-from kurabe.data.resize import recoloured, resized
+from kurabe.data.resize import recoloured, stretched
 from kurabe.encoders import Encoder
 from kurabe.errors import UserError
 from kurabe.objectives.term import layer_at
+from kurabe.sizes import Sides
 from kurabe.training.devices import at_once
 from kurabe.training.model import load_model
 
@@ -19,7 +20,10 @@ DEPTH, LOG_SNR = 0.67, 5.0
 
 
 class BaseEncoder(Encoder):
-    """The layer at DEPTH of a base; x_t is its mean α x₀, so that no noise is drawn."""
+    """The layer at DEPTH of a base; x_t is its mean α x₀, so that no noise is drawn.
+
+    Images are brought to the base's size whole, squeezed where they have another ratio.
+    """
 
     def __init__(self, base: str, device: torch.device) -> None:
         self.model = load_model(base, str(device))
@@ -33,7 +37,7 @@ class BaseEncoder(Encoder):
 
     def by_place(self, pixels: np.ndarray) -> np.ndarray:
         model, schedule = self.model, self.model.denoiser.schedule
-        own = recoloured(resized(pixels, model.image_size), model.channels)
+        own = recoloured(stretched(pixels, model.image_size), model.channels)
         t = schedule.time_of_log_snr(torch.tensor(LOG_SNR, dtype=torch.float64))
         alpha = float(schedule(t)[0])
         step = at_once(64, model.device)
@@ -46,7 +50,7 @@ class BaseEncoder(Encoder):
         return np.concatenate(found)
 
 
-def of_base(of: str, size: int, channels: int, device: torch.device) -> Encoder:
+def of_base(of: str, size: Sides, channels: int, device: torch.device) -> Encoder:
     """The base, or the run's folder, that stands behind the name; UserError where none does."""
     if not of:
         raise UserError("The encoder base needs a base or a run's folder: base:emoji-32.")

@@ -14,6 +14,7 @@ from kurabe.conditions.text import TextEncoder
 from kurabe.diffusion import NetworkDenoiser, Schedule
 from kurabe.diffusion.schedule import Betas, RectifiedFlow
 from kurabe.errors import UserError
+from kurabe.sizes import Size, sides_of
 from kurabe.spaces import Space
 
 
@@ -52,13 +53,13 @@ def ask(backbone: Backbone, network: Described) -> None:
     backbone.ask(encoder.encode([prompt.text]).to(next(backbone.parameters()).device))
 
 
-def space_of(network: Described, image_size: int, channels: int) -> Space:
+def space_of(network: Described, image_size: Size, channels: int) -> Space:
     """The space that a network works in: pixels, or an autoencoder's latents.
 
     UserError where the autoencoder cannot be read, or images do not fill whole latents.
     """
     name, given = network.space
-    return registry.load("spaces", name)(image_size, channels, *given)
+    return registry.load("spaces", name)(sides_of(image_size), channels, *given)
 
 
 def load_diffusers(denoiser: NetworkDenoiser, folder: Path) -> None:

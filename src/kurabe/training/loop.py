@@ -60,7 +60,7 @@ def train(
     classes = classes_of(recipe, images, split)
     model = start_model(recipe, images.size, images.channels, classes)
     if processes.is_main_process:
-        shape = [images.size, images.size, images.channels]
+        shape = [*images.size, images.channels]
         told = {} if classes is None else {"classes": dict(classes.counts)}
         folder.update(image_shape=shape, trainable=model.trainable_count, **told)
     if recipe.choices.trains:

@@ -28,6 +28,7 @@ from kurabe.methods.settings import GuidanceChoice
 from kurabe.randomness import generator
 from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
+from kurabe.sizes import Sides, Size, setting_of, sides_of, times
 from kurabe.spaces import Space
 from kurabe.training.devices import at_once, usable
 from kurabe.training.diffusers_parts import ask, load_diffusers, schedule_of, space_of
@@ -59,10 +60,10 @@ class Model:
 
     def __repr__(self) -> str:
         millions = self.parameters_count / 1e6
-        return f"<{self.network.kind}, {self.image_size}×{self.image_size}, {millions:.1f} M>"
+        return f"<{self.network.kind}, {times(self.image_size)}, {millions:.1f} M>"
 
     @property
-    def image_size(self) -> int:
+    def image_size(self) -> Sides:
         return self.space.image_size
 
     @property
@@ -162,7 +163,7 @@ class Model:
         return digest.hexdigest()[:16]
 
 
-def make_denoiser(network: AnyNetwork, image_size: int, channels: int) -> NetworkDenoiser:
+def make_denoiser(network: AnyNetwork, image_size: Size, channels: int) -> NetworkDenoiser:
     """A network of random weights (torch's generator) and what its output means.
 
     image_size, channels: of the images. UserError where the network does not fit them.
@@ -170,7 +171,7 @@ def make_denoiser(network: AnyNetwork, image_size: int, channels: int) -> Networ
     shape = network.model_dump(exclude={"kind", "schedule", "prediction"})
     kind: type[Backbone] = registry.load("backbones", network.kind)
     try:
-        backbone = kind(image_size, channels, **shape)
+        backbone = kind(sides_of(image_size), channels, **shape)
     except ValueError as error:
         raise UserError(f"The network does not fit the images: {error}.") from None
     if network.told is not None:
@@ -181,7 +182,7 @@ def make_denoiser(network: AnyNetwork, image_size: int, channels: int) -> Networ
 
 
 def start_model(
-    recipe: Recipe, image_size: int, channels: int, classes: Classes | None = None
+    recipe: Recipe, image_size: Size, channels: int, classes: Classes | None = None
 ) -> Model:
     """The model a recipe starts from, adapted as its method chooses but not yet trained.
 
@@ -243,7 +244,8 @@ def load_model(source: Path | str, device: str = "cpu", prompt: Prompt | None = 
     where = recipe.where.model_copy(update={"device": device})
     told = folder.info.get("classes")
     classes = None if told is None else Classes(told)
-    model = start_model(recipe.model_copy(update={"where": where}), shape[0], shape[2], classes)
+    there = recipe.model_copy(update={"where": where})
+    model = start_model(there, (shape[0], shape[1]), shape[2], classes)
     load_weights(model.adaptation, weights)
     return _told(model, prompt)
 
@@ -297,25 +299,42 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load_base(
-    recipe: Recipe, image_size: int, channels: int
+    recipe: Recipe, image_size: Size, channels: int
 ) -> tuple[NetworkDenoiser, AnyNetwork]:
     if recipe.base is None:
         raise UserError(f"{recipe.method} starts from a base: name one with --base.")
     model = load_model(recipe.base, prompt=prompt_of(recipe.network))
-    if (model.image_size, model.channels) != (image_size, channels):
+    height, width = sides_of(image_size)
+    own = model.image_size == (height, width)
+    if model.channels != channels or (not own and height == width):
         raise UserError(base_offer(recipe.base, model.image_size, model.channels))
+    if not own:
+        try:
+            rows, columns = _seen(model, height), _seen(model, width)
+            model.denoiser.backbone.resize((rows, columns))
+        except ValueError as error:
+            wanted = times((height, width))
+            raise UserError(f"{recipe.base} cannot draw {wanted}: {error}.") from None
     # A base that is itself an adapted run enters with its change written into its weights.
     model.adaptation.merge()
     return model.denoiser, model.network
 
 
-def base_offer(base: str, size: int, channels: int) -> str:
+def _seen(model: Model, pixels: int) -> int:
+    """How many pixels of what the network sees so many of an image are."""
+    each = model.image_size[0] // model.space.shape[1]
+    if pixels % each:
+        raise ValueError(f"its sides are multiples of {each} pixels")
+    return pixels // each
+
+
+def base_offer(base: str, size: Sides, channels: int) -> str:
     """What to say when a base draws other images than the ones at hand."""
     colour = "grey" if channels == 1 else "colour"
     flag = "--grey" if channels == 1 else "--colour"
     return (
-        f"{base} draws {size}×{size} {colour}; your images are prepared otherwise. "
-        f"Use another --base, or {flag} --size {size}."
+        f"{base} draws {times(size)} {colour}; your images are prepared otherwise. "
+        f"Use another --base, or {flag} --size {setting_of(size)}."
     )
 
 

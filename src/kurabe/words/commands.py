@@ -22,8 +22,8 @@ _WORDS: dict[str, Texts] = {
     ),
     "plan.images": ("画像", "images"),
     "plan.images.text": (
-        "{sizes} px, {colour} → {size}×{size}, 中央を切り出し",
-        "{sizes} px, {colour} → {size}×{size}, centre crop",
+        "{sizes} px, {colour} → {size}, 中央を切り出し",
+        "{sizes} px, {colour} → {size}, centre crop",
     ),
     "plan.images.flag": ("大きくするには --size 64", "--size 64 for larger"),
     "plan.split": ("分割", "split"),
@@ -37,8 +37,8 @@ _WORDS: dict[str, Texts] = {
     ),
     "plan.base": ("ベース", "base"),
     "plan.base.text": (
-        "{name}（{colour}, {size}×{size}; {parameters} M パラメータ）",
-        "{name} ({colour}, {size}×{size}; {parameters} M parameters)",
+        "{name}（{colour}, {size}; {parameters} M パラメータ）",
+        "{name} ({colour}, {size}; {parameters} M parameters)",
     ),
     "plan.base.none": ("なし: どの手法もゼロから", "none: every method starts from scratch"),
     "plan.own": ("手法の設定", "its own"),

@@ -48,6 +48,11 @@ _WORDS: dict[str, Texts] = {
         "at the least {share} % "
         "of the area, of {name}",
     ),
+    "crop.to": (
+        "{n} 枚は {size} と縦横比が違い、中央だけを使用 (最小は {name} の面積の {share} %)",
+        "of {n} {n|image that has|images that have} not the ratio of {size} only the middle is "
+        "kept: at the least {share} % of the area, of {name}",
+    ),
     "scale.whole": (
         "8 ビットを超える整数の画像では {value} を白とする",
         "in images of whole numbers beyond 8 bits, {value} is white",

@@ -13,10 +13,10 @@ from kurabe.encoders import Encoder
 class ConvolutionBackbone(Backbone):
     """Two convolutions with the time added between them; features on a grid of 2×2 pixels."""
 
-    def __init__(self, image_size: int, in_channels: int, *, width: int = 16) -> None:
+    def __init__(self, image_size: tuple[int, int], in_channels: int, *, width: int = 16) -> None:
         super().__init__()
         self.image_size, self.in_channels, self.patch = image_size, in_channels, 2
-        self.token_grid = (image_size // 2, image_size // 2)
+        self.token_grid = (image_size[0] // 2, image_size[1] // 2)
         self.feature_layers, self.feature_dim = ("hidden",), width
         self.into = nn.Conv2d(in_channels, width, 3, padding=1)
         self.time = nn.Linear(1, width)

@@ -6,6 +6,7 @@ a flow for t = k/steps. Features are what blocks give, each on a grid of its own
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from kurabe import registry
 from kurabe.backbones.base import Backbone, Output
 from kurabe.errors import UserError
+from kurabe.sizes import Sides, Size, sides_of, times
 
 BLOCKS = r"(^|\.)(down_blocks|mid_block|up_blocks|transformer_blocks)\."
 
@@ -38,13 +40,17 @@ class DiffusersBackbone(Backbone):
         self.network, self.steps, self.offset, self.side = network, steps, offset, side
         config = self.config
         size = config["sample_size"]
-        self.image_size: int = size if isinstance(size, int) else size[0]
+        self.image_size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.in_channels: int = config["in_channels"]
+        self._lay_out()
+        self._whole_steps = config.get("time_embedding_type") == "learned"
+
+    def _lay_out(self) -> None:
+        """Which features lie on which grid, for images of `image_size`."""
         self.taps, self.shapes = self._taps()
         self.feature_layers = tuple(self.taps)
-        finest = max(self.shapes.values(), key=lambda shape: shape[1][0])
+        finest = max(self.shapes.values(), key=lambda shape: math.prod(shape[1]))
         self.feature_dim, self.token_grid = finest
-        self._whole_steps = config.get("time_embedding_type") == "learned"
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -141,14 +147,14 @@ class Listening(DiffusersBackbone):
 
 
 def of_blocks(
-    network: Any, image_size: int
+    network: Any, image_size: Sides
 ) -> tuple[dict[str, nn.Module], dict[str, tuple[int, tuple[int, int]]]]:
     """Layers "block-1" … of a transformer of one width and one grid of tokens, and their shapes."""
     config = network.config
-    side = image_size // config["patch_size"]
+    rows, columns = (side // config["patch_size"] for side in image_size)
     width = config["num_attention_heads"] * config["attention_head_dim"]
     taps = {f"block-{k}": block for k, block in enumerate(network.transformer_blocks, 1)}
-    return taps, dict.fromkeys(taps, (width, (side, side)))
+    return taps, dict.fromkeys(taps, (width, (rows, columns)))
 
 
 _REFUSALS = (
@@ -162,7 +168,7 @@ _REFUSALS = (
 
 
 def of_settings(
-    image_size: int,
+    image_size: Size,
     channels: int,
     architecture: str,
     config: str,
@@ -179,7 +185,7 @@ def of_settings(
     made = make(architecture, json.loads(config))
     kind: type[DiffusersBackbone] = registry.load("backbones", architecture)
     backbone = kind(made, scheduler["steps"], 0 if flows else 1, side)
-    draws = (backbone.image_size, backbone.in_channels)
+    draws, sides = backbone.in_channels, sides_of(image_size)
     if autoencoder is not None:
         latents = json.loads(autoencoder["config"]).get("latent_channels", 4)
         if latents != backbone.in_channels:
@@ -187,12 +193,14 @@ def of_settings(
                 f"The autoencoder gives {latents} channels of latents, the network takes "
                 f"{backbone.in_channels}."
             )
-        draws = (backbone.image_size * side, autoencoder["channels"])
-    if draws != (image_size, channels):
+        draws = autoencoder["channels"]
+    own = (backbone.image_size[0] * side, backbone.image_size[1] * side)
+    if draws != channels or (own != sides and sides[0] == sides[1]):
         raise ValueError(
-            f"it draws {draws[0]}×{draws[0]} of {draws[1]} channels, they are "
-            f"{image_size}×{image_size} of {channels}"
+            f"it draws {times(own)} of {draws} channels, they are {times(sides)} of {channels}"
         )
+    if own != sides:
+        backbone.resize((sides[0] // side, sides[1] // side))
     return backbone
 
 

@@ -25,8 +25,10 @@ class PixArt(Listening):
         transformer = cast(Any, self.network)
         sizes: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if transformer.use_additional_conditions:
-            size = states.new_full((len(x_t), 2), float(self.image_size * self.side))
-            sizes = {"resolution": size, "aspect_ratio": states.new_ones(len(x_t), 1)}
+            height, width = (float(side * self.side) for side in self.image_size)
+            size = states.new_tensor([[height, width]]).expand(len(x_t), -1)
+            ratio = states.new_full((len(x_t), 1), height / width)
+            sizes = {"resolution": size, "aspect_ratio": ratio}
         attended = states.any(-1).to(x_t.dtype)
         prediction = transformer(
             x_t, states, timestep, sizes, encoder_attention_mask=attended

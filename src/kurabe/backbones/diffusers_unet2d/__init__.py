@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kurabe.bases.architecture import Architecture
+from kurabe.bases.architecture import Architecture, halved
 from kurabe.registry import Idea
 
 
@@ -11,6 +11,10 @@ class UNet2D(Architecture):
     """A U-Net that is told nothing besides the image and the time."""
 
     channels = 3
+
+    @classmethod
+    def granule(cls, config: Mapping[str, Any]) -> int:
+        return halved(config)
 
     @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from kurabe.backbones.base import table
 from kurabe.backbones.diffusers_frame.network import DiffusersBackbone
+from kurabe.bases.architecture import halved
+from kurabe.sizes import Sides, times
 
 
 class UNet(DiffusersBackbone):
@@ -21,6 +23,16 @@ class UNet(DiffusersBackbone):
         unet.register_to_config(num_class_embeds=count + 1)
         self.num_classes, self.fresh = count, frozenset({"network.class_embedding.weight"})
 
+    def resize(self, image_size: Sides) -> None:
+        if any(side % halved(self.config) for side in image_size):
+            raise ValueError(
+                f"its sides are multiples of {halved(self.config) * self.side} pixels, and those "
+                f"of {times((image_size[0] * self.side, image_size[1] * self.side))} are not"
+            )
+        self.image_size = image_size
+        cast(Any, self.network).register_to_config(sample_size=list(image_size))
+        self._lay_out()
+
     def predict(self, x_t: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
         if self.num_classes and condition is None:
             condition = torch.full_like(timestep, self.num_classes, dtype=torch.long)
@@ -30,20 +42,22 @@ class UNet(DiffusersBackbone):
         unet = cast(Any, self.network)
         taps: dict[str, nn.Module] = {}
         shapes: dict[str, tuple[int, tuple[int, int]]] = {}
-        side, dim = self.image_size, 0
+        (rows, columns), dim = self.image_size, 0
 
         def tap(name: str, block: nn.Module) -> None:
-            taps[name], shapes[name] = block, (dim, (side, side))
+            taps[name], shapes[name] = block, (dim, (rows, columns))
 
         for number, block in enumerate(unet.down_blocks, 1):
             dim = _width(block)
-            side = (side + 1) // 2 if getattr(block, "downsamplers", None) is not None else side
+            if getattr(block, "downsamplers", None) is not None:
+                rows, columns = (rows + 1) // 2, (columns + 1) // 2
             tap(f"down-{number}", block)
         if unet.mid_block is not None:
             tap("middle", unet.mid_block)
         for number, block in enumerate(unet.up_blocks, 1):
             dim = _width(block)
-            side = side * 2 if getattr(block, "upsamplers", None) is not None else side
+            if getattr(block, "upsamplers", None) is not None:
+                rows, columns = rows * 2, columns * 2
             tap(f"up-{number}", block)
         return taps, shapes
 

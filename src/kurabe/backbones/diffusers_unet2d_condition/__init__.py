@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kurabe.bases.architecture import Architecture
+from kurabe.bases.architecture import Architecture, halved
 from kurabe.registry import Idea
 
 # What some networks are told besides a text.
@@ -12,6 +12,10 @@ _UNGIVEN = ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim", "n
 
 class TextUNet2D(Architecture):
     """The U-Net of Stable Diffusion 1.x, 2.x and XL."""
+
+    @classmethod
+    def granule(cls, config: Mapping[str, Any]) -> int:
+        return halved(config)
 
     @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:

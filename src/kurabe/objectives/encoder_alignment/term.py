@@ -33,7 +33,7 @@ class EncoderAlignmentTerm(Term):
         self.stream = Stream("images", layers=(self.layer,), pixels=True)
         self.grid = backbone.grid_of(self.layer)
         self.encoder = _loaded(choice.encoder, denoiser)
-        seen = self.encoder.by_place(np.zeros((1, *2 * (backbone.image_size,), 1), np.uint8))
+        seen = self.encoder.by_place(np.zeros((1, *backbone.image_size, 1), np.uint8))
         dim, width = backbone.dim_of(self.layer), choice.projection
         self.head = nn.Sequential(
             nn.Linear(dim, width),
