@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kurabe.backbones import Backbone, Output, PatchTransformer
 from kurabe.backbones.patch import Block, TimeEmbedding, _sine_positions
+from kurabe.sizes import Sides
 
 
 class PlainPatchTransformer(PatchTransformer):
@@ -62,7 +63,7 @@ class TwoLevelTransformer(Backbone):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: Sides,
         in_channels: int,
         *,
         patch: int = 4,
@@ -76,7 +77,7 @@ class TwoLevelTransformer(Backbone):
     ) -> None:
         super().__init__()
         self.image_size, self.in_channels, self.fine = image_size, in_channels, patch // 2
-        side = image_size // self.fine
+        side = image_size[0] // self.fine
         self.side, self.feature_dim = side, width
         self.token_grid = (side // 2, side // 2)
         self.feature_layers = tuple(f"block-{i + 1}" for i in range(depth))

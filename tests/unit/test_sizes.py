@@ -23,12 +23,14 @@ from kurabe.errors import UserError
 from kurabe.evaluation.memorisation import structure_distances
 from kurabe.exports.diffusers import export
 from kurabe.methods import choices_of, find
+from kurabe.objectives.term import Stream
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.records.samples import read_grid
 from kurabe.runs.bases import check_base, find_base, network_of
 from kurabe.sizes import setting_of, sides_of, times
 from kurabe.training import load_model, train
+from kurabe.training.batches import Source
 from kurabe.training.model import NETWORK, make_denoiser, start_model
 
 TINY = """
@@ -196,6 +198,19 @@ def test_patches_of_a_rectangle_lie_where_they_were(dropped):
 def test_patches_that_do_not_fill_a_rectangle_are_refused(size):
     with pytest.raises(UserError, match=f"{times(size)} is not a multiple of the patch 2"):
         make_denoiser(NETWORK.validate_python({"patch": 2}), size, 3)
+
+
+@pytest.mark.parametrize("policy", ["none", "crop-flip-jitter", "shift-flip"])
+def test_views_of_a_rectangle_are_rectangles(policy):
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 8, 12, 3), np.uint8)
+    source = Source(pixels, 0, 24, "cpu")
+    batch = source.batch(Stream("images", views=2, policy=policy), 7, 6)
+    assert batch.images.shape == batch.noise.shape == (12, 3, 8, 12)
+    if policy == "none":
+        places = source.indices(Stream("images"), 7, 6)
+        torch.testing.assert_close(
+            batch.images[::2], torch.from_numpy(pixels[places]).permute(0, 3, 1, 2) / 127.5 - 1
+        )
 
 
 def test_an_encoder_of_squares_sees_the_whole_of_a_rectangle():

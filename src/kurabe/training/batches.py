@@ -65,7 +65,8 @@ class Source:
         places: NDArray[np.int64] | None = None,
     ) -> None:
         self.pixels, self.seed, self.tokens, self.device = pixels, seed, tokens, device
-        self.space = Pixels(pixels.shape[1], pixels.shape[3]) if space is None else space
+        _, height, width, channels = pixels.shape
+        self.space = Pixels((height, width), channels) if space is None else space
         self.encoded, self.told = encoded, told
         self.places = np.arange(len(pixels)) if places is None else places
         self._order = lru_cache(maxsize=2)(self._permutation)
