@@ -39,7 +39,8 @@ class Backbone(nn.Module):
         `dim_of` says.
     num_classes: 0 where the network is told no classes; the class that says nothing has that
         index.
-    fresh: names of the parameters that `take_classes` made; they train whatever else does.
+    early_layer: the feature layer with a second head (`take_early_head`), None where there is none.
+    fresh: names of the parameters that `take_…` made; they train whatever else does.
     times_by_token: whether t may be (B, rows, columns), a time for each token of `token_grid`.
     roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
         (those inside blocks), "attention". An adaptation's targets may name one.
@@ -52,6 +53,7 @@ class Backbone(nn.Module):
     feature_layers: tuple[str, ...]
     feature_dim: int
     num_classes: int = 0
+    early_layer: str | None = None
     fresh: frozenset[str] = frozenset()
     times_by_token: ClassVar[bool] = False
     roles: ClassVar[Mapping[str, str]] = {}
@@ -80,6 +82,17 @@ class Backbone(nn.Module):
         did. ValueError where a network cannot be told classes.
         """
         raise ValueError(f"a {type(self).__name__} cannot be told classes")
+
+    def take_early_head(self, layer: str) -> None:
+        """From now on a second head predicts from that layer, at first zero.
+
+        One that is there stays. ValueError where a network cannot have one.
+        """
+        raise ValueError(f"a {type(self).__name__} cannot have a head on an early layer")
+
+    def early_prediction(self, tokens: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        """What the second head predicts from features (B, N, D) of its layer: (B, C, H, W)."""
+        raise NotImplementedError
 
     def enable_gradient_checkpointing(self) -> None:
         """From now on a pass keeps what enters each block, and computes the rest anew on the way

@@ -76,6 +76,7 @@ class PatchTransformer(Backbone):
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.time = TimeEmbedding(width)
         self.classes: nn.Embedding | None = None
+        self.early: nn.ModuleDict | None = None
         self.checkpointed = False
         blocks = nn.ModuleList(Block(width, heads, self.token_grid) for _ in range(depth))
         # A ModuleList is a sequence; torch's annotations do not say of what.
@@ -104,7 +105,22 @@ class PatchTransformer(Backbone):
         if self.classes is not None:
             none = self.classes.weight[self.num_classes].detach().clone()
         self.classes = table(none, count)
-        self.num_classes, self.fresh = count, frozenset({"classes.weight"})
+        self.num_classes, self.fresh = count, self.fresh | {"classes.weight"}
+
+    def take_early_head(self, layer: str) -> None:
+        if self.early is None:
+            width, values = self.feature_dim, self.in_channels * self.patch**2
+            made = {"modulation": nn.Linear(width, 2 * width), "head": nn.Linear(width, values)}
+            self.early = nn.ModuleDict(made).to(self.position.device)
+            for parameter in self.early.parameters():
+                nn.init.zeros_(parameter)
+            names = {f"early.{name}" for name, _ in self.early.named_parameters()}
+            self.early_layer, self.fresh = layer, self.fresh | names
+
+    def early_prediction(self, tokens: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        assert self.early is not None
+        shift, scale = self.early["modulation"](self._embedding(t, condition)).chunk(2, dim=-1)
+        return self.unpatchify(self.early["head"](_modulate(tokens, shift, scale)))
 
     def enable_gradient_checkpointing(self) -> None:
         self.checkpointed = True

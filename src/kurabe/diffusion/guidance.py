@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from kurabe.diffusion.denoiser import Denoiser
+from kurabe.diffusion.denoiser import Denoiser, NetworkDenoiser
 from kurabe.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +48,17 @@ def domain(choice: "GuidanceChoice", parts: Parts) -> "DomainGuidance":
     if parts.base is None:
         raise UserError("Domain guidance is away from a base, and this model has none.")
     return DomainGuidance(parts.denoiser, parts.base, choice.weight)
+
+
+def internal(choice: "GuidanceChoice", parts: Parts) -> "InternalGuidance":
+    """Guided away from the early head; UserError where the network has none."""
+    denoiser = parts.denoiser
+    if not isinstance(denoiser, NetworkDenoiser) or denoiser.backbone.early_layer is None:
+        raise UserError(
+            "Internal guidance is away from a head on an early layer, and this network has none; "
+            "the term early-denoising trains one (kurabe fit internal-guidance)."
+        )
+    return InternalGuidance(denoiser, denoiser.backbone.early_layer, choice.weight)
 
 
 class ClassifierFree(Denoiser):
@@ -109,3 +120,23 @@ class DomainGuidance(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         weak = self.base(x_t, t, condition)
         return torch.lerp(weak, self.tuned(x_t, t, condition), self.weight)
+
+
+class InternalGuidance(Denoiser):
+    """Internal guidance (Zhou et al. 2025): the network's own early head is the weaker denoiser.
+
+    D = D_early + w (D − D_early). Both come from one pass, which is all that it costs.
+    """
+
+    def __init__(self, denoiser: NetworkDenoiser, layer: str, weight: float) -> None:
+        super().__init__()
+        self.denoiser, self.layer, self.weight = denoiser, layer, weight
+        self.schedule, self.passes = denoiser.schedule, denoiser.passes
+
+    @override
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        own = self.denoiser
+        out = own.predict(x_t, t, condition, layers=(self.layer,))
+        weak = own.backbone.early_prediction(out.features[self.layer], t, condition)
+        strong = own.to_x0(out.prediction, x_t, t)
+        return torch.lerp(own.to_x0(weak.to(out.prediction), x_t, t), strong, self.weight)

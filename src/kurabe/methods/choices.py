@@ -93,6 +93,9 @@ class Choices(Later, Choice):
         guidance = self.sampling.guidance
         if guidance is not None and guidance.kind == "domain" and self.start != "base":
             raise ValueError("domain guidance is away from a base, and this method has none")
+        internal = guidance is not None and guidance.kind == "internal" and self.start == "random"
+        if internal and all(term.early_head is None for term in self.objective):
+            raise ValueError("internal guidance needs the term early-denoising")
         if terms and "denoising" not in terms:
             raise ValueError("an objective needs the denoising term: without it nothing is drawn")
         if self.start != "base" and (needs := [t.term for t in self.objective if t.from_base]):

@@ -131,6 +131,11 @@ class TermChoice(Choice):
         return False
 
     @property
+    def early_head(self) -> float | None:
+        """The depth at which the network gets a second head, which it keeps; None for none."""
+        return None
+
+    @property
     def follows(self) -> str | None:
         """The encoder that the network learns to follow, by its name; None for none."""
         return None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kurabe.backbones.base import Backbone
 from kurabe.diffusion import NetworkDenoiser
+from kurabe.errors import UserError
 
 Losses = Mapping[str, Tensor]
 Shares = NDArray[np.floating]
@@ -219,6 +220,19 @@ def layer_at(backbone: Backbone, depth: float) -> str:
     """The feature layer at that share of the depth, in (0, 1]: 0.5 is the middle one."""
     names = backbone.feature_layers
     return names[max(1, round(depth * len(names))) - 1]
+
+
+def with_early_head(backbone: Backbone, depth: float) -> str:
+    """The layer of the network's second head, which it gets at that depth where it has none.
+
+    UserError where it cannot have one.
+    """
+    try:
+        backbone.take_early_head(layer_at(backbone, depth))
+    except ValueError as error:
+        raise UserError(f"This method predicts from an early layer too, and {error}.") from None
+    assert backbone.early_layer is not None
+    return backbone.early_layer
 
 
 def gathered(own: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from kurabe.diffusion.sampling import Spacing, steps_for
 from kurabe.errors import UserError, refusal
 from kurabe.files import write_bytes_atomic
 from kurabe.methods.settings import GuidanceChoice
+from kurabe.objectives.term import with_early_head
 from kurabe.randomness import generator
 from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
@@ -198,6 +199,9 @@ def start_model(
             denoiser, network = _load_base(recipe, image_size, channels)
         if classes is not None:
             _take(denoiser.backbone, classes)
+        for term in recipe.choices.objective:
+            if term.early_head is not None:
+                with_early_head(denoiser.backbone, term.early_head)
         adaptation = attach(denoiser.backbone, recipe.choices.adaptation)
     denoiser.to(usable(recipe.where.device))
     evaluations, how = recipe.evaluation.evaluations, recipe.choices.sampling
@@ -208,6 +212,9 @@ def start_model(
         base = _load_base(recipe, image_size, channels)[0].to(usable(recipe.where.device)).eval()
     model = Model(denoiser, adaptation, network, space, *drawing, classes, how.guidance, base)
     space.to(model.device)
+    if how.guidance is not None and how.guidance.kind == "internal":
+        # That this network cannot have it is told before anything trains.
+        model._drawing()
     return model
 
 
