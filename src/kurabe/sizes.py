@@ -13,7 +13,10 @@ Size: TypeAlias = int | str | Sides
 
 LEAST, MOST = 4, 2048
 _WRITTEN = re.compile(r"(\d{1,9})(?:[x×](\d{1,9}))?", re.ASCII)
-_WAYS = f"must be pixels a side or WIDTHxHEIGHT, like 64 or 48x32, each from {LEAST} to {MOST}"
+_WAYS = (
+    "must be a whole number of pixels a side, or WIDTHxHEIGHT like 48x32, each at least "
+    f"{LEAST} and at most {MOST}"
+)
 
 
 def sides_of(size: Size) -> Sides:

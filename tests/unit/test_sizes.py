@@ -240,7 +240,7 @@ def test_a_recipe_says_a_square_as_a_number_and_keeps_its_digest():
     oblong = Recipe.checked(settings, "a")
     assert oblong.data.size == "48x32" and oblong.digest != number.digest
     settings["data"] = {"source": "x", "size": "48x"}
-    with pytest.raises(UserError, match=r"data\.size = '48x': it must be pixels a side"):
+    with pytest.raises(UserError, match=r"data\.size = '48x': it must be a whole number of pixels"):
         Recipe.checked(settings, "a")
 
 
