@@ -217,12 +217,8 @@ def falsify(trial: Trial, name: str, only: bool | None) -> None:
     assert at or name == "list"
     if only is not None:
         at = drawn.sample(at, min(1, len(at)))
-    if (
-        only is not None
-        or name == "compare html"
-        or (told.said != trial.again(command, below(name, trial.place)))
-    ):
-        # Not looked at, full of seconds and speeds, or a page that goes without a picture.
+    if only is not None or told.said != trial.again(command, below(name, trial.place)):
+        # Not looked at, or full of seconds and speeds.
         told.said = ""
     for turn, k in enumerate(at):
         # Training takes its time, and shares most of its places with other commands that train.

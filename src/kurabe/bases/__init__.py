@@ -84,7 +84,7 @@ def find(name: str) -> Base:
         known = ", ".join(available()) or "none shipped"
         raise UserError(
             f"'{name}' is neither a shipped base ({known}) nor a base's folder, with base.json or "
-            f"diffusers' {diffusers_folder.INDEX}."
+            f"diffusers' {diffusers_folder.INDEX}; give one of these."
         ) from None
 
 

@@ -65,12 +65,14 @@ def table(ids: tuple[str, ...], study: str | None, lang: str) -> Any:
     # Of a study that is shipped, commands name the study and not where the package lies.
     place = folder.name if folder.path.parent == records.SHIPPED else str(folder.path)
     results = replace(comparison.read_results(folder), place=place)
+    if ids:
+        found = comparison.compare([find(text) for text in ids], lang, results)
+    else:
+        found = comparison.study_table(results, lang)
     for problem in results.unread:
         # The table goes on without.
         print(problem, file=sys.stderr)
-    if not ids:
-        return comparison.study_table(results, lang)
-    return comparison.compare([find(text) for text in ids], lang, results)
+    return found
 
 
 def find_study(text: str) -> "StudyFolder":

@@ -14,7 +14,7 @@ from kurabe.comparison.results import RunResult, StudyResults
 from kurabe.comparison.t_tests import Blocks, mean_and_variance, t_quantile
 from kurabe.comparison.table import BlockValue, Cell, Estimate, Grid, Pair, Reference, Row
 from kurabe.comparison.verdicts import Verdict, fewest_images, row_mark
-from kurabe.errors import UserError
+from kurabe.errors import UserError, sentence
 from kurabe.methods import find
 from kurabe.records.samples import read_grid
 from kurabe.words.commands import short_name
@@ -307,14 +307,14 @@ def _grid(results: StudyResults, column: str, block: int) -> Grid | None:
 
 
 def _read_grid(results: StudyResults, run: RunResult, block: int) -> Grid | None:
-    paths = run.folder.sample_grids() or run.folder.sample_grids("progress")
-    if not paths:
-        return None
     try:
-        grid = read_grid(paths[-1])
-    except UserError:
+        paths = run.folder.sample_grids() or run.folder.sample_grids("progress")
+        if not paths:
+            return None
+        grid, nearest = read_grid(paths[-1]), run.folder.sample_grids("nearest")
+    except (UserError, OSError) as error:
+        results.without.append(sentence(error))
         return None
-    nearest = run.folder.sample_grids("nearest")
     root = results.folder.path
     return Grid(
         file=_below(root, paths[-1]),

@@ -90,6 +90,7 @@ class StudyResults:
     estimates: dict[tuple[str, str], Estimate | None] = field(default_factory=dict)
     pairs: dict[str, tuple[Pair, ...]] = field(default_factory=dict)
     grids: dict[tuple[str, int], Grid | None] = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)
 
     @property
     def command(self) -> str:
@@ -263,8 +264,9 @@ class StudyResults:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """A sentence for every run whose record or scores could not be read."""
-        return tuple(run.unread for run in self.runs.values() if run.unread)
+        """A sentence for every run whose record or scores could not be read, and for every picture
+        that a table made of the runs so far had to do without."""
+        return (*(run.unread for run in self.runs.values() if run.unread), *self.without)
 
 
 def read_results(folder: StudyFolder) -> StudyResults:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from kurabe.errors import UserError
-from kurabe.files import write_bytes_atomic
+from kurabe.files import naming, write_bytes_atomic
 
 Pixels = NDArray[np.uint8]
 
@@ -78,17 +78,27 @@ def read_grid(path: Path) -> SampleGrid:
         rows, columns = laid.shape[0] // height, laid.shape[1] // width
         tiles = laid.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
         tiles = tiles.reshape(rows * columns, height, width, -1)[: len(seeds)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, UnidentifiedImageError) as error:
         raise UserError(f"{path} is not a sample grid that Kurabe wrote; remove it.") from error
+    except OSError as error:
+        # Pillow's own faults, of a file cut short, have no number.
+        if error.errno is None:
+            raise UserError(f"{path} is damaged; remove it.") from error
+        with naming(path):
+            raise
     if name is None:
         raise UserError(f"{path} is not named as a sample grid; remove it.")
     return SampleGrid(tiles, seeds, name["kind"], int(name["seen"]))
 
 
 def grids(folder: Path, kind: str) -> list[Path]:
-    """The grids of one kind in a folder, by images seen."""
-    return sorted(
-        path
-        for path in folder.glob("*.png")
-        if (name := _NAME.fullmatch(path.name)) and name["kind"] == kind
-    )
+    """The grids of one kind in a folder, by images seen; none where it is not there.
+
+    Raises OSError where it cannot be listed.
+    """
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    known = (found for name in sorted(names) if (found := _NAME.fullmatch(name)))
+    return [folder / found.string for found in known if found["kind"] == kind]

@@ -21,7 +21,6 @@ from kurabe.comparison.drawings.measured import difference, measured_cell
 from kurabe.comparison.drawings.plot import dots_of
 from kurabe.comparison.numbers import number, rounded_up
 from kurabe.comparison.table import GROUPS, Cell, Column, Grid, Group, Pair, Row, Table
-from kurabe.errors import UserError
 from kurabe.records.samples import read_grid
 from kurabe.words import LANGUAGE_NAMES
 from kurabe.words.table import word
@@ -240,10 +239,13 @@ def embedded(table: Table) -> DrawGrid:
 
 
 def _tiles(path: Path) -> tuple[str, ...]:
-    """The first tiles of a grid as data addresses; none where the file is gone."""
+    """The first tiles of a grid as data addresses; none where the file is gone.
+
+    Raises UserError or OSError where it cannot be read: a page is not drawn with less in silence.
+    """
     try:
         tiles = read_grid(path).tiles[:TILES]
-    except UserError:
+    except FileNotFoundError:
         return ()
     found: list[str] = []
     for tile in tiles:
