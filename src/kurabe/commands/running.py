@@ -173,5 +173,5 @@ def evaluate(run: str, source: str | None, device: str, below: Path, lang: str) 
     from kurabe.runs.stages import measure_again
 
     scores = measure_again(find_run(run, below), source, settled_device(device))
-    values = {key: entry["value"] for key, entry in scores["metrics"].items()}
+    values = {key: entry.get("value") for key, entry in scores.get("metrics", {}).items()}
     print_json(values)

@@ -16,7 +16,7 @@ from kurabe.comparison.verdicts import Procedure, Verdict, decide, verdicts_of
 from kurabe.errors import UserError
 from kurabe.methods import Choices
 from kurabe.recipe import DataSettings, Recipe
-from kurabe.records import Ledger, RunFolder, StudyFolder
+from kurabe.records import Info, Ledger, RunFolder, StudyFolder
 from kurabe.study_settings import StudySettings
 
 # scores/scores.json holds a run's own measurement; other files are of other images.
@@ -47,7 +47,7 @@ class RunResult:
     folder: RunFolder
     status: str
     metrics: Metrics
-    info: Mapping[str, Any]
+    info: Info
     unread: str | None = None
 
 
@@ -318,11 +318,11 @@ def _run(folder: RunFolder) -> RunResult:
 
 
 @lru_cache(maxsize=2048)
-def _record(path: Path, stamps: Sequence[object]) -> tuple[Mapping[str, Any], Metrics]:
+def _record(path: Path, stamps: Sequence[object]) -> tuple[Info, Metrics]:
     """A run's record, and its own metrics where it finished; kept while its files are these."""
     folder = RunFolder(path)
     info = folder.info
-    if info["status"] != "finished":
+    if info.get("status") != "finished":
         return info, {}
     scores = folder.score(OWN_SCORES)
     return {**info, "encoder": scores.get("encoder")}, cast(Metrics, scores.get("metrics", {}))
@@ -363,7 +363,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _cores(runs: Mapping[tuple[str, int], RunResult]) -> int:
     for run in runs.values():
-        cores = run.info.get("hardware", {}).get("cores")
+        cores = (run.info.get("hardware") or {}).get("cores")
         if cores:
             return int(cores)
     return 1

@@ -4,15 +4,13 @@ FLOPs are of matrix products and convolutions, two for each multiply-add, counte
 one real pass.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from kurabe.evaluation.model_features import Model
 from kurabe.evaluation.references import Rows
 from kurabe.evaluation.samples import Samples
 from kurabe.recipe import Evaluation
+from kurabe.records import Info
 from kurabe.training.flops import counter
 
 # Row → the key of run.json that training wrote it under.
@@ -33,14 +31,12 @@ def evaluation_flops(model: Model) -> int:
     return counted.get_total_flops()
 
 
-def cost_rows(
-    model: Model, samples: Samples, settings: Evaluation, info: Mapping[str, Any]
-) -> Rows:
+def cost_rows(model: Model, samples: Samples, settings: Evaluation, info: Info) -> Rows:
     """Cost rows; what `info`, the run's record, does not know is left out."""
     rows: Rows = {row: {"value": info[key]} for row, key in _RECORDED.items() if key in info}
-    if info.get("seconds") and info.get("images_seen"):
-        seconds = info["seconds"] - (info.get("prepared_seconds") or 0)
-        rows["images-per-second"] = {"value": info["images_seen"] / seconds}
+    if (seconds := info.get("seconds")) and (seen := info.get("images_seen")):
+        trained = seconds - (info.get("prepared_seconds") or 0)
+        rows["images-per-second"] = {"value": seen / trained}
     total = sum(p.numel() for p in model.denoiser.parameters())
     stored = sum(w.numel() * w.element_size() for w in model.adaptation.state().values())
     rows["trainable-parameters"] = {"value": model.trainable_count}

@@ -5,7 +5,6 @@ holds: schema, checkpoint, encoder, and for each metric its value, n, references
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from kurabe.evaluation.references import attach, representations
 from kurabe.evaluation.samples import Samples, draw_samples
 from kurabe.evaluation.subsets import gather
 from kurabe.recipe import Evaluation
+from kurabe.records import Info, Scores
 
 SCHEMA = 1
 
@@ -36,8 +36,8 @@ def evaluate(
     base: Model | None = None,
     untrained: Model | None = None,
     source: SourceDomain | None = None,
-    info: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    info: Info | None = None,
+) -> Scores:
     """Measure a trained model; the scores of its run.
 
     seed is the block's: it names the starting noise and the few-shot labels. samples: what

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kurabe.errors import UserError, refusal
+from kurabe.records.types import Scores
 
 # The fields of run.json that others compute with or look up by; None stands for "not known".
 _TEXTS = ("id", "method", "study", "column", "started", "finished", "data_digest", "error", "base")
@@ -60,7 +61,7 @@ def check_info(path: Path, info: Mapping[str, Any], statuses: Sequence[str]) -> 
         raise _wrong(path, "image_shape", shape, "not height, width and channels")
 
 
-def check_scores(path: Path, scores: dict[str, Any]) -> dict[str, Any]:
+def check_scores(path: Path, scores: dict[str, Any]) -> Scores:
     """The scores as they are; UserError where a metric is not what a table takes it for."""
     metrics: Any = scores.get("metrics", {})
     if not isinstance(metrics, dict):
@@ -79,7 +80,7 @@ def check_scores(path: Path, scores: dict[str, Any]) -> dict[str, Any]:
                 raise _wrong(path, f"{name}.references.{key}", value, "not a number")
         if not isinstance(detail := known.get("detail") or {}, dict):
             raise _wrong(path, f"{name}.detail", detail, "not a table")
-    return scores
+    return cast(Scores, scores)
 
 
 def _is_number(value: object) -> bool:

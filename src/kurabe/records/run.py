@@ -8,28 +8,21 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kurabe.errors import UserError, refusal
 from kurabe.files import write_json_atomic, write_text_atomic
 from kurabe.records import lines, lock
 from kurabe.records.checked import check_info, check_scores, json_object
 from kurabe.records.samples import Pixels, SampleGrid, grids, write_grid
+from kurabe.records.types import Info, Scores
 
 SCHEMA = 1
 STATUSES = ("planned", "running", "finished", "failed", "interrupted")
-Info = dict[str, Any]
 
 
 class RunFolder:
-    """One run's folder.
-
-    `info` holds: schema, id, method, study, column, block, seed, status (one of STATUSES),
-    version, commit, libraries, hardware, data_digest, budget_images, images_seen, seconds,
-    started, finished (UTC, ISO 8601), error. Writers add what else they know: of what is done
-    before the first update prepared_passes of a network, prepared_seconds (part of seconds), and
-    prepared_images, its price in images of training.
-    """
+    """One run's folder. What run.json and the scores hold is in `kurabe.records.types`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -58,7 +51,8 @@ class RunFolder:
         for folder in (self.samples, self.checkpoints, self.scores_path):
             folder.mkdir(parents=True, exist_ok=True)
         write_text_atomic(self.recipe_path, recipe_toml)
-        self._write_info({"schema": SCHEMA, "status": "planned", "images_seen": 0, **info})
+        first = {"schema": SCHEMA, "status": "planned", "images_seen": 0, **info}
+        self._write_info(cast(Info, first))
         return self
 
     @property
@@ -89,11 +83,11 @@ class RunFolder:
                 f"{SCHEMA}; use the version of Kurabe that wrote it."
             )
         check_info(self.info_path, info, STATUSES)
-        return info
+        return cast(Info, info)
 
     def update(self, **fields: Any) -> Info:
         """Replace these fields of run.json; the new content comes back."""
-        info = self.info | fields
+        info = cast(Info, {**self.info, **fields})
         self._write_info(info)
         return info
 
@@ -102,9 +96,9 @@ class RunFolder:
         """One of STATUSES; a run whose process died while it was running is interrupted."""
         return self.status_of(self.info)
 
-    def status_of(self, info: Mapping[str, Any]) -> str:
+    def status_of(self, info: Info) -> str:
         """The status of the run whose run.json holds this."""
-        status = str(info["status"])
+        status = str(info.get("status"))
         if status == "running" and not self.is_being_written:
             return "interrupted"
         return status
@@ -141,15 +135,15 @@ class RunFolder:
         kept = [line for line in self.metrics() if line.get("images_seen", 0) <= images_seen]
         lines.replace(self.metrics_path, kept)
 
-    def write_scores(self, name: str, scores: Mapping[str, Any]) -> Path:
+    def write_scores(self, name: str, scores: Scores) -> Path:
         """Write scores/<name>.json; `scores` holds schema, checkpoint, encoder, metrics."""
         path = self.scores_path / f"{name}.json"
         if path.parent != self.scores_path or not name:
             raise ValueError(f"{name!r} is not a plain file name")
-        write_json_atomic(path, dict(scores))
+        write_json_atomic(path, scores)
         return path
 
-    def score(self, name: str) -> dict[str, Any]:
+    def score(self, name: str) -> Scores:
         """The content of scores/<name>.json, {} where it was not written; UserError if damaged."""
         path = self.scores_path / f"{name}.json"
         try:
@@ -157,7 +151,7 @@ class RunFolder:
         except FileNotFoundError:
             return {}
 
-    def scores(self) -> dict[str, dict[str, Any]]:
+    def scores(self) -> dict[str, Scores]:
         """All scores of the run by name; a run without scores has none."""
         files = sorted(self.scores_path.glob("[!.]*.json"))
         return {path.stem: check_scores(path, json_object(path)) for path in files}
@@ -176,8 +170,8 @@ class RunFolder:
         return grids(self.samples, kind)
 
     def _write_info(self, info: Info) -> None:
-        if info["status"] not in STATUSES:
-            raise ValueError(f"status {info['status']!r} is not one of {', '.join(STATUSES)}")
+        if (status := info.get("status")) not in STATUSES:
+            raise ValueError(f"status {status!r} is not one of {', '.join(STATUSES)}")
         write_json_atomic(self.info_path, info)
 
 

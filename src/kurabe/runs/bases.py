@@ -25,9 +25,10 @@ def find_base(text: str) -> bases.Base:
     if text in bases.available() or not run.exists:
         return bases.find(text)
     recipe = Recipe.from_toml(run.recipe_path)
-    if "image_shape" not in run.info:
+    shape = run.info.get("image_shape")
+    if shape is None:
         raise UserError(f"{text} has no weights yet; the run must finish first.")
-    height, width, channels = run.info["image_shape"]
+    height, width, channels = shape
     info = {
         "network": recipe.network.model_dump(mode="json"),
         "parameters": run.info.get("total_parameters"),

@@ -96,8 +96,8 @@ def write_parquet(path: Path, images: ImageSet, embedding: Embedding) -> None:
 
 def _found(model: Model, folder: RunFolder) -> tuple[str, float, int]:
     """The place of the run's own-view row, else the one that evaluation declares beforehand."""
-    measured = folder.scores().get("scores", {}) if folder.exists else {}
-    found = measured.get("metrics", {}).get("own-view-recall", {}).get("detail", {})
+    measured = folder.score("scores").get("metrics", {}) if folder.exists else {}
+    found = measured.get("own-view-recall", {}).get("detail") or {}
     if "layer" in found:
         return found["layer"], found["log_snr"], found["grid"]
     depth, log_snr, grid = Evaluation().place

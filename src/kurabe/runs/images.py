@@ -97,12 +97,12 @@ def check_same_images(
                 f"{run.path} was begun by an earlier version of Kurabe, which told images apart "
                 f"by their names and split them otherwise; {way_out}."
             )
-        if info["data_digest"] != images.digest:
+        if info.get("data_digest") != images.digest:
             raise UserError(
                 f"{shown(source)} holds other images now than when {run.path} was begun"
                 f"{_closed(images)}; put them back, or {way_out}."
             )
-        if info["labels_digest"] != images.labels_digest:
+        if info.get("labels_digest") != images.labels_digest:
             raise UserError(
                 f"The images in {shown(source)} have other labels now than when {run.path} was "
                 f"begun; put the labels back, or {way_out}."

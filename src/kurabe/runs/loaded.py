@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kurabe.data import ImageSet
-from kurabe.records import RunFolder
+from kurabe.records import RunFolder, Score
 from kurabe.runs.embedding import Wanted, embed_images
 from kurabe.runs.names import source_of
 from kurabe.runs.pictures import as_pixels
@@ -56,7 +56,7 @@ class LoadedRun:
         return embed_images(self.model, prepared, wanted, self.folder).vectors
 
     @property
-    def scores(self) -> dict[str, dict[str, Any]]:
+    def scores(self) -> dict[str, Score]:
         """What was measured: by metric, its value, n, references and detail; {} for a base."""
         if not self.folder.exists:
             return {}
@@ -84,8 +84,8 @@ class LoadedRun:
 
     def _repr_html_(self) -> str:
         """A card, as notebooks show it: facts, then what was measured."""
-        scores = {key: f"{of['value']:.4g}" for key, of in self.scores.items()
-                  if isinstance(of.get("value"), int | float)}  # fmt: skip
+        known = {key: of.get("value") for key, of in self.scores.items()}
+        scores = {key: f"{value:.4g}" for key, value in known.items() if value is not None}
         rows = "".join(
             f"<tr><th style='text-align:left'>{escape(key)}</th><td>{escape(value)}</td></tr>"
             for key, value in {**self.facts, **scores}.items()

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from kurabe import bases
 from kurabe.errors import UserError, refusal
-from kurabe.records import RunFolder, find_runs
-from kurabe.records.run import Info
+from kurabe.records import Info, RunFolder, find_runs
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def find_run(text: str, below: Path) -> RunFolder:
     if len(fits) == 1:
         return fits[0].run
     if fits:
-        ids = ", ".join(one.info["id"] for one in fits[:5])
+        ids = ", ".join(one.info.get("id") or "" for one in fits[:5])
         raise UserError(f'"{text}" fits several runs: {ids}; give more of the id, or the folder.')
     raise UserError(f'No run "{text}" below {below.resolve()}; kurabe runs lists them.')
 

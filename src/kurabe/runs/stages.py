@@ -21,7 +21,7 @@ from kurabe.evaluation.samples import Samples
 from kurabe.methods import Choices
 from kurabe.objectives.denoising import Denoising
 from kurabe.recipe import DataSettings, Recipe
-from kurabe.records import Ledger, RunFolder
+from kurabe.records import Ledger, RunFolder, Scores
 from kurabe.records.run import now
 from kurabe.records.surroundings import cores, surroundings
 from kurabe.runs.bases import find_base
@@ -112,7 +112,7 @@ def measure(
     split: Split,
     folder: RunFolder,
     samples: Samples,
-) -> dict[str, Any]:
+) -> Scores:
     """All scores of a trained run that drew those samples; the opening of the test is recorded."""
     ledger = Ledger(folder.path / "test-openings.jsonl")
     ledger.open(model.state_digest(), images.digest)
@@ -130,7 +130,7 @@ def measure(
     )
 
 
-def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[str, Any]:
+def measure_again(folder: RunFolder, source: str | None, device: str) -> Scores:
     """Measure a finished run anew, on its own images or on other ones; the scores are written.
 
     Among other images are none that it was trained on: rows about those are left out.
@@ -157,7 +157,8 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> dict[st
             _write_grids(folder, samples, images, split)
             folder.write_scores("scores", scores)
         else:
-            known = {k: v for k, v in scores["metrics"].items() if k not in ABOUT_TRAINING}
+            measured = scores.get("metrics", {})
+            known = {k: v for k, v in measured.items() if k not in ABOUT_TRAINING}
             scores["metrics"] = known
             folder.write_scores(f"on-{images.digest}", scores)
     return scores

@@ -3,6 +3,7 @@
 No mathematics.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from kurabe.execution.job import Job, failed
@@ -65,5 +66,5 @@ def _failed_trials(study: Study, folder: StudyFolder) -> list[tuple[str, float, 
         for path in sorted((folder.path / "trials" / column.id).glob("lr-*")):
             run = RunFolder(path)
             if run.exists and run.status == "failed":
-                found.append((column.id, float(run.info["trial"]), run))
+                found.append((column.id, run.info.get("trial", math.nan), run))
     return found

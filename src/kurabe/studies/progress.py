@@ -49,8 +49,8 @@ class Clock:
     def learn(self, job: Job) -> None:
         """Take in what a finished run needed besides its training."""
         info = job.folder.info
-        if info.get("beside_seconds") is not None:
-            self.beside.append(info["beside_seconds"])
+        if (beside := info.get("beside_seconds")) is not None:
+            self.beside.append(beside)
 
     @property
     def beside_training(self) -> float:
@@ -125,11 +125,11 @@ class Board:
     def ended(self, job: Job) -> None:
         """Say how a run ended."""
         info = job.folder.info
-        if info["status"] == "finished":
+        if info.get("status") == "finished":
             self.clock.learn(job)
-            took = info["seconds"] + info["beside_seconds"]
+            took = (info.get("seconds") or 0.0) + (info.get("beside_seconds") or 0.0)
             how = say("run.finished", self.lang, time=duration(took, self.lang))
-        elif info["status"] != "failed":
+        elif info.get("status") != "failed":
             # The record is another process's.
             how = say("run.busy", self.lang, path=job.folder.path)
         else:

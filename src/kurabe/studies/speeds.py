@@ -27,7 +27,7 @@ def known(study: Study, state: StudyState, jobs: Sequence[Job]) -> dict[str, flo
         here = [job for job in jobs if job.block == block and study.trained(job.column)]
         if here and all(job.finished for job in here):
             for job in here:
-                one = (job.folder.images_paid, job.folder.info["seconds"])
+                one = (job.folder.images_paid, job.folder.info.get("seconds") or 0.0)
                 work.setdefault(job.column.id, []).append(one)
     rates: dict[str, float] = {}
     for key, family in alike(study).items():

@@ -1,5 +1,6 @@
 """/api: the pages' objects as JSON, described by OpenAPI."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -8,7 +9,6 @@ from pydantic import BaseModel
 from kurabe.comparison import Table, compare, study_table
 from kurabe.errors import UserError
 from kurabe.methods import Method
-from kurabe.records.run import Info
 from kurabe.web.address import methods_of
 from kurabe.web.catalogue_page import Search, found_by
 from kurabe.web.library import Library
@@ -38,7 +38,7 @@ class StudyEntry(BaseModel):
 class RunRecord(BaseModel):
     """A run's record: run.json, the recipe's text, scores by name, and the curve's lines."""
 
-    info: Info
+    info: dict[str, Any]
     status: str
     recipe: str
     scores: dict[str, Any]
@@ -114,7 +114,7 @@ def _add_results(api: APIRouter, library: Library) -> None:
         status: Name = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-    ) -> list[Info]:
+    ) -> list[dict[str, Any]]:
         """The records of runs, newest first."""
         where = {"method": method, "study": study, "status": status}
         found = library.runs(**{key: value for key, value in where.items() if value})
@@ -126,17 +126,17 @@ def _add_results(api: APIRouter, library: Library) -> None:
         folder = library.run(key, study or None)
         try:
             return RunRecord(
-                info=folder.info,
+                info={**folder.info},
                 status=folder.status,
                 recipe=folder.recipe_toml,
-                scores=folder.scores(),
+                scores={**folder.scores()},
                 metrics=folder.metrics(),
             )
         except UserError as error:
             raise Problem(422, "problem.unreadable", reason=library.published(error)) from error
 
 
-def _published(info: Info, library: Library) -> Info:
+def _published(info: Mapping[str, Any], library: Library) -> dict[str, Any]:
     """A run's record without its place on this machine."""
-    told = {key: value for key, value in info.items() if key != "path"}
+    told: dict[str, Any] = {key: value for key, value in info.items() if key != "path"}
     return told | {"error": library.published(told["error"])} if told.get("error") else told

@@ -14,7 +14,7 @@ from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import decimals_for, number
 from kurabe.errors import UserError
 from kurabe.methods import catalogue
-from kurabe.records import RunFolder, read_grid
+from kurabe.records import Info, RunFolder, read_grid
 from kurabe.web.address import at, language_of
 from kurabe.web.curves import losses, plot
 from kurabe.web.problems import Problem
@@ -68,9 +68,8 @@ def pages(site: Site) -> list[BaseRoute]:
     return [Route("/{lang:lang}/runs/{key:path}", show)]
 
 
-def _facts(info: dict[str, Any], status: str, lang: str) -> list[tuple[str, str]]:
-    hardware: dict[str, Any] = info.get("hardware") or {}
-    libraries: dict[str, Any] = info.get("libraries") or {}
+def _facts(info: Info, status: str, lang: str) -> list[tuple[str, str]]:
+    hardware, libraries = info.get("hardware") or {}, info.get("libraries") or {}
     seen, budget = info.get("images_seen"), info.get("budget_images")
     found = [
         ("run.status", word(f"status.{status}", lang)),
@@ -78,19 +77,19 @@ def _facts(info: dict[str, Any], status: str, lang: str) -> list[tuple[str, str]
         ("run.block", info.get("block")),
         ("run.seed", info.get("seed")),
         ("run.images", f"{seen:,} / {budget:,}" if seen and budget else seen),
-        ("run.seconds", f"{info['seconds']:,.0f}" if info.get("seconds") else None),
+        ("run.seconds", f"{seconds:,.0f}" if (seconds := info.get("seconds")) else None),
         ("run.prepared", _prepared(info, lang)),
         ("run.started", info.get("started")),
         ("run.finished", info.get("finished")),
         ("run.data", info.get("data_digest")),
-        ("run.version", " ".join(str(info[k]) for k in ("version", "commit") if info.get(k))),
+        ("run.version", " ".join(str(v) for v in (info.get("version"), info.get("commit")) if v)),
         ("run.hardware", ", ".join(f"{k}: {v}" for k, v in hardware.items())),
         ("run.libraries", ", ".join(f"{k} {v}" for k, v in libraries.items())),
     ]
     return [(word(key, lang), str(value)) for key, value in found if value not in (None, "")]
 
 
-def _prepared(info: dict[str, Any], lang: str) -> str | None:
+def _prepared(info: Info, lang: str) -> str | None:
     passes, images = info.get("prepared_passes"), info.get("prepared_images")
     if not passes or not images:
         return None
