@@ -426,4 +426,4 @@ def test_every_python_that_is_begun_takes_no_module_from_the_folder():
     for file in source.rglob("*.py"):
         for part in file.read_text(encoding="utf-8").split("sys.executable, ")[1:]:
             # The command itself is begun again with the words that its own process was begun with.
-            assert part.startswith('"-P"') or file.name == "streams.py", file
+            assert part.startswith('"-P"') or file.name == "standard_streams.py", file

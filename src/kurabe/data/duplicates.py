@@ -73,8 +73,7 @@ def _joined(
 def _candidates(
     x: NDArray[np.float32], limit: float
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Arrays (i, j) of positions, each pair once, with every pair for which
-    ‖x_i − x_j‖² ≤ limit and few others."""
+    """Arrays (i, j) of positions, each pair for which ‖x_i − x_j‖² ≤ limit once."""
     _, axes = np.linalg.eigh(x.T @ x)
     projected = x @ axes[:, ::-1][:, :AXES]
     order = np.argsort(projected[:, 0], kind="stable")
@@ -92,7 +91,10 @@ def _candidates(
             rows, columns = np.nonzero(np.triu(near, 1 + start - left))
             for at in range(0, len(rows), PAIRS):
                 part = slice(at, at + PAIRS)
-                yield order[rows[part] + start], order[columns[part] + left]
+                i, j = order[rows[part] + start], order[columns[part] + left]
+                # The axes left are looked at where the leading ones rule nothing out.
+                far = ((x[i] - x[j]) ** 2).sum(axis=1) > limit + 1e-5
+                yield i[~far], j[~far]
 
 
 class _Roots:
