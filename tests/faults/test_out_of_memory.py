@@ -88,6 +88,7 @@ def check(said: str) -> None:
     assert "gradient_checkpointing = true" in said and "evaluation.batch" in said
 
 
+@pytest.mark.slow
 def test_a_run_without_room_names_the_setting_and_goes_on_with_it(tmp_path: Path) -> None:
     # A trial is trained only.
     info = {"id": "run", "trial": 1e-3}

@@ -88,7 +88,7 @@ REFUSED = {
     "no model_index.json": (
         no_index, TOLD,
         "'base' is neither a shipped base (emoji-32, fashion-28) nor a base's folder, with "
-        "base.json or diffusers' model_index.json.",
+        "base.json or diffusers' model_index.json; give one of these.",
     ),
     "an unknown class": (
         unknown_class, TOLD,

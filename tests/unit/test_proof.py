@@ -13,8 +13,8 @@ from kurabe.comparison import (
     draw_html,
     draw_terminal,
     p_values,
-    proving,
-    published,
+    prove_marks,
+    published_figures,
     study_table,
 )
 from kurabe.comparison.families import HEADLINE_LEVEL, PRIMARY_WEIGHT
@@ -163,8 +163,8 @@ def proof(tmp_path_factory):
         tmp_path_factory.mktemp("a-a") / "a-a", metrics, columns, blocks=12, baseline="first"
     )
     folder.run("second", 4).update(status="failed")
-    pool, rows = proving.pool_of(read_results(folder))
-    return proving.prove(pool, rows, tables=60), pool, metrics
+    pool, rows = prove_marks.pool_of(read_results(folder))
+    return prove_marks.prove(pool, rows, tables=60), pool, metrics
 
 
 def test_the_pool_holds_the_runs_of_whole_blocks_and_their_tested_rows(proof):
@@ -195,14 +195,14 @@ def test_the_published_figures_are_those_of_the_pool(proof):
 
 def test_the_figures_stand_below_every_table_of_a_study(proof, tmp_path, monkeypatch):
     found, pool, _ = proof
-    proving.write(tmp_path / "a-a", found, pool)
-    monkeypatch.setattr(published, "SHIPPED", tmp_path / "a-a" / "proof.json")
-    published.published.cache_clear()
+    prove_marks.write(tmp_path / "a-a", found, pool)
+    monkeypatch.setattr(published_figures, "SHIPPED", tmp_path / "a-a" / "proof.json")
+    published_figures.published.cache_clear()
     made = study(tmp_path / "s", {"kid": {"transfer": [0.1, 0.2, 0.3]}})
     try:
         tables = {lang: study_table(made, lang) for lang in ("ja", "en")}
     finally:
-        published.published.cache_clear()
+        published_figures.published.cache_clear()
     worst = max(found.false, key=lambda result: result.upper)
     said = (
         f"{100 * worst.share:.1f} % of tables at 5 blocks (upper bound {100 * worst.upper:.1f} %)"
@@ -234,7 +234,7 @@ def test_a_pool_too_small_for_its_tables_is_refused():
 
 def test_what_is_said_of_the_headline_is_what_its_figures_hold():
     """The shipped figures are counted again; bench/headline.py made them."""
-    known = published.chosen()
+    known = published_figures.chosen()
     said = {"distance": known.distance, "kid": known.kid}
     for name, of in known.figures.items():
         assert len(of) == known.sets == 9
@@ -264,7 +264,7 @@ def test_why_the_headline_decides_stands_below_tables_that_it_decides(tmp_path):
     new = study(tmp_path / "new", {"feature-distance": values, "kid": values})
     old = study(tmp_path / "old", {"kid": values})
     for lang in ("ja", "en"):
-        said = published.chosen().sentence(lang)
+        said = published_figures.chosen().sentence(lang)
         assert "36" in said and "27" in said and "44" in said
         assert study_table(new, lang).proof.endswith(said)
         assert said not in study_table(old, lang).proof
