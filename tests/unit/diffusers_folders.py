@@ -1,11 +1,14 @@
 """Folders that plain diffusers writes, of real classes and tiny random weights; what they draw,
 by diffusers and by Kurabe."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -39,8 +42,9 @@ from transformers import (
 )
 
 from kurabe.diffusion.solvers import ddim as by_ddim
+from kurabe.errors import UserError
 from kurabe.spaces.latents import Latents
-from kurabe.training import Model
+from kurabe.training import Model, load_model
 
 STEPS = 8
 
@@ -346,3 +350,37 @@ def drawn_by_diffusers(of: Path | DiffusionPipeline, text: str = "", **said: obj
         told["use_resolution_binning"] = False
     generator = torch.Generator().manual_seed(1)
     return pipeline(num_inference_steps=STEPS, output_type="np", generator=generator, **told).images
+
+
+Fault: TypeAlias = Callable[[Path], None]
+"""What breaks a folder."""
+
+
+def edited(path: str, **changes: object) -> Fault:
+    """Settings of one of its configurations changed."""
+
+    def break_it(folder: Path) -> None:
+        config = json.loads((folder / path).read_text())
+        (folder / path).write_text(json.dumps({**config, **changes}))
+
+    return break_it
+
+
+def without(*names: str) -> Fault:
+    """Files or whole folders gone."""
+
+    def break_it(folder: Path) -> None:
+        for name in names:
+            part = folder / name
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+    return break_it
+
+
+def check_refused(folder: Path, fault: Fault, said: str) -> None:
+    """A folder broken so is refused in one sentence in which that stands."""
+    fault(folder)
+    with pytest.raises(UserError) as raised:
+        load_model(folder)
+    assert said in str(raised.value), str(raised.value)
+    assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
