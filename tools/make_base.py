@@ -39,8 +39,8 @@ def make(run: str, name: str) -> None:
     folder, target = RunFolder(run), BASES / name
     recipe = Recipe.from_toml(folder.recipe_path)
     trained = load_model(run)
-    half = {k: v.half().contiguous() for k, v in trained.denoiser.backbone.state_dict().items()}
-    write_bytes_atomic(target / WEIGHTS, save(half, {"format": "pt"}))
+    stored = {k: _stored(k, v) for k, v in trained.denoiser.backbone.state_dict().items()}
+    write_bytes_atomic(target / WEIGHTS, save(stored, {"format": "pt"}))
     info = folder.info
     # What a run went on from was trained in earlier sittings, which count.
     before = {} if recipe.base is None else bases.find(recipe.base).info
@@ -61,6 +61,11 @@ def make(run: str, name: str) -> None:
     write_json_atomic(target / "base.json", base)
     if traces := traces_of(run):
         traces.write(target / data.TRACES)
+
+
+def _stored(name: str, value: torch.Tensor) -> torch.Tensor:
+    """In half precision, but for the variances, which lie below its range as well."""
+    return (value if name.endswith(".variances") else value.half()).contiguous()
 
 
 def parts_of(images: data.ImageSet, target: Path) -> data.Split:

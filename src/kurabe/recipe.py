@@ -90,8 +90,14 @@ class Budget(Settings):
         return self
 
 
-class Network(Described, Settings):
-    """The shape of the backbone where a run starts from random weights; a base brings its own."""
+class Network(Described, Later, Settings):
+    """The shape of the backbone where a run starts from random weights; a base brings its own.
+
+    precondition: "covariance" puts the best linear denoiser of the training images in front of it
+    (`kurabe.diffusion.linear`), so that the network learns what is not linear.
+    """
+
+    later = ("precondition",)
 
     kind: str = "patch"
     patch: Positive = 4
@@ -102,6 +108,7 @@ class Network(Described, Settings):
     refine: Annotated[int, Field(ge=0, le=10**9)] = 32
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
+    precondition: Literal["none", "covariance"] = "none"
 
 
 class OutsideNetwork(Described, Settings):

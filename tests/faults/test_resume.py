@@ -82,7 +82,13 @@ def images_seen(folder: Path) -> int:
 
 @pytest.mark.parametrize(
     "method",
-    ["contrastive", "prior", "self-alignment", pytest.param("masked", marks=pytest.mark.slow)],
+    [
+        "contrastive",
+        "prior",
+        "preconditioned",
+        "self-alignment",
+        pytest.param("masked", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_at_random_instants_ends_in_the_same_bits(
     tmp_path: Path, method: str, begin: Callable[..., ForkServerProcess]

@@ -24,6 +24,7 @@ from kurabe.training import loop, prepare_stage
 
 OBJECTIVES = {
     "plain": (Denoising(),),
+    "preconditioned": (Denoising(),),
     "masked": (Denoising(), Masked(unmask_share=0.3)),
     "prior": (Denoising(), Prior(images=9)),
     "self-alignment": (Denoising(), SelfAlignment()),
@@ -51,7 +52,14 @@ def main(path: Path, method: str, lr: float = 1e-3, save_every: float = 0.0) -> 
         data=DataSettings(source="digits"),
         budget=Budget(images=BUDGET),
         base=str(path.with_suffix(".base")) if method == "prior" else None,
-        network=Network(patch=2, width=32, depth=3, heads=2, decoder=1),
+        network=Network(
+            patch=2,
+            width=32,
+            depth=3,
+            heads=2,
+            decoder=1,
+            precondition="covariance" if method == "preconditioned" else "none",
+        ),
         optimiser=Optimiser(batch=16, held_out_share=0.25, patience=4, lr=lr),
     )
     loop.SAVE_EVERY, loop.SAVE_SHARE = save_every, 1.0

@@ -103,7 +103,7 @@ def test_two_products_equal_torchs_fused_attention() -> None:
 
 
 def test_a_refinement_reaches_two_pixels_and_no_further() -> None:
-    refinement = awake(Refinement(12, 3, 8)).double()
+    refinement = awake(Refinement(12, 3, 8, 3)).double()
     pixels = torch.zeros(1, 12, 9, 9, dtype=torch.float64)
     x_t = torch.zeros(1, 3, 9, 9, dtype=torch.float64, requires_grad=True)
     refinement(pixels, x_t)[0, :, 4, 4].sum().backward()

@@ -59,7 +59,7 @@ def denoiser(*, head: bool = True) -> NetworkDenoiser:
 class TwoGaussians(torch.nn.Module):
     """A backbone whose two heads are the exact denoisers of two Gaussians."""
 
-    early_layer = "early"
+    early_layer, preconditioner = "early", None
 
     def __init__(self, strong: torch.nn.Module, weak: torch.nn.Module) -> None:
         super().__init__()

@@ -172,7 +172,7 @@ def test_another_network_refuses_in_one_sentence() -> None:
         Objective(own, {"forcing": asking}).streams(0.0)
     assert str(told.value) == (
         "A term asks for several noise levels in one image, which this network cannot be told; "
-        "take a network of Kurabe's own."
+        "take a network of Kurabe's own, with network.precondition = none."
     )
 
 

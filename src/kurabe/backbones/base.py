@@ -7,9 +7,11 @@ meaning. One that works on tokens can run its first blocks on a subset of them.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kurabe.diffusion.linear import LinearDenoiser
 from kurabe.sizes import Sides, times
 
 
@@ -42,6 +44,9 @@ class Backbone(nn.Module):
     early_layer: the feature layer with a second head (`take_early_head`), None where there is none.
     fresh: names of the parameters that `take_…` made; they train whatever else does.
     times_by_token: whether t may be (B, rows, columns), a time for each token of `token_grid`.
+    preconditioner: the linear denoiser to which it adds what is not linear; None for none. Where
+        it has one, it is given that one's x̂₀ behind the channels of x_t, (B, 2C, H, W), and that
+        one's prediction is added to its own (`kurabe.diffusion.NetworkDenoiser` does both).
     roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
         (those inside blocks), "attention". An adaptation's targets may name one.
     """
@@ -55,8 +60,13 @@ class Backbone(nn.Module):
     num_classes: int = 0
     early_layer: str | None = None
     fresh: frozenset[str] = frozenset()
-    times_by_token: ClassVar[bool] = False
+    times_by_token: bool = False
+    preconditioner: LinearDenoiser | None
     roles: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_module("preconditioner", None)
 
     def forward(
         self,
@@ -121,8 +131,8 @@ class Backbone(nn.Module):
         return self.token_grid
 
     def patchify(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) → patches (B, N, C·p·p), row by row."""
-        b, c, (h, w), p = len(images), self.in_channels, self.token_grid, self.patch
+        """Images (B, C, H, W) of any channels → patches (B, N, C·p·p), row by row."""
+        (b, c), (h, w), p = images.shape[:2], self.token_grid, self.patch
         return (
             images.reshape(b, c, h, p, w, p).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w, c * p * p)
         )
@@ -134,6 +144,12 @@ class Backbone(nn.Module):
         return (
             patches.reshape(b, h, w, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h * p, w * p)
         )
+
+    def hide(self, images: Tensor, keep: Tensor, instead: Tensor) -> Tensor:
+        """Images (B, C, H, W) with `instead`, which broadcasts, in all patches but keep (B, K)."""
+        kept = images.new_zeros(len(images), self.token_grid[0] * self.token_grid[1], 1)
+        kept = kept.scatter_(1, keep.unsqueeze(-1), 1).expand(-1, -1, self.patch**2)
+        return torch.where(self.unpatchify(kept) > 0, images, instead)
 
 
 def pool(tokens: Tensor, token_grid: tuple[int, int], grid: int) -> Tensor:

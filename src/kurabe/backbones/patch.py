@@ -6,6 +6,9 @@ class) embedding, the gates starting at zero (adaLN-zero). Before each block a 3
 convolution on the token grid tells neighbours apart from strangers; without it a small network
 draws the edges of its patches (`bench/bakeoff` holds the figures).
 
+With `precondition` the best linear denoiser of the training images stands in front of it: its x̂₀
+is seen beside x_t, and its prediction is added to the network's, which starts at zero.
+
 Patches meet at straight edges, so behind the head stands a residual of two convolutions on pixels,
 which knows no patch borders (`Refinement`).
 
@@ -24,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kurabe.backbones.base import Backbone, Output, table
+from kurabe.diffusion.linear import LinearDenoiser
 from kurabe.sizes import Size, sides_of, times
 
 # Values a pixel that the refinement gets from the tokens, the prediction itself among them.
@@ -41,7 +45,6 @@ class PatchTransformer(Backbone):
     zero, as the last layer starts at zero.
     """
 
-    times_by_token = True
     roles: ClassVar = {
         "all-linear": r"^blocks\.\d+\.",
         "attention": r"^blocks\.\d+\.(qkv|attention_)",
@@ -58,6 +61,7 @@ class PatchTransformer(Backbone):
         heads: int = 6,
         decoder: int = 1,
         refine: int = 32,
+        precondition: str = "none",
     ) -> None:
         super().__init__()
         sides = sides_of(image_size)
@@ -71,7 +75,12 @@ class PatchTransformer(Backbone):
         self.feature_layers = tuple(f"block-{i + 1}" for i in range(depth))
         self.feature_dim = width
         self.encoder_depth = depth - decoder
-        self.embed = nn.Linear(in_channels * patch**2, width)
+        linear = precondition == "covariance"
+        self.preconditioner = LinearDenoiser(in_channels, sides) if linear else None
+        # The linear denoiser holds for images of one noise level.
+        self.times_by_token = not linear
+        seen = 2 * in_channels if linear else in_channels
+        self.embed = nn.Linear(seen * patch**2, width)
         self.position = nn.Parameter(_sine_positions(self.token_grid, width))
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.time = TimeEmbedding(width)
@@ -84,7 +93,7 @@ class PatchTransformer(Backbone):
         self.head_modulation = nn.Linear(width, 2 * width)
         values = REFINED if refine else in_channels
         self.head = nn.Linear(width, values * patch**2)
-        self.refinement = Refinement(values, in_channels, refine) if refine else None
+        self.refinement = Refinement(values, in_channels, refine, seen) if refine else None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -230,15 +239,16 @@ class Block(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Pixels (B, values, H, W) and x_t → the first channels, plus a residual that starts at zero.
+    """Pixels (B, values, H, W) and what the network saw (B, seen, H, W) → the first channels, plus
+    a residual that starts at zero.
 
     Its reach of two pixels is what a patch cannot know of its neighbours' output.
     """
 
-    def __init__(self, values: int, channels: int, hidden: int) -> None:
+    def __init__(self, values: int, channels: int, hidden: int, seen: int) -> None:
         super().__init__()
         self.channels = channels
-        self.near = nn.Conv2d(values + channels, hidden, 3, padding=1)
+        self.near = nn.Conv2d(values + seen, hidden, 3, padding=1)
         self.out = nn.Conv2d(hidden, channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(cast(Tensor, self.out.bias))

@@ -150,13 +150,40 @@ class NetworkDenoiser(Denoiser):
 
         t may be (B, rows, columns), a time for each token, where the backbone's times_by_token.
         """
-        return self.backbone(x_t, t, condition=condition, keep=keep, layers=layers)
+        seen, linear = self._preconditioned(x_t, t, keep)
+        out = self.backbone(seen, t, condition=condition, keep=keep, layers=layers)
+        return out if linear is None else out._replace(prediction=out.prediction + linear)
+
+    def _preconditioned(
+        self, x_t: Tensor, t: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the backbone sees, and the linear prediction that it is to be added to.
+
+        Where tokens are dropped, the linear denoiser sees the mean image in their place.
+        """
+        of = self.backbone.preconditioner
+        if of is None:
+            return x_t, None
+        alpha, sigma = self.coefficients(t, x_t)
+        shown = x_t
+        if keep is not None:
+            shown = self.backbone.hide(x_t, keep, alpha * of.mean_image())
+        x0, eps = of(shown, alpha, sigma)
+        return torch.cat([x_t, x0], 1), combine(self.prediction, x0, eps, alpha, sigma)
+
+    def early(
+        self, tokens: Tensor, x_t: Tensor, t: Tensor, condition: Tensor | None = None
+    ) -> Tensor:
+        """The prediction of the backbone's second head from features (B, N, D) of its layer."""
+        found = self.backbone.early_prediction(tokens, t, condition)
+        linear = self._preconditioned(x_t, t)[1]
+        return found if linear is None else found + linear
 
     def features(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, layers: tuple[str, ...] = ()
     ) -> dict[str, Tensor]:
         """Features of x_t (B, C, H, W) at t (B,), layer → tokens (B, N, D); no prediction."""
-        return self.backbone.features(x_t, t, condition, layers)
+        return self.backbone.features(self._preconditioned(x_t, t)[0], t, condition, layers)
 
     def to_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the x₀ that a prediction (B, ...) at x_t means."""

@@ -137,6 +137,6 @@ class InternalGuidance(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         own = self.denoiser
         out = own.predict(x_t, t, condition, layers=(self.layer,))
-        weak = own.backbone.early_prediction(out.features[self.layer], t, condition)
+        weak = own.early(out.features[self.layer], x_t, t, condition)
         strong = own.to_x0(out.prediction, x_t, t)
         return torch.lerp(own.to_x0(weak.to(out.prediction), x_t, t), strong, self.weight)

@@ -57,7 +57,7 @@ def of_layer(choice: EarlyDenoising, denoiser: NetworkDenoiser) -> StreamTerm:
 
     def losses(images: Pass) -> Tensor:
         batch, own = images.batch, images.denoiser
-        found = own.backbone.early_prediction(images.features[layer], batch.t, batch.condition)
+        found = own.early(images.features[layer], images.x_t, batch.t, batch.condition)
         error = own.loss(found, batch.images, batch.noise, batch.t, choice.weighting)
         return error.flatten(1).mean(1)
 

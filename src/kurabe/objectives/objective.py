@@ -54,7 +54,7 @@ class Objective(nn.Module):
         if by_token and not self.denoiser.backbone.times_by_token:
             raise UserError(
                 "A term asks for several noise levels in one image, which this network cannot be "
-                "told; take a network of Kurabe's own."
+                "told; take a network of Kurabe's own, with network.precondition = none."
             )
         return tuple(joined.values())
 

@@ -112,6 +112,14 @@ class Source:
     def _places(self, stream: Stream, positions: range) -> NDArray[np.int64]:
         return self.places[[self._index(stream.name, position) for position in positions]]
 
+    def plain(self, count: int) -> Tensor:
+        """At most `count` training images, evenly among them, as the network sees them."""
+        step = -(-len(self.places) // count)
+        places = self.places[::step]
+        if self.encoded is not None:
+            return self._to_device(self.encoded[places]).float()
+        return self.space.encode(self.pixels[places], self.device)
+
     def indices(self, stream: Stream, first: int, count: int) -> list[int]:
         """Which training images stand at these positions."""
         return [self._index(stream.name, position) for position in range(first, first + count)]

@@ -42,6 +42,10 @@ class Training:
     def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA) -> None:
         self.optimiser, self.ema = optimiser, ema
         self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        weights = {n for n, _ in module.named_parameters()}
+        kept = module.state_dict(keep_vars=True)
+        # What was fitted before the first update: elsewhere it may come out otherwise by a bit.
+        self.fitted: dict[str, Tensor] = {n: v for n, v in kept.items() if n not in weights}
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
 
@@ -79,6 +83,7 @@ class Training:
                 # None is as good as nothing.
                 elif value is not None:
                     numbers[place] = value
+        tensors |= {f"fitted/{name}": value for name, value in self.fitted.items()}
         tensors |= {f"average/{name}": value for name, value in self.ema.average.items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         stored = _apart({name: value.cpu().contiguous() for name, value in tensors.items()})
@@ -120,6 +125,9 @@ class Training:
                 alike = (value.shape, value.dtype) == (parameter.shape, parameter.dtype)
                 like = parameter if alike else value.to(parameter.device)
                 self.optimiser.state[parameter][key] = torch.empty_like(like).copy_(value)
+        for name, value in self.fitted.items():
+            # States from earlier versions have none.
+            value.copy_(stored.get(f"fitted/{name}", value))
         for name, value in self.ema.average.items():
             value.copy_(stored[f"average/{name}"])
         self.best = {

@@ -1,0 +1,133 @@
+"""The best linear denoiser of images with a known mean and covariance, in closed form.
+
+Of all affine functions of x_t = α x₀ + σ ε the one with the least squared error is
+
+    x̂₀ = μ + α Σ (α² Σ + σ² I)⁻¹ (x_t − α μ),    ε̂ = σ (α² Σ + σ² I)⁻¹ (x_t − α μ),          (1)
+
+the posterior mean if the images were N(μ, Σ). With Σ = σ_data² I it is the skip connection of
+Karras et al. (2022), "Elucidating the design space of diffusion-based generative models", equation
+7 and appendix B.6. With the images' own covariance it is most of what a network learns at high
+noise (Wang & Vastola 2024, "The unreasonable effectiveness of Gaussian score approximation for
+diffusion models and its applications"); a network in front of which it stands learns the rest.
+
+Σ is estimated in the basis of the discrete cosine transform, in which that of natural images is
+nearly diagonal: in full among the lowest frequencies, shrunk towards its diagonal as few images ask
+(Schäfer & Strimmer 2005, "A shrinkage approach to large-scale covariance matrix estimation"), and
+as its diagonal beyond. So (1) is a division in a fixed basis, for images of any size.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+# Lowest frequencies, of all channels together, whose covariance is estimated in full.
+MODES = 1024
+# Rounding to steps of 2/255 alone gives pixels this variance; no direction has less.
+LEAST_VARIANCE = (2 / 255) ** 2 / 12
+
+
+class LinearDenoiser(nn.Module):
+    """Equation (1) of images (C, H, W); until `fit` has seen some, with μ = 0 and Σ = I.
+
+    Buffers: `mean` and `variances` (C, H, W), along the axes of the basis; `axes` (K, K), the
+    eigenvectors, as columns, among the K lowest frequencies.
+    """
+
+    mean: Tensor
+    variances: Tensor
+    axes: Tensor
+    by_rows: Tensor
+    by_columns: Tensor
+
+    def __init__(self, channels: int, sides: tuple[int, int], modes: int = MODES) -> None:
+        super().__init__()
+        height, width = sides
+        self.low = lowest(channels, sides, modes)
+        count = channels * self.low[0] * self.low[1]
+        self.register_buffer("mean", torch.zeros(channels, height, width))
+        self.register_buffer("variances", torch.ones(channels, height, width))
+        self.register_buffer("axes", torch.eye(count))
+        self.register_buffer("by_rows", cosines(height), persistent=False)
+        self.register_buffer("by_columns", cosines(width), persistent=False)
+
+    @override
+    def forward(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """x̂₀ and ε̂ of x_t (B, C, H, W), float32 like it, at α and σ (B, 1, 1, 1)."""
+        with torch.autocast(x_t.device.type, enabled=False):
+            apart = self._turned(self._to_modes(x_t)) - alpha * self.mean
+            apart = apart / (alpha.square() * self.variances + sigma.square())
+            x0 = torch.addcmul(self.mean, alpha * self.variances, apart)
+            return self._to_images(x0), self._to_images(sigma * apart)
+
+    def mean_image(self) -> Tensor:
+        """μ as an image, (C, H, W)."""
+        return self._to_images(self.mean.unsqueeze(0))[0]
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Estimate μ and Σ from images (N, C, H, W); ValueError for fewer than two."""
+        if len(images) < 2:
+            raise ValueError("a covariance takes at least two images")
+        z = self._to_modes(images.to(self.mean))
+        mean, variances = z.mean(0), z.var(0).clamp(min=LEAST_VARIANCE)
+        spread = self._low(variances.sqrt().unsqueeze(0))[0]
+        correlations = shrunk_correlations(self._low(z - mean) / spread)
+        among, axes = torch.linalg.eigh(spread.outer(spread) * correlations)
+        self.axes.copy_(axes)
+        self.mean.copy_(self._turned(mean.unsqueeze(0))[0])
+        self.variances.copy_(self._with_low(variances.unsqueeze(0), among.unsqueeze(0))[0])
+        self.variances.clamp_(min=LEAST_VARIANCE)
+
+    def _to_modes(self, x: Tensor) -> Tensor:
+        """Images → coefficients of the cosine transform, (B, C, H, W) both."""
+        return self.by_rows @ x @ self.by_columns.T
+
+    def _to_images(self, modes: Tensor) -> Tensor:
+        """Coefficients along the axes → images."""
+        return self.by_rows.T @ self._turned(modes, back=True) @ self.by_columns
+
+    def _turned(self, modes: Tensor, back: bool = False) -> Tensor:
+        """The lowest frequencies from their own directions to those of the axes, or back."""
+        return self._with_low(modes, self._low(modes) @ (self.axes.T if back else self.axes))
+
+    def _low(self, modes: Tensor) -> Tensor:
+        rows, columns = self.low
+        return modes[:, :, :rows, :columns].flatten(1)
+
+    def _with_low(self, modes: Tensor, low: Tensor) -> Tensor:
+        rows, columns = self.low
+        modes = modes.clone()
+        modes[:, :, :rows, :columns] = low.view(len(modes), -1, rows, columns)
+        return modes
+
+
+def cosines(count: int) -> Tensor:
+    """The orthonormal cosine transform of `count` values (DCT-II), (count, count): y = T x."""
+    at = torch.arange(count, dtype=torch.float64)
+    waves = torch.cos(math.pi / count * (at + 0.5) * at.unsqueeze(1)) * (2 / count) ** 0.5
+    waves[0] /= 2**0.5
+    return waves.float()
+
+
+def lowest(channels: int, sides: tuple[int, int], modes: int) -> tuple[int, int]:
+    """Rows and columns of lowest frequencies, as many of both as there are for `modes` in all."""
+    most = max(1, math.isqrt(modes // channels))
+    return min(most, sides[0]), min(most, sides[1])
+
+
+def shrunk_correlations(z: Tensor) -> Tensor:
+    """The correlations (K, K) of z (N, K), of mean 0 and variance 1, shrunk towards none.
+
+    Off the diagonal they are (1 − λ) r_ij with λ = Σ Var(r_ij) / Σ r_ij², the sums over i ≠ j
+    (Schäfer & Strimmer 2005, table 1, target "D", on the scale of correlations), in [0, 1].
+    """
+    n = len(z)
+    products, squares = z.T @ z / n, z.square().T @ z.square() / n
+    off = ~torch.eye(len(products), dtype=torch.bool, device=z.device)
+    r = products * n / (n - 1)
+    variance = (squares - products.square()) * n**2 / (n - 1) ** 3
+    strongest = r[off].square().sum().clamp(min=torch.finfo(z.dtype).tiny)
+    kept = 1 - (variance[off].sum() / strongest).clamp(0, 1)
+    return torch.where(off, kept * r, torch.ones_like(r))

@@ -1,0 +1,185 @@
+"""The linear denoiser against the exact one, other libraries, and closed forms of its estimates."""
+
+import copy
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from torch import Tensor
+
+from kurabe.diffusion import SCHEDULES, GaussianDenoiser, NetworkDenoiser
+from kurabe.diffusion.linear import (
+    LEAST_VARIANCE,
+    LinearDenoiser,
+    cosines,
+    lowest,
+    shrunk_correlations,
+)
+from kurabe.recipe import Network
+from kurabe.training.model import make_denoiser
+
+SIDES, CHANNELS = (4, 6), 2
+VALUES = CHANNELS * SIDES[0] * SIDES[1]
+
+
+def drawn(count: int, seed: int = 0) -> Tensor:
+    """Images whose neighbours go together: a random mixing of independent values, off centre."""
+    g = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(VALUES, VALUES, generator=torch.Generator().manual_seed(9)) / VALUES**0.5
+    flat = 0.4 * torch.randn(count, VALUES, generator=g) @ mixing + 0.2
+    return flat.view(count, CHANNELS, *SIDES)
+
+
+def moments(linear: LinearDenoiser) -> tuple[Tensor, Tensor]:
+    """μ and Σ that it stands for, of images, float64: from what it makes of unit images."""
+    linear = copy.deepcopy(linear).double()
+    one = torch.ones(1, 1, 1, 1).double()
+    unit = torch.eye(VALUES).view(VALUES, CHANNELS, *SIDES).double()
+    none = linear(0 * unit[:1], 0 * one, one)[0]
+    # At σ = 1 and a small α it is μ + α Σ x + O(α²).
+    small = 1e-6 * one
+    slope = linear(unit, small, one)[0] - linear(0 * unit, small, one)[0]
+    return none[0].float(), (slope / small).flatten(1).float()
+
+
+def test_cosines_are_those_of_scipy() -> None:
+    image = torch.randn(5, 7, dtype=torch.float64)
+    own = cosines(5).double() @ image @ cosines(7).double().T
+    other = torch.from_numpy(scipy.fft.dctn(image.numpy(), norm="ortho"))
+    torch.testing.assert_close(own, other, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "flow"])
+def test_it_is_the_exact_denoiser_of_its_own_moments(schedule: str) -> None:
+    linear = LinearDenoiser(CHANNELS, SIDES)
+    linear.fit(drawn(400))
+    mean, covariance = moments(linear)
+    exact = GaussianDenoiser(mean, (covariance + covariance.T) / 2, SCHEDULES[schedule])
+    x, t = torch.randn(6, CHANNELS, *SIDES), torch.linspace(0.05, 1, 6)
+    alpha, sigma = exact.coefficients(t, x)
+    x0, eps = linear(x, alpha, sigma)
+    torch.testing.assert_close(x0, exact(x, t), rtol=0, atol=1e-5)
+    # Both parts make up x_t, which is where neither is divided by a small number.
+    torch.testing.assert_close(alpha * x0 + sigma * eps, x, rtol=1e-4, atol=1e-5)
+
+
+def test_many_images_give_their_own_mean_and_covariance() -> None:
+    images = drawn(40_000)
+    linear = LinearDenoiser(CHANNELS, SIDES)
+    linear.fit(images)
+    mean, covariance = moments(linear)
+    torch.testing.assert_close(mean, images.mean(0), rtol=0, atol=1e-5)
+    known = torch.from_numpy(np.cov(images.flatten(1).T.numpy())).float()
+    # Of 40,000 the shrinkage leaves all but a thousandth.
+    assert (covariance - known).norm() / known.norm() < 5e-3
+
+
+def test_beyond_the_lowest_frequencies_each_stands_alone() -> None:
+    images = drawn(3000)
+    linear = LinearDenoiser(CHANNELS, SIDES, modes=8)
+    assert linear.low == (2, 2)
+    linear.fit(images)
+    modes = scipy.fft.dctn(images.numpy(), axes=(2, 3), norm="ortho")
+    variances = torch.from_numpy(modes.var(axis=0, ddof=1))
+    torch.testing.assert_close(linear.variances[:, 2:], variances[:, 2:], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        linear.variances[:, :2, :2].sum(), variances[:, :2, :2].sum(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_what_never_varies_keeps_the_variance_of_rounding() -> None:
+    linear = LinearDenoiser(1, (2, 2))
+    linear.fit(torch.full((5, 1, 2, 2), 0.5))
+    assert linear.variances.flatten().tolist() == pytest.approx([LEAST_VARIANCE] * 4)
+    x0, eps = linear(torch.full((1, 1, 2, 2), 0.5), *torch.tensor([1.0, 0.0]).view(2, 1, 1, 1, 1))
+    torch.testing.assert_close(x0, torch.full((1, 1, 2, 2), 0.5))
+    assert eps.abs().max() == 0
+
+
+def test_one_image_has_no_covariance() -> None:
+    with pytest.raises(ValueError, match="at least two images"):
+        LinearDenoiser(1, (2, 2)).fit(torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("channels", "sides", "expected"),
+    [(3, (32, 32), (18, 18)), (1, (28, 28), (28, 28)), (3, (8, 64), (8, 18)), (4, (4, 4), (4, 4))],
+)
+def test_lowest_frequencies(
+    channels: int, sides: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    """At most 1024 of all channels together: 3 · 18² = 972, 1 · 28² = 784."""
+    assert lowest(channels, sides, 1024) == expected
+
+
+def test_shrinkage_by_the_papers_sums() -> None:
+    """Schäfer & Strimmer's λ summed pair by pair, in Python."""
+    z = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 4))).double()
+    z[:, 1] += z[:, 0]
+    z = (z - z.mean(0)) / z.std(0)
+    n, over, under = 12, 0.0, 0.0
+    for i in range(4):
+        for j in range(4):
+            if i != j:
+                w = z[:, i] * z[:, j]
+                over += n / (n - 1) ** 3 * float((w - w.mean()).square().sum())
+                under += float(n / (n - 1) * w.mean()) ** 2
+    kept = 1 - min(1.0, over / under)
+    found = shrunk_correlations(z)
+    expected = kept * (z.T @ z) / (n - 1)
+    assert 0 < kept < 1
+    assert found[0, 1].item() == pytest.approx(expected[0, 1].item(), rel=1e-12)
+    assert found.diagonal().tolist() == [1.0] * 4
+
+
+def test_shrunk_correlations_are_nearer_the_truth_than_plain_ones() -> None:
+    """Its purpose, at 20 draws of 30 values that are weakly related (the paper's figure 1)."""
+    truth = 0.2 ** (torch.arange(30).unsqueeze(0) - torch.arange(30).unsqueeze(1)).abs().double()
+    root = torch.linalg.cholesky(truth)
+    plain, shrunk = [], []
+    for seed in range(20):
+        g = torch.Generator().manual_seed(seed)
+        z = torch.randn(20, 30, generator=g, dtype=torch.float64) @ root.T
+        z = (z - z.mean(0)) / z.std(0)
+        plain.append((z.T @ z / 19 - truth).square().sum())
+        shrunk.append((shrunk_correlations(z) - truth).square().sum())
+    assert max(s / p for s, p in zip(shrunk, plain, strict=True)) < 0.4
+
+
+def preconditioned(seed: int = 0) -> NetworkDenoiser:
+    shape = Network(patch=2, width=32, depth=2, heads=2, decoder=1, precondition="covariance")
+    torch.manual_seed(seed)
+    denoiser = make_denoiser(shape, SIDES, CHANNELS)
+    linear = denoiser.backbone.preconditioner
+    assert linear is not None
+    linear.fit(drawn(200))
+    return denoiser
+
+
+def test_a_new_network_behind_it_is_the_linear_denoiser() -> None:
+    denoiser = preconditioned()
+    x, t = torch.randn(3, CHANNELS, *SIDES), torch.tensor([0.2, 0.6, 0.95])
+    linear = denoiser.backbone.preconditioner
+    assert linear is not None
+    expected = linear(x, *denoiser.coefficients(t, x))[0]
+    torch.testing.assert_close(denoiser(x, t), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_dropped_does_not_come_back_through_it() -> None:
+    denoiser = preconditioned()
+    for parameter in denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    backbone = denoiser.backbone
+    x, t = torch.randn(2, CHANNELS, *SIDES), torch.tensor([0.3, 0.7])
+    keep = torch.tensor([[0, 3], [1, 5]])
+    other = backbone.hide(x, keep, torch.full((), 7.0))
+    assert not torch.equal(x, other)
+    one, two = (denoiser.predict(image, t, keep=keep, layers=("block-1",)) for image in (x, other))
+    assert torch.equal(one.prediction, two.prediction)
+    assert torch.equal(one.features["block-1"], two.features["block-1"])
+
+
+def test_a_recipe_without_it_is_written_as_before() -> None:
+    assert "precondition" not in Network().model_dump()
+    assert Network(precondition="covariance").model_dump()["precondition"] == "covariance"
