@@ -1,7 +1,7 @@
 """A trained denoiser as its users meet it: sample, read features, load from a run or a base."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,7 +170,7 @@ def make_denoiser(network: AnyNetwork, image_size: Size, channels: int) -> Netwo
     image_size, channels: of the images. UserError where the network does not fit them.
     """
     shape = network.model_dump(exclude={"kind", "schedule", "prediction"})
-    kind: type[Backbone] = registry.load("backbones", network.kind)
+    kind: Callable[..., Backbone] = registry.load("backbones", network.kind)
     try:
         backbone = kind(sides_of(image_size), channels, **shape)
     except ValueError as error:
