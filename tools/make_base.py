@@ -64,7 +64,7 @@ def make(run: str, name: str) -> None:
 
 
 def _stored(name: str, value: torch.Tensor) -> torch.Tensor:
-    """In half precision, but for the variances, which lie below its range as well."""
+    """In half precision, but for variances, some of which lie below its range."""
     return (value if name.endswith(".variances") else value.half()).contiguous()
 
 

@@ -93,8 +93,9 @@ class Budget(Settings):
 class Network(Described, Later, Settings):
     """The shape of the backbone where a run starts from random weights; a base brings its own.
 
-    precondition: "covariance" puts the best linear denoiser of the training images in front of it
-    (`kurabe.diffusion.linear`), so that the network learns what is not linear.
+    precondition: what denoiser in closed form, fitted to the training images, stands in front of it
+    (`kurabe.diffusion.mixture`), so that the network learns the rest: the best linear one
+    ("covariance"), or that of a mixture of Gaussians.
     """
 
     later = ("precondition",)
@@ -108,7 +109,7 @@ class Network(Described, Later, Settings):
     refine: Annotated[int, Field(ge=0, le=10**9)] = 32
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
-    precondition: Literal["none", "covariance"] = "none"
+    precondition: Literal["none", "covariance", "mixture"] = "none"
 
 
 class OutsideNetwork(Described, Settings):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kurabe.diffusion.linear import LinearDenoiser
+from kurabe.diffusion.mixture import MixtureDenoiser
 from kurabe.sizes import Sides, times
 
 
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
     early_layer: the feature layer with a second head (`take_early_head`), None where there is none.
     fresh: names of the parameters that `take_…` made; they train whatever else does.
     times_by_token: whether t may be (B, rows, columns), a time for each token of `token_grid`.
-    preconditioner: the linear denoiser to which it adds what is not linear; None for none. Where
+    preconditioner: the denoiser in closed form to which it adds the rest; None for none. Where
         it has one, it is given that one's x̂₀ behind the channels of x_t, (B, 2C, H, W), and that
         one's prediction is added to its own (`kurabe.diffusion.NetworkDenoiser` does both).
     roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
@@ -61,7 +61,7 @@ class Backbone(nn.Module):
     early_layer: str | None = None
     fresh: frozenset[str] = frozenset()
     times_by_token: bool = False
-    preconditioner: LinearDenoiser | None
+    preconditioner: MixtureDenoiser | None
     roles: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:

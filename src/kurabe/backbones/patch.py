@@ -6,8 +6,8 @@ class) embedding, the gates starting at zero (adaLN-zero). Before each block a 3
 convolution on the token grid tells neighbours apart from strangers; without it a small network
 draws the edges of its patches (`bench/bakeoff` holds the figures).
 
-With `precondition` the best linear denoiser of the training images stands in front of it: its x̂₀
-is seen beside x_t, and its prediction is added to the network's, which starts at zero.
+With `precondition` a denoiser in closed form, fitted to the training images, stands in front of
+it: its x̂₀ is seen beside x_t, and its prediction is added to the network's, which starts at zero.
 
 Patches meet at straight edges, so behind the head stands a residual of two convolutions on pixels,
 which knows no patch borders (`Refinement`).
@@ -27,11 +27,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kurabe.backbones.base import Backbone, Output, table
-from kurabe.diffusion.linear import LinearDenoiser
+from kurabe.diffusion.mixture import MixtureDenoiser
 from kurabe.sizes import Size, sides_of, times
 
 # Values a pixel that the refinement gets from the tokens, the prediction itself among them.
 REFINED = 12
+# The most components of a closed form in front of the network.
+COMPONENTS = {"covariance": 1, "mixture": 128}
 
 
 class PatchTransformer(Backbone):
@@ -75,11 +77,11 @@ class PatchTransformer(Backbone):
         self.feature_layers = tuple(f"block-{i + 1}" for i in range(depth))
         self.feature_dim = width
         self.encoder_depth = depth - decoder
-        linear = precondition == "covariance"
-        self.preconditioner = LinearDenoiser(in_channels, sides) if linear else None
-        # The linear denoiser holds for images of one noise level.
-        self.times_by_token = not linear
-        seen = 2 * in_channels if linear else in_channels
+        components = COMPONENTS.get(precondition, 0)
+        closed = MixtureDenoiser(in_channels, sides, components) if components else None
+        # The closed form holds for images of one noise level.
+        self.preconditioner, self.times_by_token = closed, closed is None
+        seen = in_channels if closed is None else 2 * in_channels
         self.embed = nn.Linear(seen * patch**2, width)
         self.position = nn.Parameter(_sine_positions(self.token_grid, width))
         self.mask_token = nn.Parameter(torch.zeros(width))

@@ -150,16 +150,16 @@ class NetworkDenoiser(Denoiser):
 
         t may be (B, rows, columns), a time for each token, where the backbone's times_by_token.
         """
-        seen, linear = self._preconditioned(x_t, t, keep)
+        seen, closed = self._preconditioned(x_t, t, keep)
         out = self.backbone(seen, t, condition=condition, keep=keep, layers=layers)
-        return out if linear is None else out._replace(prediction=out.prediction + linear)
+        return out if closed is None else out._replace(prediction=out.prediction + closed)
 
     def _preconditioned(
         self, x_t: Tensor, t: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """What the backbone sees, and the linear prediction that it is to be added to.
+        """What the backbone sees, and the prediction in closed form to add its own to.
 
-        Where tokens are dropped, the linear denoiser sees the mean image in their place.
+        Where tokens are dropped, the preconditioner sees the mean image in their place.
         """
         of = self.backbone.preconditioner
         if of is None:
@@ -176,8 +176,8 @@ class NetworkDenoiser(Denoiser):
     ) -> Tensor:
         """The prediction of the backbone's second head from features (B, N, D) of its layer."""
         found = self.backbone.early_prediction(tokens, t, condition)
-        linear = self._preconditioned(x_t, t)[1]
-        return found if linear is None else found + linear
+        closed = self._preconditioned(x_t, t)[1]
+        return found if closed is None else found + closed
 
     def features(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, layers: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ from kurabe.training.prepare_stage import Draw, drawn_by_base
 from kurabe.training.references import refer
 from kurabe.training.state import Training
 
-# Values of the images that a linear denoiser is fitted to: 128 MiB of them, 10,922 of 32×32.
+# Values of the images that a closed form is fitted to: 128 MiB, 10,922 images of 32×32.
 FITTED = 1 << 25
 Listener = Callable[[dict[str, Any]], None]
 
@@ -159,15 +159,15 @@ def _checkpoint(model: Model) -> None:
 
 
 def _precondition(recipe: Recipe, model: Model, source: Source, folder: RunFolder) -> None:
-    """Fit a new network's linear denoiser to its training images; its seconds are training's."""
-    linear = model.denoiser.backbone.preconditioner
-    if linear is None or recipe.choices.start != "random":
+    """Fit what stands in front of a new network to its images; its seconds are training's."""
+    closed = model.denoiser.backbone.preconditioner
+    if closed is None or recipe.choices.start != "random":
         return
     began = time.perf_counter()
     try:
-        linear.fit(source.plain(max(2, FITTED // linear.mean.numel())))
+        closed.fit(source.plain(max(2, FITTED // closed.mean.numel())))
     except ValueError as error:
-        raise UserError(f"network.precondition = covariance: {error}; leave it out.") from None
+        raise UserError(f"network.precondition needs more: {error}; leave it out.") from None
     if folder.exists and "prepared_seconds" not in folder.info:
         folder.update(prepared_seconds=time.perf_counter() - began)
 

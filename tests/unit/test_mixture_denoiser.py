@@ -1,17 +1,20 @@
-"""The linear denoiser against the exact one, other libraries, and closed forms of its estimates."""
+"""The closed form against exact posteriors, other libraries, and its estimates' own formulas."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.special
+import scipy.stats
 import torch
 from torch import Tensor
 
 from kurabe.diffusion import SCHEDULES, GaussianDenoiser, NetworkDenoiser
-from kurabe.diffusion.linear import (
+from kurabe.diffusion.mixture import (
     LEAST_VARIANCE,
-    LinearDenoiser,
+    MixtureDenoiser,
     cosines,
     lowest,
     shrunk_correlations,
@@ -31,7 +34,7 @@ def drawn(count: int, seed: int = 0) -> Tensor:
     return flat.view(count, CHANNELS, *SIDES)
 
 
-def moments(linear: LinearDenoiser) -> tuple[Tensor, Tensor]:
+def moments(linear: MixtureDenoiser) -> tuple[Tensor, Tensor]:
     """μ and Σ that it stands for, of images, float64: from what it makes of unit images."""
     linear = copy.deepcopy(linear).double()
     one = torch.ones(1, 1, 1, 1).double()
@@ -52,7 +55,7 @@ def test_cosines_are_those_of_scipy() -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "flow"])
 def test_it_is_the_exact_denoiser_of_its_own_moments(schedule: str) -> None:
-    linear = LinearDenoiser(CHANNELS, SIDES)
+    linear = MixtureDenoiser(CHANNELS, SIDES)
     linear.fit(drawn(400))
     mean, covariance = moments(linear)
     exact = GaussianDenoiser(mean, (covariance + covariance.T) / 2, SCHEDULES[schedule])
@@ -66,7 +69,7 @@ def test_it_is_the_exact_denoiser_of_its_own_moments(schedule: str) -> None:
 
 def test_many_images_give_their_own_mean_and_covariance() -> None:
     images = drawn(40_000)
-    linear = LinearDenoiser(CHANNELS, SIDES)
+    linear = MixtureDenoiser(CHANNELS, SIDES)
     linear.fit(images)
     mean, covariance = moments(linear)
     torch.testing.assert_close(mean, images.mean(0), rtol=0, atol=1e-5)
@@ -77,7 +80,7 @@ def test_many_images_give_their_own_mean_and_covariance() -> None:
 
 def test_beyond_the_lowest_frequencies_each_stands_alone() -> None:
     images = drawn(3000)
-    linear = LinearDenoiser(CHANNELS, SIDES, modes=8)
+    linear = MixtureDenoiser(CHANNELS, SIDES, modes=8)
     assert linear.low == (2, 2)
     linear.fit(images)
     modes = scipy.fft.dctn(images.numpy(), axes=(2, 3), norm="ortho")
@@ -89,7 +92,7 @@ def test_beyond_the_lowest_frequencies_each_stands_alone() -> None:
 
 
 def test_what_never_varies_keeps_the_variance_of_rounding() -> None:
-    linear = LinearDenoiser(1, (2, 2))
+    linear = MixtureDenoiser(1, (2, 2))
     linear.fit(torch.full((5, 1, 2, 2), 0.5))
     assert linear.variances.flatten().tolist() == pytest.approx([LEAST_VARIANCE] * 4)
     x0, eps = linear(torch.full((1, 1, 2, 2), 0.5), *torch.tensor([1.0, 0.0]).view(2, 1, 1, 1, 1))
@@ -99,7 +102,7 @@ def test_what_never_varies_keeps_the_variance_of_rounding() -> None:
 
 def test_one_image_has_no_covariance() -> None:
     with pytest.raises(ValueError, match="at least two images"):
-        LinearDenoiser(1, (2, 2)).fit(torch.zeros(1, 1, 2, 2))
+        MixtureDenoiser(1, (2, 2)).fit(torch.zeros(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize(
@@ -147,8 +150,79 @@ def test_shrunk_correlations_are_nearer_the_truth_than_plain_ones() -> None:
     assert max(s / p for s, p in zip(shrunk, plain, strict=True)) < 0.4
 
 
-def preconditioned(seed: int = 0) -> NetworkDenoiser:
-    shape = Network(patch=2, width=32, depth=2, heads=2, decoder=1, precondition="covariance")
+def clustered(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images of three far-off kinds, .5, .3 and .2 of all; the kinds' means; which each is of."""
+    g = torch.Generator().manual_seed(4)
+    means = torch.randn(3, CHANNELS, *SIDES, generator=g)
+    kinds = torch.arange(count) % 10
+    kinds = torch.where(kinds < 5, 0, torch.where(kinds < 8, 1, 2))
+    return means[kinds] + 0.3 * (drawn(count) - 0.2), means, kinds
+
+
+def test_the_posterior_mean_of_a_mixture_component_by_component() -> None:
+    """Bayes' rule with scipy's densities, over all three components of what was fitted."""
+    mixture = MixtureDenoiser(CHANNELS, SIDES, components=3)
+    mixture.fit(clustered(2000)[0])
+    mixture = mixture.double()
+    # The axes were found in float32, and are as far from orthogonal, as the cosines are.
+    for name in ("axes", "by_rows", "by_columns"):
+        q, r = torch.linalg.qr(getattr(mixture, name))
+        setattr(mixture, name, q * r.diagonal().sign())
+    of_axes = torch.eye(VALUES).view(VALUES, CHANNELS, *SIDES).double()
+    basis = mixture._to_images(of_axes).flatten(1).numpy()
+    covariance = basis.T @ np.diag(mixture.variances.flatten().numpy()) @ basis
+    low = mixture._low(mixture.mean.unsqueeze(0)) + mixture.centres
+    along = mixture._with_low(mixture.mean.expand(3, -1, -1, -1), low)
+    centres = mixture._to_images(along).flatten(1).numpy()
+    weights = mixture.log_weights.exp().numpy()
+    x = torch.randn(5, CHANNELS, *SIDES, generator=torch.Generator().manual_seed(2)).double()
+    for share in (0.2, 0.9, 3.0):
+        sigma = share / math.hypot(1, share)
+        alpha = math.sqrt(1 - sigma**2)
+        total = alpha**2 * covariance + sigma**2 * np.eye(VALUES)
+        flat = x.flatten(1).numpy()
+        logs = np.stack(
+            [
+                np.log(w) + scipy.stats.multivariate_normal.logpdf(flat, alpha * c, total)
+                for w, c in zip(weights, centres, strict=True)
+            ]
+        )
+        r = scipy.special.softmax(logs, axis=0)
+        gain = alpha * covariance @ np.linalg.inv(total)
+        parts = np.stack([c + (flat - alpha * c) @ gain.T for c in centres])
+        expected = (r[:, :, None] * parts).sum(0)
+        at = torch.tensor([alpha, sigma], dtype=torch.float64).view(2, 1, 1, 1, 1)
+        x0, eps = mixture(x, at[0], at[1])
+        np.testing.assert_allclose(x0.flatten(1).numpy(), expected, rtol=0, atol=1e-9)
+        torch.testing.assert_close(at[0] * x0 + at[1] * eps, x, rtol=0, atol=1e-9)
+
+
+def test_far_off_kinds_become_components() -> None:
+    images, means, kinds = clustered(2000)
+    mixture = MixtureDenoiser(CHANNELS, SIDES, components=3)
+    mixture.fit(images)
+    assert sorted(mixture.log_weights.exp().tolist()) == pytest.approx([0.2, 0.3, 0.5], abs=1e-6)
+    one = torch.ones(1, 1, 1, 1)
+    # At little noise an image of a kind is told from the others: its residual alone is shrunk.
+    found = mixture(means, one, 1e-3 * one)[0]
+    torch.testing.assert_close(found, means, rtol=0, atol=2e-3)
+    # At noise alone nothing is known but the mean of all.
+    mean = mixture(torch.randn(2, CHANNELS, *SIDES), 0 * one, one)[0]
+    torch.testing.assert_close(mean, images.mean(0).expand(2, -1, -1, -1), rtol=0, atol=1e-5)
+    within = torch.stack([images[kinds == k].var(0, correction=0).sum() for k in range(3)])
+    pooled = (within * torch.tensor([0.5, 0.3, 0.2])).sum() * 2000 / 1997
+    torch.testing.assert_close(mixture.variances.sum(), pooled, rtol=1e-4, atol=0)
+
+
+def test_a_mixture_has_no_more_components_than_a_32nd_of_its_images() -> None:
+    for count, components in ((63, 1), (64, 2), (1000, 8)):
+        mixture = MixtureDenoiser(CHANNELS, SIDES, components=8)
+        mixture.fit(drawn(count))
+        assert int(mixture.log_weights.isfinite().sum()) == components
+
+
+def preconditioned(kind: str, seed: int = 0) -> NetworkDenoiser:
+    shape = Network(patch=2, width=32, depth=2, heads=2, decoder=1, precondition=kind)  # pyright: ignore[reportArgumentType]
     torch.manual_seed(seed)
     denoiser = make_denoiser(shape, SIDES, CHANNELS)
     linear = denoiser.backbone.preconditioner
@@ -157,8 +231,9 @@ def preconditioned(seed: int = 0) -> NetworkDenoiser:
     return denoiser
 
 
-def test_a_new_network_behind_it_is_the_linear_denoiser() -> None:
-    denoiser = preconditioned()
+@pytest.mark.parametrize("kind", ["covariance", "mixture"])
+def test_a_new_network_behind_it_is_the_closed_form(kind: str) -> None:
+    denoiser = preconditioned(kind)
     x, t = torch.randn(3, CHANNELS, *SIDES), torch.tensor([0.2, 0.6, 0.95])
     linear = denoiser.backbone.preconditioner
     assert linear is not None
@@ -166,8 +241,9 @@ def test_a_new_network_behind_it_is_the_linear_denoiser() -> None:
     torch.testing.assert_close(denoiser(x, t), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_what_was_dropped_does_not_come_back_through_it() -> None:
-    denoiser = preconditioned()
+@pytest.mark.parametrize("kind", ["covariance", "mixture"])
+def test_what_was_dropped_does_not_come_back_through_it(kind: str) -> None:
+    denoiser = preconditioned(kind)
     for parameter in denoiser.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     backbone = denoiser.backbone
