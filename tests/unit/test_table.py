@@ -1019,3 +1019,16 @@ def test_a_promised_gap_is_never_smaller_than_it_is():
     assert rounded_up(0.0301, 2) == ".04"
     assert rounded_up(0.03, 2) == ".03"
     assert rounded_up(0.0002, 2) == ".01"
+
+
+def test_what_columns_set_apart_stands_in_a_row() -> None:
+    """fashion-unlabelled's contrastive method pairs views in batches of 64; the others take 32."""
+    rows = {
+        row.key: row for row in study_table(StudyFolder(SHIPPED / "fashion-unlabelled"), "en").rows
+    }
+    batches = [32, 32, 64, 32]
+    cells = [cell.text for cell in rows["settings"].cells]
+    assert cells == [f"optimiser.batch = {batch}" for batch in batches]
+    assert rows["settings"].mark == "≠"
+    other = study_table(StudyFolder(SHIPPED / "emoji-openmoji"), "en").rows
+    assert "settings" not in {row.key for row in other}

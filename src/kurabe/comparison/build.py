@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kurabe.comparison.facts import LearningRate, fact_rows, how_rows, learning_rate_row
+from kurabe.comparison.facts import (
+    LearningRate,
+    fact_rows,
+    how_rows,
+    learning_rate_row,
+    settings_row,
+)
 from kurabe.comparison.measured import Shown, measured_rows, sample_row
 from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import number
@@ -67,6 +73,9 @@ def _table(
     rows: list[Row] = [*fact_rows(methods, lang), *how_rows(methods, lang, chosen)]
     if results is not None:
         rows.append(learning_rate_row([_learning_rate(results, c.source) for c in shown], lang))
+        recipes = [results.recipe(c.source) if c.source else None for c in shown]
+        apart = settings_row(recipes, lang)
+        rows += [apart] if apart else []
     introduction = [word("introduction", lang)]
     answers = ()
     if len(columns) < 2:

@@ -14,6 +14,7 @@ from kurabe.comparison.table import Cell, Link, Row
 from kurabe.errors import UserError
 from kurabe.methods import Card, Choices, Method, Text, catalogue, choices_of
 from kurabe.methods.card import Summary
+from kurabe.recipe import Recipe
 from kurabe.words.table import word
 
 NOTHING = "—"
@@ -105,6 +106,28 @@ def learning_rate_row(rates: Sequence[LearningRate | None], lang: str) -> Row:
         cells.append(Cell(text=word(f"rate.{key}", lang, rate=f"{of.rate:g}", n=of.tried)))
     typed = [(of.rate, of.tried) for of in rates if of is not None]
     return _row("learning-rate", cells, typed, lang, group="how")
+
+
+def settings_row(recipes: Sequence[Recipe | None], lang: str) -> Row | None:
+    """What the columns of a study set apart in network and optimiser, the rate aside.
+
+    None where there is no such setting. A base brings its own network.
+    """
+    given = [{} if of is None else _settings(of) for of in recipes]
+    keys = dict.fromkeys(key for of in given for key in of)
+    apart = [key for key in keys if len({repr(of[key]) for of in given if key in of}) > 1]
+    said = [[f"{key} = {of[key]}" for key in apart if key in of] for of in given]
+    cells = [Cell(text=", ".join(of) or NOTHING) for of in said]
+    return _row("settings", cells, said, lang, group="how") if apart else None
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    if recipe.choices.start == "random":
+        parts |= {f"network.{key}": value for key, value in recipe.network}
+    if recipe.choices.trains:
+        parts |= {f"optimiser.{key}": value for key, value in recipe.optimiser if key != "lr"}
+    return parts
 
 
 def _row(

@@ -61,6 +61,7 @@ _WORDS: dict[str, Texts] = {
         "{text}と、学習後に捨てる射影ヘッド（幅 {width}）",
         "{text}, and a projection head {width} wide that is thrown away",
     ),
+    "settings": ("列ごとに変えた設定", "Settings of its own"),
     "learning-rate": ("学習率（試した個数）", "Learning rate (rates tried)"),
     "rate.given": ("{rate}（探索なし）", "{rate} (none tried)"),
     "rate.tried": ("{rate}（{n} 個から選択）", "{rate} (best of {n})"),
