@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from typing_extensions import override
 
 from kurabe import registry
 from kurabe.bases.diffusers_network import DiffusersNetwork
@@ -29,7 +30,7 @@ from kurabe.bases.network import Described
 from kurabe.errors import UserError, plainly, refusal
 from kurabe.methods.choices import Choices
 from kurabe.methods.settings import Later
-from kurabe.sizes import setting_of
+from kurabe.sizes import aspects_of, setting_of
 
 # Of a value that is wrong, so many characters are shown.
 _LONGEST_SHOWN = 60
@@ -39,6 +40,10 @@ def _size(value: object) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return setting_of("")
     return setting_of(value)
+
+
+def _aspects(value: object) -> tuple[str, ...] | None:
+    return None if value is None else aspects_of(value)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -59,16 +64,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataSettings(Settings):
+class DataSettings(Later, Settings):
     """Which images, how large, and which of them are test; fractions: train, validation, test.
 
     size: pixels a side, or "WIDTHxHEIGHT".
+    aspects: ratios "W:H" in which images are trained on, each in the nearest, of about the area
+    that `size` has; all else, what is measured above all, is of `size`.
     unseen_by: a base or a run, or several; images that one was trained on, and near-copies of
     them, are never tested. A study writes its bases here, for all its columns.
     """
 
+    later = ("aspects",)
+
     source: str
     size: Annotated[int | str, BeforeValidator(_size)] | None = None
+    aspects: Annotated[tuple[str, ...] | None, BeforeValidator(_aspects)] = None
     channels: Literal[1, 3] | None = None
     limit: Positive | None = None
     labels: str | None = None
@@ -110,6 +120,11 @@ class Network(Described, Later, Settings):
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
     precondition: Literal["none", "covariance", "mixture"] = "none"
+
+    @property
+    @override
+    def granule(self) -> int:
+        return self.patch
 
 
 class OutsideNetwork(Described, Settings):
@@ -280,6 +295,16 @@ class Recipe(Settings):
             raise ValueError(
                 f"{self.method} {does} {encoder}, which also measures, so that its scores would "
                 "be a pupil's marks by its own teacher; measure with another encoder (--encoder)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_taken(self) -> Self:
+        narrow = [term.term for term in self.choices.objective if not term.any_size]
+        if self.data.aspects is not None and narrow:
+            raise ValueError(
+                f"data.aspects: the term {narrow[0]} of {self.method} takes images of one size "
+                "alone; leave it out, or take a method without that term"
             )
         return self
 

@@ -108,7 +108,7 @@ def a_folder(place: Path) -> Path:
 
 def as_savez(images: ImageSet) -> bytes:
     file = io.BytesIO()
-    stored._write(images, file)
+    stored._write(stored._arrays_of(images), file)
     with np.load(io.BytesIO(file.getvalue())) as arrays:
         assert "pixels" in arrays
         again = io.BytesIO()

@@ -1,5 +1,6 @@
 """Images in: known sets, folders, zip and Parquet files → `ImageSet`; splits; views."""
 
+from kurabe.data.buckets import Buckets, bucketed
 from kurabe.data.captions import captions, captions_digest
 from kurabe.data.images import ImageSet
 from kurabe.data.known.named import available
@@ -11,11 +12,13 @@ from kurabe.data.traces import Traces
 
 __all__ = [
     "TRACES",
+    "Buckets",
     "ImageSet",
     "Report",
     "Split",
     "Traces",
     "available",
+    "bucketed",
     "captions",
     "captions_digest",
     "check",

@@ -9,8 +9,9 @@ whole set (`kurabe.data.scales`): 12-bit scans in 16-bit files would be black ot
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,12 @@ PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 SAMPLE_FORMAT, UNSIGNED = 339, (1,)
 
 
+SIDEWAYS = range(5, 9)
+
+Fit: TypeAlias = Callable[[Sides], Sides]
+"""The size that an image is to have, of the height and width that it is seen in."""
+
+
 class UnreadableError(Exception):
     """A file that cannot be used; the text goes on after the file's name: "is truncated"."""
 
@@ -59,14 +66,14 @@ class Decoded:
     share: float = 1.0
 
 
-def decode(content: bytes, size: Size) -> Decoded:
+def decode(content: bytes, size: Size | Fit) -> Decoded:
     """Decode one file; UnreadableError says what is wrong with it.
 
-    size: of the result, pixels a side or (height, width).
+    size: of the result, pixels a side or (height, width), or what says it for each image.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return _decode(image, sides_of(size))
+            return _decode(image, size if callable(size) else sides_of(size))
     except UnreadableError:
         raise
     except UnidentifiedImageError:
@@ -82,8 +89,11 @@ def decode(content: bytes, size: Size) -> Decoded:
         raise UnreadableError(f"is damaged or truncated ({reason})") from None
 
 
-def _decode(image: Image.Image, sides: Sides) -> Decoded:
+def _decode(image: Image.Image, size: Sides | Fit) -> Decoded:
     width, height, mode = image.width, image.height, image.mode
+    turned = image.getexif().get(ORIENTATION, 1)
+    seen = (width, height) if turned in SIDEWAYS else (height, width)
+    sides = size(seen) if callable(size) else size
     negative = _photometric(image) == WHITE_IS_ZERO
     unsigned = mode == "I" and _is_unsigned(image)
     profile: bytes = image.info.get("icc_profile") or b""
@@ -92,7 +102,7 @@ def _decode(image: Image.Image, sides: Sides) -> Decoded:
         treated.append("first of several frames")
     if image.format == "JPEG":
         image.draft(mode, (4 * max(sides), 4 * max(sides)))
-    if image.getexif().get(ORIENTATION, 1) in TURNED:
+    if turned in TURNED:
         treated.append("turned as its EXIF says")
         image = ImageOps.exif_transpose(image)
     image, share = _cropped(image, sides)

@@ -60,8 +60,7 @@ class ImageSet:
 
         A grey image has the same key among colour ones.
         """
-        hashes = b"".join(_hashes(part) for part in in_parts(self.pixels))
-        return np.frombuffer(hashes, ">u8").astype(np.uint64)
+        return keys_of(self.pixels)
 
     @cached_property
     def digest(self) -> str:
@@ -116,6 +115,12 @@ class ImageSet:
     def reported(self, report: Report | None) -> "ImageSet":
         """The same images with a report."""
         return replace(self, report=report)
+
+
+def keys_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A hash of each image's pixels, uint64 (N,)."""
+    hashes = b"".join(_hashes(part) for part in in_parts(pixels))
+    return np.frombuffer(hashes, ">u8").astype(np.uint64)
 
 
 def _hashes(pixels: NDArray[np.uint8]) -> bytes:

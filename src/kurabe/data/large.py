@@ -57,11 +57,14 @@ def let_go(*arrays: NDArray[np.generic]) -> None:
 class Growing(Generic[Number]):
     """Rows of one shape that come one after another, beyond IN_MEMORY bytes in a nameless file.
 
+    shared: among how many that grow at once these bytes are shared out.
+
     A full or read-only disk costs memory, never the rows. Windows lets no open file go, so rows
     stay in memory there.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: type[Number]) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: type[Number], shared: int = 1) -> None:
+        self._in_memory = IN_MEMORY // shared
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._held = list[NDArray[Number]]()
         self._bytes: int = 0
@@ -72,7 +75,7 @@ class Growing(Generic[Number]):
         """Add rows (n, *shape), which are not changed afterwards."""
         self._held.append(rows)
         self._bytes += int(rows.nbytes)
-        if self._bytes > (AT_ONCE if self._stored else IN_MEMORY):
+        if self._bytes > (min(AT_ONCE, self._in_memory) if self._stored else self._in_memory):
             self._store()
 
     def array(self) -> NDArray[Number]:

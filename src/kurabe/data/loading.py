@@ -4,9 +4,13 @@ No mathematics.
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from kurabe.data.buckets import bucketed, listed
 from kurabe.data.cache import cached
 from kurabe.data.images import ImageSet
 from kurabe.data.known import named
@@ -17,7 +21,7 @@ from kurabe.data.report import Report
 from kurabe.data.resize import recoloured, resized
 from kurabe.data.sources import fingerprint
 from kurabe.errors import UserError, shown
-from kurabe.sizes import Sides, Size, setting_of, sides_of
+from kurabe.sizes import Sides, Size, aspects_of, bucket_sides, setting_of, sides_of
 
 DEFAULT_SIZE = 32
 
@@ -69,13 +73,27 @@ def _sides(size: Size) -> Sides:
         raise UserError(f"A size {error}, not {shown(size)}.") from None
 
 
-def check(source: str, labels: str | None = None, size: Size | None = None) -> Report:
+def check(
+    source: str,
+    labels: str | None = None,
+    size: Size | None = None,
+    aspects: Sequence[str] | str | None = None,
+) -> Report:
     """What of a source is kept and dropped and why, duplicates, sizes, modes, labels.
 
-    size: what images are to become, as in `load`. Raises UserError as `load` does.
+    size: what images are to become, as in `load`. aspects: ratios "W:H" that they are trained in.
+    Raises UserError as `load` does.
     """
     images = load(source, labels=labels, size=size)
-    return images.report or report_of(images)
+    report = images.report or report_of(images)
+    if aspects is None:
+        return report
+    try:
+        sizes = bucket_sides(images.size, aspects_of(aspects), 1)
+    except ValueError as error:
+        raise UserError(f"A ratio {error}.") from None
+    counts = bucketed(images, source, sizes).counts(np.arange(len(images)))
+    return replace(report, notes=(*report.notes, ("buckets", {"counts": listed(counts)})))
 
 
 def _from_path(source: str, size: Sides, labels: str | None, copies: bool) -> ImageSet:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kurabe.data.decoding import Decoded, UnreadableError, decode
+from kurabe.data.decoding import Decoded, Fit, UnreadableError, decode
 from kurabe.data.entries import Entry, Listing, of_the_file
 from kurabe.data.large import AT_ONCE, Growing, let_go, parts
 from kurabe.data.report import CLOSED
@@ -42,12 +42,15 @@ class Read:
 
 
 class Canvas:
-    """Images of one size that come one after another; deep greys wait for the set's scale."""
+    """Images of one size that come one after another; deep greys wait for the set's scale.
 
-    def __init__(self, size: Size) -> None:
+    shared: among how many such the memory is shared out.
+    """
+
+    def __init__(self, size: Size, shared: int = 1) -> None:
         self._sides = sides_of(size)
-        self._pixels = Growing((*self._sides, 3), np.uint8)
-        self._deep, self._numbers = dict[int, Deep](), Growing(self._sides, np.float32)
+        self._pixels = Growing((*self._sides, 3), np.uint8, shared)
+        self._deep, self._numbers = dict[int, Deep](), Growing(self._sides, np.float32, shared)
         self._count = 0
 
     def add(self, image: Decoded) -> None:
@@ -66,9 +69,10 @@ class Canvas:
         """The full scale of deep greys, as `scales_of` gives it."""
         return scales_of(self._deep.values())
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """All images as (N, H, W, 3); deep ones by the scales of the set."""
-        pixels, numbers, scales = self._pixels.array(), self._numbers.array(), self.scales
+    def pixels(self, scales: dict[bool, float] | None = None) -> NDArray[np.uint8]:
+        """All images as (N, H, W, 3); deep ones by those scales, else by their own."""
+        pixels, numbers = self._pixels.array(), self._numbers.array()
+        scales = self.scales if scales is None else scales
         if not self._deep:
             return pixels
         whole, places = Growing(pixels.shape[1:], np.uint8), np.array(list(self._deep))
@@ -88,7 +92,7 @@ def read_all(listing: Listing, size: Sides) -> Read:
     entries, canvas = list[Entry](), Canvas(size)
     sizes, modes, treated = Counter[tuple[int, int]](), Counter[str](), Counter[str]()
     cut, least = 0, (1.0, "")
-    for entry, found in _decoded(listing, size):
+    for entry, found in decoded(listing, lambda seen: size, size):
         if isinstance(found, str):
             listing.dropped.append((entry.name, found))
             listing.rows_dropped += entry.row
@@ -111,12 +115,15 @@ def read_all(listing: Listing, size: Sides) -> Read:
     )
 
 
-def _decoded(listing: Listing, size: Sides) -> Iterator[tuple[Entry, Decoded | str]]:
-    """Each entry with what it shows, or why it cannot be read; as many at once as fit."""
+def decoded(listing: Listing, fit: Fit, largest: Sides) -> Iterator[tuple[Entry, Decoded | str]]:
+    """Each entry with what it shows, or why it cannot be read; as many at once as fit.
+
+    largest: of the sizes that `fit` says.
+    """
 
     def attempt(entry: Entry) -> Decoded | str:
         try:
-            return decode(entry.read(), size)
+            return decode(entry.read(), fit)
         except UnreadableError as error:
             return str(error)
         except OSError as error:
@@ -126,7 +133,7 @@ def _decoded(listing: Listing, size: Sides) -> Iterator[tuple[Entry, Decoded | s
 
     waiting = iter(listing.entries)
     workers = min(8, os.cpu_count() or 1)
-    together = min(max(AT_ONCE // (3 * math.prod(size)), workers), MOST)
+    together = min(max(AT_ONCE // (3 * math.prod(largest)), workers), MOST)
     with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         while batch := list(islice(waiting, together)):

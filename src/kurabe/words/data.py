@@ -53,6 +53,10 @@ _WORDS: dict[str, Texts] = {
         "of {n} {n|image that has|images that have} not the ratio of {size} only the middle is "
         "kept: at the least {share} % of the area, of {name}",
     ),
+    "buckets": (
+        "縦横比ごとの枚数: {counts} (学習時は、ネットワークの単位に丸めた大きさになる)",
+        "images of each ratio: {counts} (sides are rounded to what a network takes)",
+    ),
     "scale.whole": (
         "8 ビットを超える整数の画像では {value} を白とする",
         "in images of whole numbers beyond 8 bits, {value} is white",
