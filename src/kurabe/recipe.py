@@ -124,7 +124,8 @@ class Network(Described, Later, Settings):
     @property
     @override
     def granule(self) -> int:
-        return self.patch
+        # A closed form is of images of one size.
+        return self.patch if self.precondition == "none" else 0
 
 
 class OutsideNetwork(Described, Settings):

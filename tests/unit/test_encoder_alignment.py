@@ -139,7 +139,7 @@ def test_a_stream_s_pixels_are_what_its_images_are_made_of(policy: str) -> None:
     source = Source(PIXELS, 0, 16, "cpu")
     batch = source.batch(Stream("a", pixels=True, policy=policy, views=2), 5, 7)
     assert batch.pixels is not None
-    assert torch.equal(source.space.encode(batch.pixels.numpy()), batch.images)
+    assert torch.equal(source.shelves[0].space.encode(batch.pixels.numpy()), batch.images)
     some = torch.tensor([3, 0])
     rows = batch.rows(some)
     assert rows.pixels is not None and torch.equal(rows.pixels, batch.pixels[some])

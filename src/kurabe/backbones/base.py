@@ -100,8 +100,17 @@ class Backbone(nn.Module):
         """
         raise ValueError(f"a {type(self).__name__} cannot have a head on an early layer")
 
-    def early_prediction(self, tokens: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        """What the second head predicts from features (B, N, D) of its layer: (B, C, H, W)."""
+    def early_prediction(
+        self,
+        tokens: Tensor,
+        t: Tensor,
+        condition: Tensor | None,
+        grid: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """What the second head predicts from features (B, N, D) of its layer: (B, C, H, W).
+
+        grid: rows and columns that they lie on; `token_grid` where none is given.
+        """
         raise NotImplementedError
 
     def enable_gradient_checkpointing(self) -> None:
@@ -111,6 +120,14 @@ class Backbone(nn.Module):
         Predictions and gradients stay what they are. ValueError where a network cannot do so.
         """
         raise ValueError(f"a {type(self).__name__} cannot compute its blocks anew")
+
+    def take_sizes(self, sizes: Sequence[Sides], trained: bool) -> None:
+        """From now on images of these sizes in pixels pass as well, each batch of one of them.
+
+        trained: whether its weights were trained before, so that places that they have not met
+        mean nothing to it. ValueError, which says why, where it cannot.
+        """
+        raise ValueError(f"it knows the places of {times(self.image_size)} alone")
 
     def resize(self, image_size: Sides) -> None:
         """From now on it works on images of that height and width, with the same weights.
@@ -131,15 +148,19 @@ class Backbone(nn.Module):
         return self.token_grid
 
     def patchify(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) of any channels → patches (B, N, C·p·p), row by row."""
-        (b, c), (h, w), p = images.shape[:2], self.token_grid, self.patch
+        """Images (B, C, H, W) of any size and channels → patches (B, N, C·p·p), row by row."""
+        b, c, p = *images.shape[:2], self.patch
+        h, w = (side // p for side in images.shape[2:])
         return (
             images.reshape(b, c, h, p, w, p).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w, c * p * p)
         )
 
-    def unpatchify(self, patches: Tensor) -> Tensor:
-        """The inverse of `patchify`, for any number of channels."""
-        b, (h, w), p = len(patches), self.token_grid, self.patch
+    def unpatchify(self, patches: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """The inverse of `patchify`, for any number of channels.
+
+        grid: rows and columns of patches; `token_grid` where none is given.
+        """
+        b, (h, w), p = len(patches), grid or self.token_grid, self.patch
         c = patches.shape[-1] // p**2
         return (
             patches.reshape(b, h, w, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h * p, w * p)

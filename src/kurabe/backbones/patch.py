@@ -28,7 +28,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kurabe.backbones.base import Backbone, Output, table
 from kurabe.diffusion.mixture import MixtureDenoiser
-from kurabe.sizes import Size, sides_of, times
+from kurabe.sizes import Sides, Size, sides_of, times
 
 # Values a pixel that the refinement gets from the tokens, the prediction itself among them.
 REFINED = 12
@@ -83,13 +83,15 @@ class PatchTransformer(Backbone):
         self.preconditioner, self.times_by_token = closed, closed is None
         seen = in_channels if closed is None else 2 * in_channels
         self.embed = nn.Linear(seen * patch**2, width)
-        self.position = nn.Parameter(_sine_positions(self.token_grid, width))
+        # Rows and columns that there are positions for: an image has the first of them.
+        self.places = self.token_grid
+        self.position = nn.Parameter(_sine_positions(self.places, width))
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.time = TimeEmbedding(width)
         self.classes: nn.Embedding | None = None
         self.early: nn.ModuleDict | None = None
         self.checkpointed = False
-        blocks = nn.ModuleList(Block(width, heads, self.token_grid) for _ in range(depth))
+        blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         # A ModuleList is a sequence; torch's annotations do not say of what.
         self.blocks = cast(Sequence[Block], blocks)
         self.head_modulation = nn.Linear(width, 2 * width)
@@ -111,6 +113,20 @@ class PatchTransformer(Backbone):
         # Of a refined head only the prediction starts at zero, or nothing behind it would learn.
         nn.init.zeros_(self.head.weight[: self.in_channels * self.patch**2])
 
+    def take_sizes(self, sizes: Sequence[Sides], trained: bool) -> None:
+        odd = next((size for size in sizes if any(side % self.patch for side in size)), None)
+        if odd is not None:
+            raise ValueError(f"{times(odd)} is not a multiple of the patch {self.patch}")
+        grids = [self.places, *((h // self.patch, w // self.patch) for h, w in sizes)]
+        places = (max(rows for rows, _ in grids), max(columns for _, columns in grids))
+        if places == self.places:
+            return
+        if trained:
+            raise ValueError(f"it knows the places of {times(self.image_size)} alone")
+        self.places = places
+        device = self.position.device
+        self.position = nn.Parameter(_sine_positions(places, self.feature_dim).to(device))
+
     def take_classes(self, count: int) -> None:
         none = torch.zeros(self.feature_dim)
         if self.classes is not None:
@@ -128,10 +144,16 @@ class PatchTransformer(Backbone):
             names = {f"early.{name}" for name, _ in self.early.named_parameters()}
             self.early_layer, self.fresh = layer, self.fresh | names
 
-    def early_prediction(self, tokens: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+    def early_prediction(
+        self,
+        tokens: Tensor,
+        t: Tensor,
+        condition: Tensor | None,
+        grid: tuple[int, int] | None = None,
+    ) -> Tensor:
         assert self.early is not None
         shift, scale = self.early["modulation"](self._embedding(t, condition)).chunk(2, dim=-1)
-        return self.unpatchify(self.early["head"](_modulate(tokens, shift, scale)))
+        return self.unpatchify(self.early["head"](_modulate(tokens, shift, scale)), grid)
 
     def enable_gradient_checkpointing(self) -> None:
         self.checkpointed = True
@@ -146,26 +168,27 @@ class PatchTransformer(Backbone):
     ) -> Output:
         c = self._embedding(t, condition)
         patches = self.patchify(x_t)
-        tokens = self.embed(patches) + self.position
+        grid, position = self._places(x_t)
+        tokens = self.embed(patches) + position
         subset = None if keep is None else Subset(keep, tokens.shape[1])
         if subset is not None:
             tokens = subset.take(tokens)
             # What was dropped must not come back through the refinement.
             seen = subset.put(subset.take(patches))
-            x_t = self.unpatchify(seen)
+            x_t = self.unpatchify(seen, grid)
         all_c, c = c, c if subset is None or c.shape[1] == 1 else subset.take(c)
         features: dict[str, Tensor] = {}
         for i, (name, block) in enumerate(zip(self.feature_layers, self.blocks, strict=True)):
             if i == self.encoder_depth and subset is not None:
-                dropped = (self.mask_token + self.position).expand(len(tokens), -1, -1)
+                dropped = (self.mask_token + position).expand(len(tokens), -1, -1)
                 tokens, subset, c = subset.put(tokens, dropped), None, all_c
-            tokens = self._passed(block, tokens, c, subset)
+            tokens = self._passed(block, tokens, c, grid, subset)
             if name in layers:
                 features[name] = tokens
         if subset is not None:
             raise ValueError("a network without decoder blocks cannot fill dropped tokens")
         shift, scale = self.head_modulation(c).chunk(2, dim=-1)
-        pixels = self.unpatchify(self.head(_modulate(tokens, shift, scale)))
+        pixels = self.unpatchify(self.head(_modulate(tokens, shift, scale)), grid)
         if self.refinement is not None:
             pixels = self.refinement(pixels, x_t)
         return Output(pixels, features)
@@ -174,23 +197,37 @@ class PatchTransformer(Backbone):
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, layers: Sequence[str] = ()
     ) -> dict[str, Tensor]:
         c = self._embedding(t, condition)
-        tokens = self.embed(self.patchify(x_t)) + self.position
+        grid, position = self._places(x_t)
+        tokens = self.embed(self.patchify(x_t)) + position
         found: dict[str, Tensor] = {}
         for name, block in zip(self.feature_layers, self.blocks, strict=True):
             if len(found) == len(set(layers)):
                 break
-            tokens = self._passed(block, tokens, c)
+            tokens = self._passed(block, tokens, c, grid)
             if name in layers:
                 found[name] = tokens
         return found
 
+    def _places(self, x_t: Tensor) -> tuple[tuple[int, int], Tensor]:
+        """Rows and columns of an image's tokens, and their positions (N, D)."""
+        rows, columns = (side // self.patch for side in x_t.shape[2:])
+        if (rows, columns) == self.places:
+            return self.places, self.position
+        first = self.position.unflatten(0, self.places)[:rows, :columns]
+        return (rows, columns), first.flatten(0, 1)
+
     def _passed(
-        self, block: "Block", tokens: Tensor, c: Tensor, subset: "Subset | None" = None
+        self,
+        block: "Block",
+        tokens: Tensor,
+        c: Tensor,
+        grid: tuple[int, int],
+        subset: "Subset | None" = None,
     ) -> Tensor:
         if self.checkpointed and torch.is_grad_enabled():
             # What is random inside, a dropout that an adaptation brought, is drawn as before.
-            return cast(Tensor, checkpoint(block, tokens, c, subset, use_reentrant=False))
-        return block(tokens, c, subset)
+            return cast(Tensor, checkpoint(block, tokens, c, grid, subset, use_reentrant=False))
+        return block(tokens, c, grid, subset)
 
     def _embedding(self, t: Tensor, condition: Tensor | None) -> Tensor:
         """What modulates every block: time and class (the null class where none is given).
@@ -207,9 +244,9 @@ class PatchTransformer(Backbone):
 class Block(nn.Module):
     """Depthwise convolution on the grid, attention, MLP; the last two gated, from zero."""
 
-    def __init__(self, width: int, heads: int, grid: tuple[int, int]) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.grid = heads, grid
+        self.heads = heads
         self.modulation = nn.Linear(width, 6 * width)
         self.neighbours = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
         self.qkv = nn.Linear(width, 3 * width)
@@ -217,11 +254,13 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(width, 4 * width)
         self.mlp_out = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, c: Tensor, subset: "Subset | None" = None) -> Tensor:
-        """Tokens x (B, N, D), embedding c (B, 1, D) or (B, N, D) → (B, N, D)."""
+    def forward(
+        self, x: Tensor, c: Tensor, grid: tuple[int, int], subset: "Subset | None" = None
+    ) -> Tensor:
+        """Tokens x (B, N, D) on rows and columns, embedding c (B, 1 or N, D) → (B, N, D)."""
         parts = self.modulation(c).chunk(6, dim=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
-        x = x + self._convolve(x, subset)
+        x = x + self._convolve(x, grid, subset)
         x = torch.addcmul(x, gate_a, self._attend(_modulate(x, shift_a, scale_a)))
         hidden = F.gelu(self.mlp_in(_modulate(x, shift_m, scale_m)))
         return torch.addcmul(x, gate_m, self.mlp_out(hidden))
@@ -231,11 +270,11 @@ class Block(nn.Module):
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         return self.attention_out(attention(q, k, v).transpose(1, 2).reshape(b, n, d))
 
-    def _convolve(self, x: Tensor, subset: "Subset | None") -> Tensor:
+    def _convolve(self, x: Tensor, grid: tuple[int, int], subset: "Subset | None") -> Tensor:
         # A dropped token counts as zero, as padding does at the image's border.
         full = x if subset is None else subset.put(x)
         b, _, d = full.shape
-        image = full.reshape(b, *self.grid, d).permute(0, 3, 1, 2)
+        image = full.reshape(b, *grid, d).permute(0, 3, 1, 2)
         out = self.neighbours(image).permute(0, 2, 3, 1).reshape(b, -1, d)
         return out if subset is None else subset.take(out)
 

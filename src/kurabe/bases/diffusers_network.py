@@ -79,6 +79,11 @@ class DiffusersNetwork(Described, BaseModel):
         return config.get("_class_name", "AutoencoderKL"), (self.autoencoder,)
 
     @property
+    def granule(self) -> int:
+        side = 1 if self.autoencoder is None else self.autoencoder.side
+        return known_architecture(self.architecture).granule(self.settings) * side
+
+    @property
     def told(self) -> Prompt | None:
         return self.prompt
 

@@ -30,6 +30,14 @@ class Described:
         return "pixels", ()
 
     @property
+    def granule(self) -> int:
+        """What sides in pixels must be a multiple of, where it takes images of several sizes.
+
+        0 where its weights know the places of one size alone.
+        """
+        return 0
+
+    @property
     def told(self) -> Prompt | None:
         """The text that it is told; None for one that draws from noise alone."""
         return None

@@ -172,10 +172,18 @@ class NetworkDenoiser(Denoiser):
         return torch.cat([x_t, x0], 1), combine(self.prediction, x0, eps, alpha, sigma)
 
     def early(
-        self, tokens: Tensor, x_t: Tensor, t: Tensor, condition: Tensor | None = None
+        self,
+        tokens: Tensor,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        grid: tuple[int, int] | None = None,
     ) -> Tensor:
-        """The prediction of the backbone's second head from features (B, N, D) of its layer."""
-        found = self.backbone.early_prediction(tokens, t, condition)
+        """The prediction of the backbone's second head from features (B, N, D) of its layer.
+
+        grid: rows and columns that they lie on, where it is not the backbone's own.
+        """
+        found = self.backbone.early_prediction(tokens, t, condition, grid)
         closed = self._preconditioned(x_t, t)[1]
         return found if closed is None else found + closed
 

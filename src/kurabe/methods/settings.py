@@ -99,13 +99,15 @@ class TermChoice(Choice):
     beside the network and is thrown away, where the table is to say so. hides_tokens: whether the
     network sees a part of an image's tokens, compares_places: whether images are compared token
     by token, which such parts cannot be; views_all: whether all that passes is views. from_base:
-    whether it needs what the base knew.
+    whether it needs what the base knew. any_size: whether it takes images of other sizes than
+    the network's own, of which a batch has one.
     """
 
     says: ClassVar[Text]
     hides_tokens: ClassVar[bool] = False
     compares_places: ClassVar[bool] = False
     from_base: ClassVar[bool] = False
+    any_size: ClassVar[bool] = False
 
     term: str
     weight: Positive = 1.0
@@ -161,6 +163,7 @@ class DenoisingChoice(Later, TermChoice):
     """
 
     later = ("times",)
+    any_size = True
 
     weighting: Weighting = "v"
     times: Times = "uniform"

@@ -36,6 +36,7 @@ class Dispersive(TermChoice):
     )
 
     compares_places = True
+    any_size = True
 
     term: Literal["dispersive"] = "dispersive"
     weight: Positive = 0.5

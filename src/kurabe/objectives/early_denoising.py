@@ -30,6 +30,7 @@ class EarlyDenoising(TermChoice):
         en="{weight:g} × denoising by a head at {depth:.0%} of the depth ({weighting}-weighted)",
     )
     compares_places = True
+    any_size = True
 
     term: Literal["early-denoising"] = "early-denoising"
     weight: Positive = 0.5
@@ -57,7 +58,8 @@ def of_layer(choice: EarlyDenoising, denoiser: NetworkDenoiser) -> StreamTerm:
 
     def losses(images: Pass) -> Tensor:
         batch, own = images.batch, images.denoiser
-        found = own.early(images.features[layer], images.x_t, batch.t, batch.condition)
+        told, grid = batch.condition, images.grid_of(layer)
+        found = own.early(images.features[layer], images.x_t, batch.t, told, grid)
         error = own.loss(found, batch.images, batch.noise, batch.t, choice.weighting)
         return error.flatten(1).mean(1)
 

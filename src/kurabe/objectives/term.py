@@ -171,6 +171,13 @@ class Pass:
     denoiser: NetworkDenoiser
     references: Mapping[str, NetworkDenoiser] = field(default_factory=dict)
 
+    def grid_of(self, layer: str) -> tuple[int, int]:
+        """Rows and columns that a layer's features of these images lie on."""
+        backbone = self.denoiser.backbone
+        rows, columns = backbone.grid_of(layer)
+        own, (height, width) = backbone.image_size, self.x_t.shape[2:]
+        return rows * height // own[0], columns * width // own[1]
+
 
 class Term(nn.Module):
     """One summand of an objective. Heads that a term trains are its own parameters.

@@ -26,7 +26,8 @@ class Info(TypedDict, total=False):
     beside_seconds: what a run took besides training. Of what is done before the first update
     prepared_passes of a network, prepared_seconds (part of seconds), and prepared_images, its
     price in images of training. stored_bytes, peak_memory: bytes. image_shape: height, width,
-    channels. classes: training images of each. path: where an index found the run. encoder: what
+    channels. classes, buckets: training images of each, these by "WIDTHxHEIGHT"; buckets_digest:
+    of all of them. path: where an index found the run. encoder: what
     its scores were measured with; where a table reads it.
     """
 
@@ -57,6 +58,8 @@ class Info(TypedDict, total=False):
     test_images_left_out: int
     image_shape: list[int] | None
     classes: dict[str, int]
+    buckets: dict[str, int]
+    buckets_digest: str
     budget_images: int | None
     budget_asked: dict[str, float]
     calibrated: float | None

@@ -14,8 +14,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from kurabe.data.large import Growing, in_parts, let_go
+from kurabe.errors import UserError
 from kurabe.files import cache_dir, write_atomic
-from kurabe.sizes import Sides, Size, sides_of
+from kurabe.sizes import Sides, Size, sides_of, times
 
 # Images that are encoded and kept together; a multiple of what any space takes in one pass.
 AT_ONCE = 64
@@ -41,6 +42,13 @@ class Space(ABC):
     def to(self, device: torch.device) -> "Space":
         """The same space, computing on that device."""
         return self
+
+    def of_size(self, image_size: Sides) -> "Space":
+        """The same space for images of another size; UserError where it has one size alone."""
+        raise UserError(
+            f"This network's space is of images of {times(self.image_size)} alone; leave "
+            "data.aspects out."
+        )
 
     @abstractmethod
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
@@ -84,6 +92,10 @@ class Pixels(Space):
     def __init__(self, image_size: Size, channels: int) -> None:
         self.image_size, self.channels = sides_of(image_size), channels
         self.shape = (channels, *self.image_size)
+
+    @override
+    def of_size(self, image_size: Sides) -> "Pixels":
+        return Pixels(image_size, self.channels)
 
     @override
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:

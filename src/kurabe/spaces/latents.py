@@ -53,14 +53,12 @@ class Latents(Space):
     ) -> None:
         self.vae = vae.eval().requires_grad_(False)
         self.image_size, self.channels = sides_of(image_size), channels
-        self.scaling, self.shift = scaling, shift
+        self.side, self.scaling, self.shift = side, scaling, shift
         depth: int = cast(Any, vae).config.latent_channels
         height, width = self.image_size
         self.shape = (depth, height // side, width // side)
         self.at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // (height * width)))
         self.tiled = height * width > WHOLE
-        if self.tiled:
-            cast(Any, vae).enable_tiling()
 
     @cached_property
     def identity(self) -> str:
@@ -73,6 +71,11 @@ class Latents(Space):
         return digest.hexdigest()[:16]
 
     @override
+    def of_size(self, image_size: Sides) -> "Latents":
+        of_vae = self.channels, self.side, self.scaling, self.shift
+        return Latents(self.vae, image_size, *of_vae)
+
+    @override
     def to(self, device: torch.device) -> "Latents":
         self.vae.to(device)
         return self
@@ -81,7 +84,7 @@ class Latents(Space):
     # Not in inference mode, whose tensors could not be trained on.
     @torch.no_grad()
     def encode(self, pixels: NDArray[np.uint8], device: torch.device | str | None = None) -> Tensor:
-        vae = cast(Any, self.vae.to(device) if device is not None else self.vae)
+        vae = self._network(device)
         parts = [
             vae.encode(scaled(pixels[k : k + self.at_once], vae.device)).latent_dist.mode()
             for k in range(0, len(pixels), self.at_once)
@@ -91,10 +94,16 @@ class Latents(Space):
     @override
     @torch.inference_mode()
     def decode(self, x: Tensor) -> NDArray[np.uint8]:
-        vae = cast(Any, self.vae.to(x.device))
+        vae = self._network(x.device)
         z = x.float() / self.scaling + self.shift
         parts = [to_pixels(vae.decode(part).sample) for part in z.split(self.at_once)]
         return np.concatenate(parts)
+
+    def _network(self, device: torch.device | str | None) -> Any:
+        """The autoencoder on that device, told whether to tile: spaces of other sizes share it."""
+        vae = cast(Any, self.vae if device is None else self.vae.to(device))
+        (vae.enable_tiling if self.tiled else vae.disable_tiling)()
+        return vae
 
 
 def latents_of(image_size: Sides, channels: int, settings: Autoencoder) -> Latents:

@@ -42,13 +42,39 @@ class Told:
     dropped: float = 0.1
 
 
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """Images of one size, where they lie.
+
+    pixels: uint8 (N, H, W, C), which may lie on disk. space: what the network sees of an image.
+    tokens: how many tokens the network has for one. encoded: what it sees of each image,
+    (N, *shape), where that was computed before; views that change an image are not in it.
+    """
+
+    pixels: NDArray[np.uint8]
+    space: Space
+    tokens: int
+    encoded: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Images that stand at the positions of a batch, all on one shelf.
+
+    which: of the training images, int64 (B,). rows: where on the shelf, int64 (B,).
+    """
+
+    shelf: Shelf
+    which: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
 class Source:
     """Training images and the seed of a run, from which batches of any stream are drawn.
 
     pixels: uint8 (N, H, W, C), which may lie on disk. tokens: how many tokens the network has.
     space: what the network sees of an image; the pixels themselves where none is given. encoded:
-    what it sees of each image, (N, *shape), where that was computed before; views that change an
-    image are not in it.
+    as of a shelf.
     told: what is said of each training image, where something is. places: int64 (n,), where the
     training images stand in pixels and encoded; all of them are where none are given.
     """
@@ -64,10 +90,10 @@ class Source:
         told: Told | None = None,
         places: NDArray[np.int64] | None = None,
     ) -> None:
-        self.pixels, self.seed, self.tokens, self.device = pixels, seed, tokens, device
+        self.seed, self.device, self.told = seed, device, told
         _, height, width, channels = pixels.shape
-        self.space = Pixels((height, width), channels) if space is None else space
-        self.encoded, self.told = encoded, told
+        space = Pixels((height, width), channels) if space is None else space
+        self.shelves: tuple[Shelf, ...] = (Shelf(pixels, space, tokens, encoded),)
         self.places = np.arange(len(pixels)) if places is None else places
         self._order = lru_cache(maxsize=2)(self._permutation)
 
@@ -75,54 +101,37 @@ class Source:
         """The batch of `count` images from position `first`; each image as stream.views views."""
         positions = range(first, first + count)
         if first // _LET_GO != (first + count) // _LET_GO:
-            let_go(self.pixels)
-        noise = self._noise(stream, positions, self.space.shape)
+            let_go(*(shelf.pixels for shelf in self.shelves))
+        found = self.found(stream, positions)
+        noise = self._noise(stream, positions, found.shelf.space.shape)
+        seen = self._pixels(stream, positions, found) if stream.pixels else None
         return Batch(
-            images=self._images(stream, positions),
+            images=self._images(stream, positions, found),
             noise=self._to_device(noise),
-            t=self._to_device(self._times(stream, positions)),
-            keep=self._kept(stream, positions),
-            condition=self._told(stream, positions),
+            t=self._to_device(self._times(stream, positions, found.shelf)),
+            keep=self._kept(stream, positions, found.shelf.tokens),
+            condition=self._told(stream, positions, found.which),
             gap=self._gaps(stream, positions),
-            pixels=self._to_device(self._pixels(stream, positions)) if stream.pixels else None,
+            pixels=None if seen is None else self._to_device(seen),
         )
 
-    def _told(self, stream: Stream, positions: range) -> Tensor | None:
-        """What is said of each view: what is of its image, or at the stated rate nothing."""
-        if self.told is None:
-            return None
-        places = [self._index(stream.name, position) for position in positions]
-        dropped = uniform(self.seed, f"caption/{stream.name}", positions) < self.told.dropped
-        which = np.where(dropped, self.told.nothing, self.told.which[places])
-        said = self._to_device(self.told.states[which].repeat(stream.views, 0))
-        return said.float() if said.is_floating_point() else said
-
-    def _images(self, stream: Stream, positions: range) -> Tensor:
-        if stream.policy != "none" or self.encoded is None:
-            return self.space.encode(self._pixels(stream, positions), self.device)
-        known = self.encoded[self._places(stream, positions)]
-        return self._to_device(known.repeat(stream.views, 0)).float()
-
-    def _pixels(self, stream: Stream, positions: range) -> NDArray[np.uint8]:
-        """Each view, uint8 (B, H, W, C)."""
-        if stream.policy != "none":
-            return np.concatenate([self._views(stream, position) for position in positions])
-        return self.pixels[self._places(stream, positions)].repeat(stream.views, 0)
-
-    def _places(self, stream: Stream, positions: range) -> NDArray[np.int64]:
-        return self.places[[self._index(stream.name, position) for position in positions]]
+    def found(self, stream: Stream, positions: range) -> Found:
+        """Which images stand at these positions: an epoch is a permutation of all of them."""
+        which = np.array([self._index(stream.name, position) for position in positions], np.int64)
+        return Found(self.shelves[0], which, self.places[which])
 
     def plain(self, count: int) -> Tensor:
         """At most `count` training images, evenly among them, as the network sees them."""
         step = -(-len(self.places) // count)
         places = self.places[::step]
-        if self.encoded is not None:
-            return self._to_device(self.encoded[places]).float()
-        return self.space.encode(self.pixels[places], self.device)
+        (shelf,) = self.shelves
+        if shelf.encoded is not None:
+            return self._to_device(shelf.encoded[places]).float()
+        return shelf.space.encode(shelf.pixels[places], self.device)
 
     def indices(self, stream: Stream, first: int, count: int) -> list[int]:
         """Which training images stand at these positions."""
-        return [self._index(stream.name, position) for position in range(first, first + count)]
+        return self.found(stream, range(first, first + count)).which.tolist()
 
     def _index(self, name: str, position: int) -> int:
         epoch, place = divmod(position, len(self.places))
@@ -131,8 +140,31 @@ class Source:
     def _permutation(self, name: str, epoch: int) -> NDArray[np.int64]:
         return permutation(self.seed, f"order/{name}", epoch, len(self.places))
 
-    def _views(self, stream: Stream, position: int) -> NDArray[np.uint8]:
-        image = self.pixels[self.places[self._index(stream.name, position)]]
+    def _told(self, stream: Stream, positions: range, which: NDArray[np.int64]) -> Tensor | None:
+        """What is said of each view: what is of its image, or at the stated rate nothing."""
+        if self.told is None:
+            return None
+        dropped = uniform(self.seed, f"caption/{stream.name}", positions) < self.told.dropped
+        states = np.where(dropped, self.told.nothing, self.told.which[which])
+        said = self._to_device(self.told.states[states].repeat(stream.views, 0))
+        return said.float() if said.is_floating_point() else said
+
+    def _images(self, stream: Stream, positions: range, found: Found) -> Tensor:
+        shelf = found.shelf
+        if stream.policy != "none" or shelf.encoded is None:
+            return shelf.space.encode(self._pixels(stream, positions, found), self.device)
+        return self._to_device(shelf.encoded[found.rows].repeat(stream.views, 0)).float()
+
+    def _pixels(self, stream: Stream, positions: range, found: Found) -> NDArray[np.uint8]:
+        """Each view, uint8 (B, H, W, C)."""
+        images = found.shelf.pixels
+        if stream.policy == "none":
+            return images[found.rows].repeat(stream.views, 0)
+        rows: list[int] = found.rows.tolist()
+        views = zip(positions, rows, strict=True)
+        return np.concatenate([self._views(stream, at, images[row]) for at, row in views])
+
+    def _views(self, stream: Stream, position: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         policy = VIEWS[stream.policy]
         purpose = f"view/{stream.name}"
         return np.stack(
@@ -149,17 +181,17 @@ class Source:
         views = [normal(self.seed, purpose, positions, shape, v) for v in range(stream.views)]
         return np.stack(views, axis=1).reshape(-1, *shape)
 
-    def _times(self, stream: Stream, positions: range) -> NDArray[np.float32]:
+    def _times(self, stream: Stream, positions: range, shelf: Shelf) -> NDArray[np.float32]:
         """(B,), or (B, rows, columns) where tokens have one of several times."""
         if stream.levels == 1:
             return self._level(stream, positions)
         levels = [self._level(stream, positions, level) for level in range(stream.levels)]
         chosen = self._drawn(
-            stream, "levels", positions, lambda g: g.integers(stream.levels, size=self.tokens)
+            stream, "levels", positions, lambda g: g.integers(stream.levels, size=shelf.tokens)
         )
         times = np.take_along_axis(np.stack(levels, axis=1), chosen, axis=1)
-        _, height, width = self.space.shape
-        return times.reshape(len(times), round((self.tokens * height / width) ** 0.5), -1)
+        _, height, width = shelf.space.shape
+        return times.reshape(len(times), round((shelf.tokens * height / width) ** 0.5), -1)
 
     def _level(self, stream: Stream, positions: range, level: int = 0) -> NDArray[np.float32]:
         """One time for each view, (B,)."""
@@ -183,11 +215,11 @@ class Source:
         shares = [uniform(self.seed, purpose, positions, view) for view in views]
         return self._to_device(stream.gap * np.stack(shares, axis=1).reshape(-1))
 
-    def _kept(self, stream: Stream, positions: range) -> Tensor | None:
+    def _kept(self, stream: Stream, positions: range, tokens: int) -> Tensor | None:
         if stream.keep == 1.0:
             return None
-        kept = max(1, round(stream.keep * self.tokens))
-        rows = self._drawn(stream, "keep", positions, lambda g: g.permutation(self.tokens)[:kept])
+        kept = max(1, round(stream.keep * tokens))
+        rows = self._drawn(stream, "keep", positions, lambda g: g.permutation(tokens)[:kept])
         return self._to_device(np.sort(rows, axis=1))
 
     def _drawn(

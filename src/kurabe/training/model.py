@@ -31,6 +31,7 @@ from kurabe.recipe import AnyNetwork, Recipe, first_problem
 from kurabe.records import RunFolder
 from kurabe.sizes import Sides, Size, setting_of, sides_of, times
 from kurabe.spaces import Space
+from kurabe.training.bucket_sizes import take_sizes
 from kurabe.training.devices import at_once, usable
 from kurabe.training.diffusers_parts import ask, load_diffusers, schedule_of, space_of
 
@@ -199,6 +200,7 @@ def start_model(
             denoiser, network = _load_base(recipe, image_size, channels)
         if classes is not None:
             _take(denoiser.backbone, classes)
+        take_sizes(denoiser.backbone, recipe, network, image_size)
         for term in recipe.choices.objective:
             if term.early_head is not None:
                 with_early_head(denoiser.backbone, term.early_head)

@@ -17,7 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kurabe.data import ImageSet, Split
+from kurabe.data import Buckets, ImageSet, Split
 from kurabe.errors import UserError
 from kurabe.objectives.objective import Objective, make_objective
 from kurabe.objectives.term import Batch, Stream
@@ -26,6 +26,7 @@ from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.spaces import encoded_once
 from kurabe.training.batches import Source, Sources
+from kurabe.training.buckets import BucketSource, buckets_of, check_full, shelves_of
 from kurabe.training.conditions import told_of
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
@@ -132,6 +133,27 @@ class Run:
         return cast(Tensor, broadcast(own)).tolist()
 
 
+def _own(
+    recipe: Recipe,
+    model: Model,
+    images: ImageSet,
+    split: Split,
+    buckets: Buckets | None,
+    plan: Plan,
+    streams: Sequence[Stream],
+    device: torch.device,
+) -> Source:
+    """The run's training images: of one size, or where there are buckets each in its own."""
+    told = told_of(recipe, model, images, split)
+    if buckets is None:
+        # The whole set is encoded, so that all runs of a study share what was computed.
+        return _source(recipe, model, device, images.pixels, told=told, places=split.train)
+    check_full(buckets, split, max(plan.images_of(s) for s in streams if s.source is None))
+    shelves, train = shelves_of(buckets, model), split.train
+    places = buckets.bucket[train], buckets.row[train]
+    return BucketSource(shelves, *places, plan.images_of, recipe.seed, device, told)
+
+
 def _source(
     recipe: Recipe, model: Model, device: torch.device, pixels: NDArray[np.uint8], **what: Any
 ) -> Source:
@@ -205,9 +227,9 @@ def prepare(
     optimiser = make_optimiser(objective, settings)
     plan = make_plan(recipe, objective, accelerator.num_processes)
     source_of = partial(_source, recipe, model, accelerator.device)
-    told = told_of(recipe, model, images, split)
-    # The whole set is encoded, so that all runs of a study share what was computed.
-    own = source_of(images.pixels, told=told, places=split.train)
+    buckets = buckets_of(recipe, model, images, split, folder)
+    streams = objective.streams(0.0)
+    own = _own(recipe, model, images, split, buckets, plan, streams, accelerator.device)
     # Of what was drawn nothing is said but what a base that reads is asked anyway.
     drawn = draw(recipe, model, folder, plan)
     source = Sources(own, {of: source_of(pixels) for of, pixels in drawn.items()})

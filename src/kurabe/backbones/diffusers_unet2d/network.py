@@ -1,5 +1,6 @@
 """The U-Net of the diffusers library as a backbone."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,11 @@ class UNet(DiffusersBackbone):
         unet.class_embedding = table(none, count)
         unet.register_to_config(num_class_embeds=count + 1)
         self.num_classes, self.fresh = count, frozenset({"network.class_embedding.weight"})
+
+    def take_sizes(self, sizes: Sequence[Sides], trained: bool) -> None:
+        granule = halved(self.config) * self.side
+        if any(side % granule for size in sizes for side in size):
+            raise ValueError(f"sides of what it draws are multiples of {granule} pixels")
 
     def resize(self, image_size: Sides) -> None:
         if any(side % halved(self.config) for side in image_size):

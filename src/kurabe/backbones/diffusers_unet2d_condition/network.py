@@ -26,7 +26,7 @@ class TextUNet(Listening, UNet):
         states, pooled = self.said(x_t, condition)
         if not self.reads[1]:
             return self.network(x_t, timestep, states).sample
-        height, width = (float(side * self.side) for side in self.image_size)
+        height, width = (float(side * self.side) for side in x_t.shape[2:])
         sizes = states.new_tensor([[height, width, 0, 0, height, width]]).expand(len(x_t), -1)
         more = {"text_embeds": pooled, "time_ids": sizes}
         return self.network(x_t, timestep, states, added_cond_kwargs=more).sample

@@ -39,6 +39,8 @@ class Contrastive(TermChoice):
         "{share:.0%} of what passes is views: {views})",
     )
 
+    any_size = True
+
     term: Literal["contrastive"] = "contrastive"
     weight: Positive = 0.3
     temperature: Positive = 0.2

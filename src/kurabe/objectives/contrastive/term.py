@@ -40,12 +40,11 @@ class ContrastiveTerm(Term):
         self.comparison_batch = choice.comparison_batch
         self.layer = layer_at(backbone, choice.depth)
         self.stream = _stream(choice, denoiser, self.layer)
-        self.grid, self.token_grid = choice.grid, backbone.grid_of(self.layer)
-        if self.grid > min(self.token_grid):
-            rows, columns = self.token_grid
+        self.grid, (rows, columns) = choice.grid, backbone.grid_of(self.layer)
+        if self.grid > min(rows, columns):
             raise UserError(
                 f"The contrastive term asks for {self.grid}×{self.grid} cells of {rows}×{columns} "
-                f"tokens; grid may be {min(self.token_grid)} at most."
+                f"tokens; grid may be {min(rows, columns)} at most."
             )
         dim = backbone.dim_of(self.layer)
         width = dim * choice.grid**2
@@ -60,8 +59,9 @@ class ContrastiveTerm(Term):
         return (self.stream,)
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
-        tokens = passes[self.stream.name].features[self.layer]
-        pooled = pool(tokens, self.token_grid, self.grid)
+        images = passes[self.stream.name]
+        tokens = images.features[self.layer]
+        pooled = pool(tokens, images.grid_of(self.layer), self.grid)
         projected = gathered(self.projection(pooled).float())
         losses = nt_xent(projected, self.comparison_batch, self.temperature)
         return own_part(losses)

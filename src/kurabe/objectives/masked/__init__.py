@@ -51,6 +51,7 @@ class Masked(TermChoice):
     """
 
     hides_tokens = True
+    any_size = True
 
     term: Literal["masked"] = "masked"
     weight: Positive = 0.1

@@ -28,6 +28,7 @@ class SelfAlignment(TermChoice):
         "teacher's at {late:.0%} on less noise, {distance})",
     )
     compares_places = True
+    any_size = True
 
     term: Literal["self-alignment"] = "self-alignment"
     weight: Positive = 2.0

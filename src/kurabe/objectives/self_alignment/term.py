@@ -38,7 +38,6 @@ class SelfAlignmentTerm(Term):
                 f"{choice.late:g} are both {self.early} of this network's "
                 f"{len(backbone.feature_layers)}; move them apart."
             )
-        self.grids = backbone.grid_of(self.late), backbone.grid_of(self.early)
         self.stream = Stream("images", layers=(self.early,), gap=choice.gap)
         dims = backbone.dim_of(self.early), backbone.dim_of(self.late)
         self.head = nn.Sequential(
@@ -54,7 +53,8 @@ class SelfAlignmentTerm(Term):
         with torch.no_grad():
             x_t = teacher.noisy(batch.images, batch.noise, batch.earlier)
             found = teacher.features(x_t, batch.earlier, batch.condition, (self.late,))
-            target = on_grid(found[self.late], *self.grids).float()
+            grids = images.grid_of(self.late), images.grid_of(self.early)
+            target = on_grid(found[self.late], *grids).float()
         return self.distance(self.head(images.features[self.early]).float(), target).mean(1)
 
 
