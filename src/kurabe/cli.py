@@ -5,7 +5,6 @@ Exit codes: 0 done; 1 the run failed; 2 what was given is wrong, in one sentence
 """
 
 import os
-import re
 import signal
 import sys
 from enum import StrEnum
@@ -69,6 +68,10 @@ Grey = Annotated[bool | None, typer.Option("--grey/--colour", help="Else as the 
 Size = Annotated[
     str | None, typer.Option("--size", parser=asked.size, help="Pixels a side, or WIDTHxHEIGHT.")
 ]
+Aspects = Annotated[
+    str | None,
+    typer.Option("--aspects", parser=asked.aspects, help="Ratios to train in: 1:1,3:2,2:3."),
+]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A labels.csv: file, label.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Where = Annotated[str | None, typer.Option("--device", help="auto (the fastest), cpu, cuda, mps.")]
@@ -110,6 +113,7 @@ def study(
     device: Where = None,
     encoder: Encoder = None,
     size: Size = None,
+    aspects: Aspects = None,
     grey: Grey = None,
     out: Out = None,
     on: Annotated[str, typer.Option("--on", help="local, or ray: a cluster's nodes.")] = "local",
@@ -136,6 +140,7 @@ def study(
         out=out,
         on=on,
         size=size,
+        aspects=aspects,
         channels=None if grey is None else 1 if grey else 3,
     )
     study(request, dry_run, yes, language(lang))
@@ -172,13 +177,14 @@ def data_check(
     path: Annotated[str, typer.Argument(metavar="PATH")],
     labels: Labels = None,
     size: Size = None,
+    aspects: Aspects = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     lang: Lang = None,
 ) -> None:
     """What would be kept and dropped, and why; duplicates, sizes, modes, labels."""
     from kurabe.commands.facts import check
 
-    check(path, str(labels) if labels else None, size, json, language(lang))
+    check(path, str(labels) if labels else None, size, aspects, json, language(lang))
 
 
 @data_app.command("get")
@@ -208,6 +214,7 @@ def fit(
     budget: Spend = None,
     set: Annotated[list[str] | None, typer.Option("--set", help="A setting, a.b=1.")] = None,
     size: Size = None,
+    aspects: Aspects = None,
     grey: Grey = None,
     device: Device = "auto",
     encoder: Encoder = None,
@@ -223,7 +230,7 @@ def fit(
     fit(
         method, data, base=base, out=out, seed=seed, budget=budget, settings=tuple(set or ()),
         size=size, channels=channels, device=device, lang=language(lang), encoder=encoder,
-        prompt=prompt, processes=processes,
+        prompt=prompt, processes=processes, aspects=aspects,
     )  # fmt: skip
 
 
@@ -352,7 +359,7 @@ def _answer(arguments: list[str]) -> int:
         # What could not be said is found out here, not while Python ends.
         sys.stdout.flush()
     except typer.TyperException as error:
-        return standard_streams.say(_mistake(error), code=2)
+        return standard_streams.say(asked.mistake(error), code=2)
     except KurabeError as error:
         return standard_streams.say(str(error), code=error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -372,24 +379,6 @@ def _answer(arguments: list[str]) -> int:
             raise
         return standard_streams.say(unexpected(error), code=1)
     return code if isinstance(code, int) else 0
-
-
-def _mistake(error: typer.TyperException) -> str:
-    """What is wrong with a command line, in one sentence, and where help on it is."""
-    from kurabe.errors import plainly
-
-    said = error.format_message().rstrip(".")
-    if match := re.fullmatch(r"Invalid value for '(.+?)': (.+)", said, re.DOTALL):
-        reason = plainly(match[2])
-        said = f"{match[1]} {reason}" if reason.startswith("must ") else f"{match[1]}: {reason}"
-    elif match := re.fullmatch(r"Missing (?:argument|option|parameter) '(.+)'", said):
-        said = f"{match[1]} is missing"
-    elif match := re.fullmatch(r"Option '(.+)' requires .*", said):
-        said = f"{match[1]} needs a value behind it"
-    elif match := re.fullmatch(r"Got unexpected extra arguments?(?:\(s\))? \((.+)\)", said):
-        said = f"{match[1]} is more than this command takes"
-    context = getattr(error, "ctx", None)
-    return f"{said}; {context.command_path if context else 'kurabe'} --help shows what there is."
 
 
 def _interrupt(*_: Any) -> None:

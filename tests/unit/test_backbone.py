@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from kurabe.backbones import PatchTransformer
-from kurabe.backbones.patch import Block, Refinement, Subset, attention
+from kurabe.backbones.patch import Block, Refinement, attention
+from kurabe.backbones.subset import Subset
 
 
 def awake(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -114,7 +115,7 @@ def test_a_refinement_reaches_two_pixels_and_no_further() -> None:
 
 
 def test_attention_is_softmax_of_scaled_products() -> None:
-    block = awake(Block(8, 2, (2, 2)))
+    block = awake(Block(8, 2))
     x = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(2))
     q, k, v = block.qkv(x).chunk(3, dim=-1)
     heads = []
@@ -126,11 +127,13 @@ def test_attention_is_softmax_of_scaled_products() -> None:
 
 
 def test_convolution_matches_a_plain_conv2d() -> None:
-    block = awake(Block(8, 2, (3, 3)))
+    block = awake(Block(8, 2))
     x = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(3))
     image = x.transpose(1, 2).reshape(2, 8, 3, 3)
     expected = nn.functional.conv2d(image, block.neighbours.weight, padding=1, groups=8)
-    torch.testing.assert_close(block._convolve(x, None), expected.flatten(2).transpose(1, 2))
+    torch.testing.assert_close(
+        block._convolve(x, (3, 3), None), expected.flatten(2).transpose(1, 2)
+    )
 
 
 def test_an_unconditional_call_is_the_null_class() -> None:

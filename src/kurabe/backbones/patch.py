@@ -19,7 +19,7 @@ Zheng et al. 2024, has a separate decoder; MAE, He et al. 2022, the same idea fo
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kurabe.backbones.base import Backbone, Output, table
+from kurabe.backbones.subset import Subset
 from kurabe.diffusion.mixture import MixtureDenoiser
 from kurabe.sizes import Sides, Size, sides_of, times
 
@@ -222,7 +223,7 @@ class PatchTransformer(Backbone):
         tokens: Tensor,
         c: Tensor,
         grid: tuple[int, int],
-        subset: "Subset | None" = None,
+        subset: Subset | None = None,
     ) -> Tensor:
         if self.checkpointed and torch.is_grad_enabled():
             # What is random inside, a dropout that an adaptation brought, is drawn as before.
@@ -255,7 +256,7 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(4 * width, width)
 
     def forward(
-        self, x: Tensor, c: Tensor, grid: tuple[int, int], subset: "Subset | None" = None
+        self, x: Tensor, c: Tensor, grid: tuple[int, int], subset: Subset | None = None
     ) -> Tensor:
         """Tokens x (B, N, D) on rows and columns, embedding c (B, 1 or N, D) → (B, N, D)."""
         parts = self.modulation(c).chunk(6, dim=-1)
@@ -270,7 +271,7 @@ class Block(nn.Module):
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         return self.attention_out(attention(q, k, v).transpose(1, 2).reshape(b, n, d))
 
-    def _convolve(self, x: Tensor, grid: tuple[int, int], subset: "Subset | None") -> Tensor:
+    def _convolve(self, x: Tensor, grid: tuple[int, int], subset: Subset | None) -> Tensor:
         # A dropped token counts as zero, as padding does at the image's border.
         full = x if subset is None else subset.put(x)
         b, _, d = full.shape
@@ -297,68 +298,6 @@ class Refinement(nn.Module):
     def forward(self, pixels: Tensor, x_t: Tensor) -> Tensor:
         near = F.gelu(self.near(torch.cat([pixels, x_t], 1)))
         return pixels[:, : self.channels] + self.out(near)
-
-
-class Subset:
-    """The tokens kept of each image, and the way back to the full grid.
-
-    Both ways copy whole rows, and each is the other's backward pass: no element is added to
-    twice, so that the result does not depend on the order of threads.
-    """
-
-    def __init__(self, keep: Tensor, total: int) -> None:
-        b, kept = keep.shape
-        image = torch.arange(b, device=keep.device).unsqueeze(1)
-        self.keep = (keep + image * total).flatten()
-        # Row of each grid cell's token among all that were kept; the last row is "dropped".
-        self.back = torch.full((b * total,), b * kept, device=keep.device)
-        self.back[self.keep] = torch.arange(b * kept, device=keep.device)
-        self.dropped = (self.back == b * kept).view(b, total, 1)
-
-    def take(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) → (B, K, D)."""
-        return _Take.apply(tokens, self.keep, self.back)
-
-    def put(self, kept: Tensor, dropped: Tensor | None = None) -> Tensor:
-        """(B, K, D) → (B, N, D), zeros or `dropped` (broadcast) where no token was kept."""
-        full = _Put.apply(kept, self.keep, self.back)
-        return full if dropped is None else torch.where(self.dropped, dropped, full)
-
-
-def _gathered(tokens: Tensor, rows: Tensor) -> Tensor:
-    b, _, d = tokens.shape
-    return tokens.reshape(-1, d).index_select(0, rows).view(b, -1, d)
-
-
-def _spread(tokens: Tensor, rows: Tensor) -> Tensor:
-    b, _, d = tokens.shape
-    return F.pad(tokens.reshape(-1, d), (0, 0, 0, 1)).index_select(0, rows).view(b, -1, d)
-
-
-class _Take(torch.autograd.Function):
-    """Rows `keep` of (B, N, D); `back` leads each gradient home."""
-
-    @staticmethod
-    def forward(ctx: Any, tokens: Tensor, keep: Tensor, back: Tensor) -> Tensor:
-        ctx.back = back
-        return _gathered(tokens, keep)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _spread(gradient, ctx.back), None, None
-
-
-class _Put(torch.autograd.Function):
-    """The inverse of `_Take`, with zeros for what was dropped."""
-
-    @staticmethod
-    def forward(ctx: Any, tokens: Tensor, keep: Tensor, back: Tensor) -> Tensor:
-        ctx.keep = keep
-        return _spread(tokens, back)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _gathered(gradient, ctx.keep), None, None
 
 
 class TimeEmbedding(nn.Module):

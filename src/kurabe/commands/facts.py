@@ -90,11 +90,18 @@ def find_study(text: str) -> "StudyFolder":
     )
 
 
-def check(path: str, labels: str | None, size: int | str | None, as_json: bool, lang: str) -> None:
+def check(
+    path: str,
+    labels: str | None,
+    size: int | str | None,
+    aspects: str | None,
+    as_json: bool,
+    lang: str,
+) -> None:
     """The preflight's report of a folder, a file or a known set."""
     from kurabe import data
 
-    report = data.check(path, labels=labels, size=size)
+    report = data.check(path, labels=labels, size=size, aspects=aspects)
     if as_json:
         print_json(report.as_dict())
     else:

@@ -33,6 +33,7 @@ def fit(
     encoder: str | None = None,
     prompt: str | None = None,
     processes: int = 1,
+    aspects: str | None = None,
 ) -> RunFolder:
     """Train one method once, or go on with it, and measure it; its folder comes back."""
     from kurabe.studies.single import Single, fit_single
@@ -40,7 +41,7 @@ def fit(
     wanted = Single(
         method, data, base=base, seed=seed, budget=budget, size=size, channels=channels,
         device=device, encoder=encoder, settings=parse_settings(settings), prompt=prompt,
-        processes=processes,
+        processes=processes, aspects=aspects,
     )  # fmt: skip
     folder = fit_single(wanted, out, lang)
     print(f"  {folder.path}")

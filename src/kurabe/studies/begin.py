@@ -23,7 +23,7 @@ from kurabe.records import StudyFolder
 from kurabe.runs.bases import base_for, check_base, check_reach, colour, find_base, network_of
 from kurabe.runs.images import check_same_images, load_images, shown
 from kurabe.runs.precision import check_device, usual_dtype
-from kurabe.sizes import setting_of, times
+from kurabe.sizes import aspects_of, setting_of, times
 from kurabe.studies.jobs import need_of
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
@@ -61,6 +61,7 @@ class Request:
     device: str | None = None
     encoder: str | None = None
     prompt: str | None = None
+    aspects: str | tuple[str, ...] | None = None
     # The engine, by its name in the registry.
     on: str = "local"
 
@@ -129,6 +130,7 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState, engine:
         "--base": (request.base or study.base, study.base),
         "--labels": (request.labels or study.data.labels, study.data.labels),
         "--size": (request.size or study.data.size, study.data.size),
+        "--aspects": (_aspects(request) or study.data.aspects, study.data.aspects),
         "--grey or --colour": (request.channels or study.data.channels, study.data.channels),
         "--prompt": (request.prompt or _told(study), _told(study)),
         "--encoder": (request.encoder or study.evaluation.encoder, study.evaluation.encoder),
@@ -158,6 +160,14 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState, engine:
     if request.seeds is not None:
         study = _with_blocks(study, request.seeds, begun)
     return study
+
+
+def _aspects(request: Request) -> tuple[str, ...] | None:
+    """The ratios asked for; UserError for what is none."""
+    try:
+        return None if request.aspects is None else aspects_of(request.aspects)
+    except ValueError as error:
+        raise UserError(f"--aspects {error}.") from None
 
 
 def _told(study: Study) -> str | None:
@@ -277,6 +287,7 @@ def _of_file(path: Path, request: Request) -> Study:
         settings["budget"] = parse_budget(request.budget).model_dump(exclude_none=True)
     data_asked = {
         "labels": request.labels, "size": request.size, "channels": request.channels,
+        "aspects": _aspects(request),
     }  # fmt: skip
     given = {key: value for key, value in data_asked.items() if value is not None}
     if given:
@@ -321,7 +332,10 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
     # Looked at in the size most likely wanted, so that the decoded images are used again.
     seen = data.load(request.source, size=request.size or USUAL_SIZE, labels=request.labels)
     channels = request.channels or seen.channels
-    base = base_for(request.base, request.size, channels)
+    aspects = _aspects(request)
+    # Of the shipped bases each knows the places of its square alone.
+    offered = aspects is None or request.base is not None
+    base = base_for(request.base, request.size, channels) if offered else None
     if base is not None and request.base is not None and request.size is None:
         check_reach(base, seen)
     if base is not None and base.asks_for_text:
@@ -351,6 +365,7 @@ def of_images(request: Request, methods: Sequence[str] = COLUMNS) -> Study:
             "data": {
                 "source": located(request.source),
                 "size": size,
+                "aspects": aspects,
                 "channels": channels,
                 "labels": request.labels,
             },

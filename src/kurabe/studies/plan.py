@@ -4,13 +4,17 @@ Expected minutes: Σ over runs of images / (images per second) + what a run take
 shared out among the workers.
 """
 
-from kurabe.data import ImageSet, Report, Split
+import numpy as np
+
+from kurabe.data import ImageSet, Report, Split, bucketed
+from kurabe.data.buckets import listed
+from kurabe.errors import UserError
 from kurabe.execution.engine import Engine
 from kurabe.recipe import Optimiser
 from kurabe.records import StudyFolder
 from kurabe.runs.bases import find_base
 from kurabe.runs.images import left_out, seen_by, shown
-from kurabe.sizes import times
+from kurabe.sizes import bucket_sides, times
 from kurabe.studies import trials
 from kurabe.studies.jobs import need_of, runs_at_once
 from kurabe.studies.progress import TRIAL_BESIDE, beside_training
@@ -39,6 +43,7 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
     sizes = _sizes(images.report) if images.report else times(images.size)
     text = say("plan.images.text", lang, sizes=sizes, colour=colour, size=times(images.size))
     lines.append(line(say("plan.images", lang), text, say("plan.images.flag", lang)))
+    lines += about_buckets(study, images, lang)
     counts = {
         "train": len(split.train),
         "validation": len(split.validation),
@@ -50,6 +55,23 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
         lines.append(line("", say("plan.seen", lang, n=known, base=bases)))
     lines.append(line(say("plan.base", lang), _base(study, lang), "--base"))
     return lines
+
+
+def about_buckets(study: Study, images: ImageSet, lang: str) -> list[str]:
+    """A line with how many images each bucket has, where the study trains in several.
+
+    Nothing where the study's network takes one size alone, which is said where it is made.
+    UserError where sizes or images do not do.
+    """
+    if study.data.aspects is None or not study.network.granule:
+        return []
+    try:
+        sizes = bucket_sides(images.size, study.data.aspects, study.network.granule)
+    except ValueError as error:
+        raise UserError(f"data.aspects: {error}.") from None
+    counts = bucketed(images, study.data.source, sizes).counts(np.arange(len(images)))
+    text = say("plan.buckets.text", lang, counts=listed(counts))
+    return [line(say("plan.buckets", lang), text, "--aspects")]
 
 
 def about_runs(

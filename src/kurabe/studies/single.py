@@ -24,6 +24,7 @@ from kurabe.runs.images import check_same_images, check_told, load_images
 from kurabe.runs.precision import check_device, settled_device
 from kurabe.studies import begin, calibration, disk
 from kurabe.studies.jobs import going_on, moved
+from kurabe.studies.plan import about_buckets
 from kurabe.studies.progress import Board, Clock, beside_training
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Column, Study, parse_budget
@@ -48,6 +49,7 @@ class Single:
     settings: dict[str, Any] | None = None
     prompt: str | None = None
     processes: int = 1
+    aspects: str | tuple[str, ...] | None = None
 
 
 def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
@@ -58,6 +60,8 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     check_device(study.device)
     images = load_images(study.data)
     check_told(study.choices(study.columns[0]), images)
+    for line in about_buckets(study, images, lang):
+        print(line)
     name = f"{column.id}-{asked.digest}-{images.digest[:6]}-seed{wanted.seed}"
     folder = RunFolder(out or Path("runs") / name)
     check_place(folder.path, folder=True)
@@ -159,7 +163,7 @@ def single_study(wanted: Single) -> Study:
     request = begin.Request(
         source=wanted.source, base=wanted.base, budget=wanted.budget, seeds=1,
         size=wanted.size, channels=wanted.channels, first_seed=wanted.seed,
-        encoder=wanted.encoder, prompt=wanted.prompt,
+        encoder=wanted.encoder, prompt=wanted.prompt, aspects=wanted.aspects,
     )  # fmt: skip
     study = begin.of_images(request, (method.id,))
     column = Column(id=method.id, method=method.id, overrides=wanted.settings or {})

@@ -58,6 +58,7 @@ class Study(StudySettings):
         # What is usual is no part of the digest, which is older than the choice.
         where += (self.processes,) if self.processes > 1 else ()
         where += ("checkpointed",) if self.gradient_checkpointing else ()
+        where += self.data.aspects or ()
         batch = self.optimiser.batch, self.optimiser.micro_batch
         told = self.data.size, self.data.channels, self.network.model_dump(), batch, where
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

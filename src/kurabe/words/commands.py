@@ -26,6 +26,11 @@ _WORDS: dict[str, Texts] = {
         "{sizes} px, {colour} → {size}, centre crop",
     ),
     "plan.images.flag": ("大きくするには --size 64", "--size 64 for larger"),
+    "plan.buckets": ("縦横比", "aspects"),
+    "plan.buckets.text": (
+        "学習は {counts} 枚で、評価は上の大きさで",
+        "trained in {counts}; measured in the size above",
+    ),
     "plan.split": ("分割", "split"),
     "plan.seen": (
         "テスト画像のうち {n} 枚は {base} の訓練に使われた (ほぼ同じ画像を含む) ため除外",
