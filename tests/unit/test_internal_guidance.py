@@ -71,7 +71,13 @@ class TwoGaussians(torch.nn.Module):
         self.calls += 1
         return Output(self.strong(x_t, t), {"early": x_t})
 
-    def early_prediction(self, tokens: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+    def early_prediction(
+        self,
+        tokens: Tensor,
+        t: Tensor,
+        condition: Tensor | None,
+        grid: tuple[int, int] | None = None,
+    ) -> Tensor:
         return self.weak(tokens, t)
 
 
