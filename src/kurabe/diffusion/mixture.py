@@ -19,6 +19,7 @@ images of any size. Components are k-means clusters.
 """
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,13 @@ MODES = 1024
 # Directions of most variance in which images are clustered, and the fewest images a cluster has on
 # average: with fewer, an image in training would be told its own place by its cluster.
 CLUSTERED, FEWEST = 64, 32
+# Of more images so many, evenly among them, are searched for clusters; the rest are then placed.
+SEARCHED = 10_000
 # Rounding to steps of 2/255 alone gives pixels this variance; no direction has less.
 LEAST_VARIANCE = (2 / 255) ** 2 / 12
+# The log weight of a component that there is not: no logit of one that there is comes near. Not −∞,
+# of which an average of weights over time would make NaN.
+NO_WEIGHT = -1e30
 
 
 class MixtureDenoiser(nn.Module):
@@ -40,7 +46,7 @@ class MixtureDenoiser(nn.Module):
 
     Buffers: `mean` and `variances` (C, H, W), along the axes of the basis; `axes` (L, L), the
     eigenvectors, as columns, among the L lowest frequencies; `centres` (K, L), how far each
-    component's mean lies from `mean` along them; `log_weights` (K,), −∞ where there is none.
+    component's mean lies from `mean` along them; `log_weights` (K,), NO_WEIGHT where there is none.
     """
 
     mean: Tensor
@@ -58,7 +64,7 @@ class MixtureDenoiser(nn.Module):
         height, width = sides
         self.low = lowest(channels, sides, modes)
         count = channels * self.low[0] * self.low[1]
-        weights = torch.full((components,), -math.inf)
+        weights = torch.full((components,), NO_WEIGHT)
         weights[0] = 0.0
         self.register_buffer("mean", torch.zeros(channels, height, width))
         self.register_buffer("variances", torch.ones(channels, height, width))
@@ -112,7 +118,7 @@ class MixtureDenoiser(nn.Module):
             centres = centres / sizes.unsqueeze(1)
             self._covariance(self._with_low(z - mean, low - centres[places]), count)
             self.centres.zero_()[:count] = centres @ self.axes
-            self.log_weights.fill_(-math.inf)[:count] = (sizes / len(z)).log()
+            self.log_weights.fill_(NO_WEIGHT)[:count] = (sizes / len(z)).log()
         self.mean.copy_(self._turned(mean.unsqueeze(0))[0])
 
     def _covariance(self, z: Tensor, components: int) -> None:
@@ -132,10 +138,14 @@ class MixtureDenoiser(nn.Module):
         if count == 1:
             return torch.zeros(len(low), dtype=torch.long, device=low.device)
         from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
         # Eigenvalues rise, so the last axes are those of most variance.
         seen = low[:, -CLUSTERED:].cpu().numpy()
-        found = KMeans(count, random_state=0).fit_predict(seen)
+        searched = seen[:: -(-len(seen) // SEARCHED)]
+        # Of images that are alike there are fewer, which it would say on the run's own lines.
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+            found = KMeans(count, random_state=0).fit(searched).predict(seen)
         return torch.from_numpy(found).long().to(low.device)
 
     def _to_modes(self, x: Tensor) -> Tensor:
