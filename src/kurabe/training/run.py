@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from numpy.typing import NDArray
 from torch import Tensor
@@ -190,7 +190,8 @@ def _precondition(recipe: Recipe, model: Model, source: Source, folder: RunFolde
         closed.fit(source.plain(max(2, FITTED // closed.mean.numel())))
     except ValueError as error:
         raise UserError(f"network.precondition needs more: {error}; leave it out.") from None
-    if folder.exists and "prepared_seconds" not in folder.info:
+    # One process writes; the others have fitted the same.
+    if PartialState().is_main_process and folder.exists and "prepared_seconds" not in folder.info:
         folder.update(prepared_seconds=time.perf_counter() - began)
 
 
