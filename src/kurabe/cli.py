@@ -50,6 +50,13 @@ class Format(StrEnum):
     svg = "svg"
 
 
+class Asks(StrEnum):
+    """What a study of columns from elsewhere answers."""
+
+    methods = "methods"
+    checkpoints = "checkpoints"
+
+
 Lang = Annotated[Language | None, typer.Option("--lang", help="Else the locale's.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to write to.")]
 Data = Annotated[str, typer.Option("--data", help="A folder, zip, Parquet file or known name.")]
@@ -104,6 +111,12 @@ def study(
     source: Annotated[str, typer.Argument(metavar="FOLDER|FILE.toml")],
     add: Annotated[list[str] | None, typer.Option("--add", help="One more column.")] = None,
     columns: Annotated[str | None, typer.Option("--columns", help="Only these: A,B,…")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Made elsewhere: NAME=runs/{seed}/images.")
+    ] = None,
+    question: Annotated[
+        Asks | None, typer.Option("--question", help="About methods, or one run each.")
+    ] = None,
     labels: Labels = None,
     base: Base = None,
     prompt: Prompt = None,
@@ -142,6 +155,8 @@ def study(
         size=size,
         aspects=aspects,
         channels=None if grey is None else 1 if grey else 3,
+        outside=tuple(column or ()),
+        question=question.value if question else None,
     )
     study(request, dry_run, yes, language(lang))
 

@@ -5,12 +5,14 @@ here, so that both say the same of a mistake. No torch.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from kurabe.errors import UserError
 from kurabe.methods import Choices, choices_of, find
+from kurabe.methods.settings import Later
+from kurabe.outside_settings import GROUPS, OutsideColumn, Question, Slug
 from kurabe.planned_looks import planned_looks, wrong_looks
 from kurabe.recipe import (
     AnyNetwork,
@@ -34,8 +36,6 @@ MOST_SEED = 10**12
 
 # What no column of several may have for itself: a block compares like with like.
 SHARED = frozenset({"method", "data", "seed", "budget"})
-
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.×_-]*$")]
 
 
 def _auto_or_device(name: str) -> str:
@@ -75,7 +75,7 @@ class Trials(Settings):
         )
 
 
-class StudySettings(Settings):
+class StudySettings(Later, Settings):
     """Columns × blocks. `equal` says which budget every column gets alike: images or seconds.
 
     `looks` are the numbers of blocks after which marks are made, planned with the study; where none
@@ -83,11 +83,16 @@ class StudySettings(Settings):
 
     With a budget in seconds and equal = "images", the baseline column's calibrated speed turns
     the seconds into images for all columns; with equal = "seconds" each column's own does.
+
+    outside: columns that were made elsewhere and are measured here; a study of these alone trains
+    nothing, and its budget says nothing. question: what the study's marks answer.
     """
+
+    later = ("outside", "question")
 
     name: str
     data: DataSettings
-    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    columns: tuple[Column, ...]
     baseline: str
     budget: Budget
     base: str | None = None
@@ -106,10 +111,27 @@ class StudySettings(Settings):
     threads: Positive = 1
     processes: Positive = 1
     gradient_checkpointing: bool = False
+    outside: tuple[OutsideColumn, ...] = ()
+    question: Question = "methods"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_train(cls, given: Any) -> Any:
+        """Where all columns come from elsewhere, neither columns nor a budget need be written."""
+        if not isinstance(given, dict):
+            return given
+        settings = cast(dict[str, Any], given)
+        if settings.get("outside") and not settings.get("columns"):
+            return {"columns": (), "budget": {"images": 1}, "equal": "images", **settings}
+        return settings
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Self:
-        ids = [column.id for column in self.columns]
+        ids = [column.id for column in (*self.columns, *self.outside)]
+        if not ids:
+            raise ValueError("a study has at least one column")
+        if self.question == "checkpoints":
+            self._one_run_each()
         if twice := {i for i in ids if ids.count(i) > 1}:
             raise ValueError(f"the column '{twice.pop()}' is there twice")
         if self.baseline not in ids:
@@ -131,6 +153,20 @@ class StudySettings(Settings):
                     f"marks are made at {', '.join(map(str, self.looks))} blocks"
                 )
         return self
+
+    def _one_run_each(self) -> None:
+        if self.columns:
+            raise ValueError(
+                'question = "checkpoints" is about models that were made elsewhere; '
+                "columns that are trained here are repeated: leave it out"
+            )
+        if several := [column.id for column in self.outside if column.places > 1]:
+            raise ValueError(
+                f"the column '{several[0]}' has several runs, and question = \"checkpoints\" is "
+                "about one run each; give one, or leave the question out"
+            )
+        if self.blocks != GROUPS:
+            raise ValueError(f'question = "checkpoints" has blocks = {GROUPS}: groups of images')
 
     @property
     def planned(self) -> tuple[int, ...]:
@@ -158,6 +194,9 @@ class StudySettings(Settings):
             study = cls.model_validate(settings)
         except ValidationError as error:
             raise UserError(f"{source}: {first_problem(error)}") from None
+        for column in study.outside:
+            if column.method is not None:
+                find(column.method)
         for column in study.columns:
             if study.choices(column).start == "base" and study.base is None:
                 raise UserError(

@@ -19,6 +19,7 @@ from kurabe.comparison.sentences import sentences
 from kurabe.comparison.table import Column, Row, StudyNote, Table
 from kurabe.methods import Method, Source, choices_of, find
 from kurabe.records import StudyFolder
+from kurabe.words.outside import say
 from kurabe.words.table import joined, word
 
 
@@ -42,15 +43,15 @@ def compare(
 def study_table(study: StudyFolder | StudyResults, lang: str) -> Table:
     """All columns of a study, in its order."""
     results = _results(study)
-    methods = [find(column.method) for column in results.columns]
+    methods = [find(column.method) if column.method else None for column in results.columns]
     names = _names(results, methods, lang)
     columns = tuple(
         Column(
             id=column.id,
             name=names[column.id],
-            method=method.id,
+            method=method and method.id,
             budget_factor=column.budget_factor,
-            trained=not method.runs or choices_of(method).trains,
+            trained=column.outside or not method or not method.runs or choices_of(method).trains,
         )
         for column, method in zip(results.columns, methods, strict=True)
     )
@@ -64,14 +65,22 @@ def _results(study: StudyFolder | StudyResults) -> StudyResults:
 
 def _table(
     columns: tuple[Column, ...],
-    methods: Sequence[Method],
+    methods: Sequence[Method | None],
     lang: str,
     results: StudyResults | None,
     shown: tuple[Shown, ...],
 ) -> Table:
     chosen = [results.choices(c.source) if results and c.source else None for c in shown]
-    rows: list[Row] = [*fact_rows(methods, lang), *how_rows(methods, lang, chosen)]
-    if results is not None:
+    elsewhere = {c.id for c in results.columns if c.outside} if results else frozenset[str]()
+    here = [
+        None if at.source in elsewhere else of for of, at in zip(methods, shown or [], strict=False)
+    ]
+    rows: list[Row] = []
+    if any(methods) or results is None:
+        rows += fact_rows(methods, lang)
+    if any(here) or not shown:
+        rows += how_rows(here if shown else methods, lang, chosen)
+    if results is not None and not all(column.outside for column in results.columns):
         rows.append(learning_rate_row([_learning_rate(results, c.source) for c in shown], lang))
         recipes = [results.recipe(c.source) if c.source else None for c in shown]
         apart = settings_row(recipes, lang)
@@ -85,7 +94,12 @@ def _table(
         samples = sample_row(results, shown, lang)
         rows += [*measured, *([samples] if samples else [])]
         answers = sentences(results, measured, columns, shown, lang)
-        introduction.append(word("introduction.measured", lang))
+        one_run = results.question == "checkpoints"
+        introduction.append(
+            say("introduction.checkpoints", lang)
+            if one_run
+            else word("introduction.measured", lang)
+        )
     return Table.model_validate(
         {
             "lang": lang,
@@ -137,6 +151,10 @@ def _tested(results: StudyResults, lang: str) -> tuple[str, ...]:
         said.append(word("openings", lang, openings=openings, checkpoints=checkpoints))
     if "kid" in results.headlines:
         said.append(word("earlier", lang))
+    if results.question == "checkpoints":
+        said.append(say("groups", lang, groups=results.blocks))
+    if results.outside and results.test_images:
+        said.append(say("seen", lang))
     return tuple(said)
 
 
@@ -147,7 +165,8 @@ def _proof(results: StudyResults, lang: str) -> str:
     names = [METRICS[key].label(lang) for key in results.headlines]
     rule = word("rule" if names else "rule.none", lang, headlines=joined(names or [""], lang))
     said = [rule]
-    if known := published():
+    known = None if results.question == "checkpoints" else published()
+    if known:
         said.append(known.sentence(lang))
     figures = chosen() if "feature-distance" in results.headlines else None
     if figures and figures.encoder == results.encoder:
@@ -178,16 +197,18 @@ def _looks(results: StudyResults, lang: str) -> str:
 def column_of(method: Method, results: StudyResults) -> str | None:
     """The study's column that ran a method: by its id, by its default's, own budget first."""
     wanted = {method.id, method.default}
-    fits = [column for column in results.columns if find(column.method).id in wanted]
-    fits.sort(key=lambda column: (column.budget_factor != 1, find(column.method).id != method.id))
-    return fits[0].id if fits else None
+    known = [(column, find(column.method).id) for column in results.columns if column.method]
+    fits = [(column, of) for column, of in known if of in wanted]
+    fits.sort(key=lambda fit: (fit[0].outside, fit[0].budget_factor != 1, fit[1] != method.id))
+    return fits[0][0].id if fits else None
 
 
-def _names(results: StudyResults, methods: Sequence[Method], lang: str) -> dict[str, str]:
-    """Each column's name; where two would be the same, with the column's id behind it."""
+def _names(results: StudyResults, methods: Sequence[Method | None], lang: str) -> dict[str, str]:
+    """Each column's name; where two would be the same, with the column's id behind it. One that
+    was made elsewhere is called what its owner calls it."""
     names: dict[str, str] = {}
     for column, method in zip(results.columns, methods, strict=True):
-        name = method.card.name.of(lang)
+        name = column.id if column.outside or method is None else method.card.name.of(lang)
         if column.budget_factor != 1:
             factor = f"{column.budget_factor:g}"
             # In Japanese a name that ends in a bracket takes the factor into it.
@@ -200,6 +221,11 @@ def _names(results: StudyResults, methods: Sequence[Method], lang: str) -> dict[
 
 
 def _question(results: StudyResults, lang: str) -> str:
+    if all(column.outside for column in results.columns):
+        samples = (run.metrics.get("precision", {}).get("n") for run in results.runs.values())
+        n = next((n for n in samples if n), None)
+        key = f"question.{results.question}"
+        return say(key, lang, groups=results.blocks, n=n or "?")
     given: list[str] = []
     if results.training_images:
         given.append(word("given.training", lang, n=f"{results.training_images:,}"))
@@ -224,10 +250,10 @@ def _note(results: StudyResults, shown: Sequence[Shown]) -> StudyNote:
     )
 
 
-def _sources(methods: Sequence[Method]) -> tuple[dict[str, Any], ...]:
+def _sources(methods: Sequence[Method | None]) -> tuple[dict[str, Any], ...]:
     """The sources of all cards as CSL-JSON, each once, in order of first mention."""
     found: dict[str, Source] = {}
-    for method in methods:
+    for method in filter(None, methods):
         for source in method.card.sources:
             found.setdefault(source.DOI or f"arxiv:{source.arxiv}", source)
     keys: list[str] = []

@@ -15,14 +15,17 @@ from kurabe.errors import UserError
 from kurabe.methods import Card, Choices, Method, Text, catalogue, choices_of
 from kurabe.methods.card import Summary
 from kurabe.recipe import Recipe
+from kurabe.words.outside import say
 from kurabe.words.table import word
 
 NOTHING = "—"
 
 
-def fact_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
-    """The seed's nine rows in the seed's order."""
-    cards = [method.card for method in methods]
+def fact_rows(methods: Sequence[Method | None], lang: str) -> tuple[Row, ...]:
+    """The seed's nine rows in the seed's order; what has no card has nothing in them."""
+    if None in methods:
+        return _with_gaps(methods, lang)
+    cards = [method.card for method in methods if method is not None]
     return (
         _row("field", [_text(card.field, lang) for card in cards], _each(cards, "field"), lang),
         _row("family", [_text(card.family, lang) for card in cards], _each(cards, "family"), lang),
@@ -56,15 +59,32 @@ def fact_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
     )
 
 
+def _with_gaps(methods: Sequence[Method | None], lang: str) -> tuple[Row, ...]:
+    """The rows of those that have a card, with empty cells where the others stand."""
+    gap = Cell(text=NOTHING, note=say("no-card", lang))
+    known = [method for method in methods if method is not None]
+    rows: list[Row] = []
+    for row in fact_rows(known, lang):
+        cells, values = iter(row.cells), iter(row.values)
+        filled = {
+            "cells": tuple(gap if method is None else next(cells) for method in methods),
+            "values": tuple(None if method is None else next(values) for method in methods),
+        }
+        rows.append(row.model_copy(update=filled))
+    return tuple(rows)
+
+
 def how_rows(
-    methods: Sequence[Method], lang: str, chosen: Sequence[Choices | None] = ()
+    methods: Sequence[Method | None], lang: str, chosen: Sequence[Choices | None] = ()
 ) -> tuple[Row, ...]:
     """Start, space, condition, adaptation, objective, sampling and what trains, from the choices.
 
     chosen: for each method what a study's runs chose, where that is known; else the method's own.
     """
     known = chosen or [None] * len(methods)
-    choices = [of or _choices(method) for of, method in zip(known, methods, strict=True)]
+    choices = [
+        of or (method and _choices(method)) for of, method in zip(known, methods, strict=True)
+    ]
     described: dict[str, Callable[[Choices], tuple[str, Any]]] = {
         "start": lambda c: (word(f"start.{c.start}", lang), c.start),
         "space": lambda c: (word(f"space.{c.space}", lang), c.space),

@@ -18,6 +18,7 @@ from kurabe.errors import UserError, sentence
 from kurabe.methods import find
 from kurabe.records.samples import read_grid
 from kurabe.words.commands import short_name
+from kurabe.words.outside import say
 from kurabe.words.table import has_word, joined, word
 
 # How far from the seconds asked for a column may lie before the row says so.
@@ -29,7 +30,7 @@ class Shown:
     """A column of the table: its id there, and the study's column it shows, if it has one."""
 
     id: str
-    method: str
+    method: str | None
     source: str | None
 
 
@@ -250,8 +251,7 @@ def _asked(
             continue
         beyond = estimate.mean / asked - 1
         if abs(beyond) > OFF:
-            method = find(column.method)
-            factor = results.factor(column.source or "")
+            method, factor = find(column.method or ""), results.factor(column.source or "")
             name = short_name(method.id, method.card.name.of(lang), factor, lang)
             percent = f"{100 * beyond:+.1f}".replace("-", "−")
             off.append(word("asked.column", lang, name=name, percent=percent))
@@ -294,7 +294,7 @@ def sample_row(results: StudyResults, shown: Sequence[Shown], lang: str) -> Row 
         values=tuple(cell.grid.file if cell.grid else None for cell in cells),
         mark=None,
         cells=cells,
-        note=word("samples.note", lang, block=block),
+        note=(say if results.outside else word)("samples.note", lang, block=block),
     )
 
 

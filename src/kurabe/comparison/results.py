@@ -15,6 +15,7 @@ from kurabe.comparison.table import Estimate, Grid, Pair
 from kurabe.comparison.verdicts import Procedure, Verdict, decide, verdicts_of
 from kurabe.errors import UserError
 from kurabe.methods import Choices
+from kurabe.outside_settings import Question
 from kurabe.recipe import DataSettings, Recipe
 from kurabe.records import Info, Ledger, RunFolder, StudyFolder
 from kurabe.study_settings import StudySettings
@@ -30,11 +31,12 @@ Metrics = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class StudyColumn:
-    """A column as study.toml declares it."""
+    """A column as study.toml declares it; one made elsewhere may be of no method that is known."""
 
     id: str
-    method: str
+    method: str | None
     budget_factor: float = 1.0
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class StudyResults:
     pairs: dict[str, tuple[Pair, ...]] = field(default_factory=dict)
     grids: dict[tuple[str, int], Grid | None] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
+    question: Question = "methods"
 
     @property
     def command(self) -> str:
@@ -115,6 +118,11 @@ class StudyResults:
         for (column, block), run in self.runs.items():
             found.setdefault(column, {})[block] = run
         return found
+
+    @property
+    def outside(self) -> bool:
+        """Whether any column was made elsewhere."""
+        return any(column.outside for column in self.columns)
 
     def choices(self, column: str) -> Choices | None:
         """What a column's runs chose, by the recipe of the first; None where none can be read."""
@@ -272,7 +280,10 @@ class StudyResults:
 def read_results(folder: StudyFolder) -> StudyResults:
     """Read study.toml and every run below it; UserError where there is no study."""
     settings = read_settings(folder)
-    columns = tuple(StudyColumn(c.id, c.method, c.budget_factor) for c in settings.columns)
+    columns = (
+        *(StudyColumn(c.id, c.method, c.budget_factor) for c in settings.columns),
+        *(StudyColumn(c.id, c.method, outside=True) for c in settings.outside),
+    )
     runs = {key: _run(run) for key, run in folder.runs().items()}
     return StudyResults(
         folder,
@@ -281,12 +292,13 @@ def read_results(folder: StudyFolder) -> StudyResults:
         settings.baseline,
         settings.blocks,
         settings.workers or _cores(runs),
-        settings.budget.model_dump(exclude_none=True),
+        settings.budget.model_dump(exclude_none=True) if settings.columns else {},
         _training_images(settings.data, runs),
         settings.equal,
         settings.planned,
         _tried(folder.state_path),
         runs,
+        question=settings.question,
     )
 
 

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kurabe.comparison.copies import copying
+from kurabe.comparison.found_copies import found_copies
 from kurabe.comparison.measured import Shown
 from kurabe.comparison.metrics import HEADLINES
 from kurabe.comparison.numbers import rounded_up
 from kurabe.comparison.results import StudyResults
 from kurabe.comparison.t_tests import FEWEST_BLOCKS
 from kurabe.comparison.table import Cell, Column, Mark, Pair, Row, Sentence
+from kurabe.words.outside import say
 from kurabe.words.table import in_sentence, joined, word
 
 _IMAGES, _FEATURES = HEADLINES
@@ -74,6 +76,8 @@ def sentences(
             found.append(_ranking(key, standing, results, at, lang))
     if copies := copying(results, columns, shown, lang):
         found.append(copies)
+    if certain := found_copies(results, columns, shown, lang):
+        found.append(certain)
     image_row = _deciding(_IMAGES, by_key, results)
     if image_row and (larger := _larger_budgets(image_row, columns, lang)):
         found.append(larger)
@@ -199,6 +203,8 @@ def _settling(
     hardest = max(pairs, key=lambda pair: pair.blocks_needed or math.inf)
     if hardest.blocks_needed is None or hardest.look is None or hardest.gap is None:
         gap = rounded_up((hardest.smallest_gap or 0.0) / standing.row.unit, decimals)
+        if results.question == "checkpoints":
+            return say("settle.images", lang, smallest=gap), None
         return word("settle.never", lang, smallest=gap), None
     # Blocks that wait for the next look are there already.
     ended = min(results.reached(sources[column]) for column in (hardest.first, hardest.second))
@@ -212,6 +218,8 @@ def _settling(
         time=word("settle.time", lang, minutes=minutes) if minutes else "",
         gap=rounded_up(hardest.gap / standing.row.unit, decimals),
     )
+    if all(column.outside for column in results.columns):
+        return text, None
     return text, f"{results.command} --seeds {hardest.blocks_needed}"
 
 
@@ -224,6 +232,8 @@ def _untested(
     never = [pair for pair in pairs if pair.look is None]
     ended = [min(results.reached(sources[key]) for key in (p.first, p.second)) for p in never]
     if not never or min(ended) < first:
+        if all(column.outside for column in results.columns):
+            return say("settle.runs", lang, n=first), None
         following = next((look for look in results.looks if look >= has), has)
         return word("settle.few", lang, n=first), f"{results.command} --seeds {following}"
     fewest = min(pair.blocks or 0 for pair in never)

@@ -167,11 +167,12 @@ class Row(Value):
 
 
 class Column(Value):
-    """One method, or one method of a study under its own settings."""
+    """One method, or one method of a study under its own settings, or what was made elsewhere,
+    of no method that is known."""
 
     id: str
     name: str
-    method: str
+    method: str | None
     budget_factor: float = 1.0
     trained: bool = True
 

@@ -71,7 +71,7 @@ def evaluate(
         "schema": SCHEMA,
         "checkpoint": model.state_digest(),
         "encoder": encoder.name,
-        "metrics": _finite(rows),
+        "metrics": finite(rows),
     }
 
 
@@ -92,10 +92,10 @@ def _base_samples(
     return cached_array("base-samples", key, make)
 
 
-def _finite(part: Any) -> Any:
+def finite(part: Any) -> Any:
     """Numbers that are none, as of a model that draws nothing finite, become no value."""
     if isinstance(part, dict):
-        return {key: _finite(value) for key, value in cast(dict[str, Any], part).items()}
+        return {key: finite(value) for key, value in cast(dict[str, Any], part).items()}
     if isinstance(part, list):
-        return [_finite(value) for value in cast(list[Any], part)]
+        return [finite(value) for value in cast(list[Any], part)]
     return None if isinstance(part, float) and not math.isfinite(part) else part

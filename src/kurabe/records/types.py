@@ -28,7 +28,8 @@ class Info(TypedDict, total=False):
     price in images of training. stored_bytes, peak_memory: bytes. image_shape: height, width,
     channels. classes, buckets: training images of each, these by "WIDTHxHEIGHT"; buckets_digest:
     of all of them. path: where an index found the run. encoder: what
-    its scores were measured with; where a table reads it.
+    its scores were measured with; where a table reads it. outside_digest: of the images or
+    features of a column that was made elsewhere.
     """
 
     schema: int
@@ -78,6 +79,7 @@ class Info(TypedDict, total=False):
     stored_bytes: int | None
     peak_memory: int | None
     path: str
+    outside_digest: str
     encoder: str | None
 
 

@@ -18,6 +18,7 @@ from kurabe.execution.engine import Engine
 from kurabe.execution.local import HERE
 from kurabe.files import check_place
 from kurabe.methods import choices_of, find
+from kurabe.outside_settings import Question
 from kurabe.recipe import Budget, Optimiser, read_toml
 from kurabe.records import StudyFolder
 from kurabe.runs.bases import base_for, check_base, check_reach, colour, find_base, network_of
@@ -25,6 +26,8 @@ from kurabe.runs.images import check_same_images, load_images, shown
 from kurabe.runs.precision import check_device, usual_dtype
 from kurabe.sizes import aspects_of, setting_of, times
 from kurabe.studies.jobs import need_of
+from kurabe.studies.more_blocks import with_blocks
+from kurabe.studies.outside_columns import of_outside, with_outside
 from kurabe.studies.state import StudyState
 from kurabe.studies.study import Study, parse_budget
 
@@ -64,6 +67,9 @@ class Request:
     aspects: str | tuple[str, ...] | None = None
     # The engine, by its name in the registry.
     on: str = "local"
+    # Columns that were made elsewhere, NAME=PATH.
+    outside: tuple[str, ...] = ()
+    question: Question | None = None
 
 
 def begin(request: Request, engine: Engine = HERE) -> tuple[Study, StudyState, StudyFolder]:
@@ -133,6 +139,7 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState, engine:
         "--aspects": (_aspects(request) or study.data.aspects, study.data.aspects),
         "--grey or --colour": (request.channels or study.data.channels, study.data.channels),
         "--prompt": (request.prompt or _told(study), _told(study)),
+        "--question": (request.question or study.question, study.question),
         "--encoder": (request.encoder or study.evaluation.encoder, study.evaluation.encoder),
         "--device": (engine.device(request.device or study.device), study.device),
         "--seed": (
@@ -158,8 +165,8 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState, engine:
             state.added_columns.append(more.columns[-1].id)
         study = more
     if request.seeds is not None:
-        study = _with_blocks(study, request.seeds, begun)
-    return study
+        study = with_blocks(study, request.seeds, begun)
+    return with_outside(study, request.outside)
 
 
 def _aspects(request: Request) -> tuple[str, ...] | None:
@@ -229,37 +236,6 @@ def _with_column(study: Study, text: str) -> Study:
     return study.with_column(method.id, method.id)
 
 
-def _with_blocks(study: Study, blocks: int, begun: bool) -> Study:
-    """The study with so many blocks in all; UserError where no look is planned there.
-
-    Before its first run, a study whose looks nobody wrote down plans them anew.
-    """
-    if not begun and study.looks is None:
-        return study.changed(blocks=blocks, added_blocks=0)
-    has = len(study.all_blocks)
-    if blocks < has and begun:
-        raise UserError(
-            f"--seeds {blocks}: {study.name} has {has} blocks already, and "
-            "blocks are never taken away; give a larger number."
-        )
-    if blocks != has and blocks not in study.planned:
-        further = [look for look in study.planned if look > (has if begun else 0)]
-        nearest = next((look for look in further if look >= blocks), None)
-        way = f"give --seeds {nearest}" if nearest else "another study, with --out, can have more"
-        raise UserError(
-            f"--seeds {blocks}: {study.name} was planned to be looked at after "
-            f"{_listed(study.planned)} blocks, so that looking again adds no error; {way}."
-        )
-    if not begun:
-        return study.changed(blocks=blocks, added_blocks=0)
-    return study.changed(added_blocks=blocks - study.blocks)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    *most, last = map(str, numbers)
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 def _new(request: Request) -> Study:
     file = Path(request.source)
     shipped = RECIPES / f"{request.source}.toml"
@@ -267,7 +243,17 @@ def _new(request: Request) -> Study:
         return _of_file(file, request)
     if shipped in RECIPES.glob("*.toml") and not file.exists():
         return _of_file(shipped, request)
-    return of_images(request)
+    if request.outside and request.columns is None:
+        asked = {"labels": request.labels, "size": request.size, "channels": request.channels}
+        return of_outside(
+            name_of(request.source),
+            request.outside,
+            request.question or "methods",
+            {"source": located(request.source), **asked},
+            {"encoder": request.encoder} if request.encoder else {},
+            request.first_seed or 0,
+        )
+    return with_outside(of_images(request), request.outside)
 
 
 def _of_file(path: Path, request: Request) -> Study:

@@ -15,7 +15,7 @@ from kurabe.execution.pool import Pool, Running, run_jobs
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
 from kurabe.runs.images import check_same_images, check_told, load_images, split_images
-from kurabe.studies import begin, calibration, disk, plan, speeds, trials
+from kurabe.studies import begin, calibration, disk, outside_columns, plan, speeds, trials
 from kurabe.studies.closing import closing, write_table
 from kurabe.studies.gallery import write_gallery
 from kurabe.studies.jobs import block_jobs, gpu_bytes, need_of, read_by, renew, runs_at_once
@@ -69,13 +69,16 @@ def _carried_out(
             show(line)
         for line in plan.about_own_settings(study, lang):
             show(line)
+        for line in outside_columns.about(study, lang):
+            show(line)
         if not begun:
             _forget_other_speeds(study, state)
         _calibrate(study, state, engine, lang, show)
         if not begun:
             study.save(folder.study_path)
             state.write(folder.state_path)
-        show(plan.about_runs(study, state, folder, engine, lang))
+        if study.columns:
+            show(plan.about_runs(study, state, folder, engine, lang))
         for line in (
             *plan.about_marks(study, lang),
             *disk.about(study, state, folder, engine, lang),
@@ -99,6 +102,7 @@ def _carried_out(
             _forget_other_speeds(study, state)
         _calibrate(study, state, engine, lang, show)
         state.write(folder.state_path)
+        outside_columns.measured(study, images, folder, lang, show)
         run_study(study, state, folder, engine, lang, show)
     return folder
 

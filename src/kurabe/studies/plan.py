@@ -53,7 +53,8 @@ def about_images(study: Study, images: ImageSet, split: Split, lang: str) -> lis
     if known := left_out(images, study.tested, split):
         bases = ", ".join(map(shown, seen_by(study.tested)))
         lines.append(line("", say("plan.seen", lang, n=known, base=bases)))
-    lines.append(line(say("plan.base", lang), _base(study, lang), "--base"))
+    if study.columns:
+        lines.append(line(say("plan.base", lang), _base(study, lang), "--base"))
     return lines
 
 

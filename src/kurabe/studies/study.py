@@ -32,6 +32,9 @@ _HEADER = """\
 
 """
 
+# What says nothing in a study in which nothing trains.
+_TRAINING = frozenset({"columns", "budget", "equal", "trials", "optimiser", "network", "threads"})
+
 
 class Study(StudySettings):
     """A study as it runs: the recipes of its runs, its columns' budgets and names."""
@@ -69,7 +72,7 @@ class Study(StudySettings):
 
     def short_names(self, lang: str) -> dict[str, str]:
         """Each column's name where room is short, by its id; the id where two would be alike."""
-        names: dict[str, str] = {}
+        names: dict[str, str] = {column.id: column.id for column in self.outside}
         for column in self.columns:
             card = find(column.method).card
             names[column.id] = short_name(card.id, card.name.of(lang), column.budget_factor, lang)
@@ -176,6 +179,9 @@ class Study(StudySettings):
     def to_toml(self) -> str:
         """The study as TOML text; `from_toml` of it gives an equal study."""
         values = self.model_dump(mode="json", exclude_none=True)
+        outside = values.pop("outside", [])
+        if not self.columns:
+            values = {k: v for k, v in values.items() if k not in _TRAINING} | {"columns": []}
         tables = {k: v for k, v in values.items() if isinstance(v, dict)}
         plain = {k: v for k, v in values.items() if k not in tables and k != "columns"}
         text = tomli_w.dumps({**plain, **tables})
@@ -185,6 +191,8 @@ class Study(StudySettings):
             )
             if column["overrides"]:
                 text += _nested(column["overrides"])
+        for column in outside:
+            text += "\n[[outside]]\n" + tomli_w.dumps(column)
         return re.sub(r"\[\n((?:    [^\n]*,\n)+)\]", _inline, text)
 
     def save(self, path: Path) -> None:

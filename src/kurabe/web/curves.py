@@ -48,7 +48,8 @@ def study_curves(results: StudyResults, table: Table) -> Plot | None:
     ids = {column.id for column in results.columns}
     found: dict[str, Points] = {}
     for column in table.columns:
-        source = column.id if column.id in ids else column_of(find(column.method), results)
+        named = column.method or column.id
+        source = column.id if column.id in ids else column_of(find(named), results)
         run = results.runs.get((source or "", block))
         if run and (points := losses(run.folder).get("held_out")):
             found[column.name] = points

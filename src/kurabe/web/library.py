@@ -192,7 +192,9 @@ class Library:
 def _methods(path: Path, stamp: Stamp) -> frozenset[str]:
     """The methods that study.toml names, as it stands at that stamp."""
     try:
-        ran = {find(column.method).id for column in read_settings(StudyFolder(path)).columns}
+        settings = read_settings(StudyFolder(path))
+        named = (column.method for column in (*settings.columns, *settings.outside))
+        ran = {find(method).id for method in named if method}
     except KurabeError:
         return frozenset()
     return frozenset(m.id for m in catalogue().values() if m.id in ran or m.default in ran)

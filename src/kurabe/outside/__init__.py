@@ -1,0 +1,1 @@
+"""What was made elsewhere, brought to the records that tables read: images, features, numbers."""
