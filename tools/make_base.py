@@ -147,7 +147,7 @@ A small unconditional diffusion model that draws {size}×{size} {colour} images:
 
 - **Network**: patch transformer, {base["parameters"]:,} parameters in half precision:
   `{json.dumps(base["network"])}`.
-- **Data**: `{base["data"]["source"]}` — {known.about}. Trained on
+- **Data**: `{base["data"]["source"]}` — {known.about[1]}. Trained on
   {len(split.train)} of its images, tested on {len(split.test)} that are no near-copies of those.
   Licences: {known.licence}.
 - **Recipe**: `{base["recipe"]}`, trained at commit `{base["commit"][:12]}`:
