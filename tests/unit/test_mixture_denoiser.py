@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import scipy.fft
 import scipy.special
 import scipy.stats
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from kurabe.data import ImageSet, Split
 from kurabe.diffusion import SCHEDULES, GaussianDenoiser, NetworkDenoiser
 from kurabe.diffusion.mixture import (
     LEAST_VARIANCE,
@@ -21,9 +24,14 @@ from kurabe.diffusion.mixture import (
     lowest,
     shrunk_correlations,
 )
-from kurabe.recipe import Network
+from kurabe.errors import UserError
+from kurabe.methods import Choices, choices_of, find
+from kurabe.recipe import Budget, DataSettings, Network, Optimiser, Recipe
+from kurabe.records import RunFolder
+from kurabe.spaces import scaled
+from kurabe.training import load_model, train
 from kurabe.training.ema import EMA
-from kurabe.training.model import make_denoiser
+from kurabe.training.model import Model, _to_fit, make_denoiser
 
 SIDES, CHANNELS = (4, 6), 2
 VALUES = CHANNELS * SIDES[0] * SIDES[1]
@@ -299,3 +307,66 @@ def test_an_average_of_weights_keeps_what_was_fitted(kind: str) -> None:
 def test_a_recipe_without_it_is_written_as_before() -> None:
     assert "precondition" not in Network().model_dump()
     assert Network(precondition="covariance").model_dump()["precondition"] == "covariance"
+
+
+DIGITS = (np.arange(40 * 64).reshape(40, 8, 8, 1) * 37 % 251).astype(np.uint8)
+
+
+def trained(folder: Path, **changes: object) -> tuple[Model, RunFolder]:
+    """A run on 40 images of noise, behind a mixture, or from a base that is."""
+    base = changes.pop("base", None)
+    choices = choices_of(find(str(changes.pop("method", "ddpm"))))
+    recipe = Recipe(
+        method="m",
+        choices=choices.model_copy(update=changes),
+        data=DataSettings(source="noise"),
+        budget=Budget(images=64),
+        base=base,  # pyright: ignore[reportArgumentType]
+        network=Network(patch=2, width=32, depth=2, heads=2, precondition="mixture"),
+        optimiser=Optimiser(batch=16, held_out_share=0.5),
+    )
+    places = np.arange(40)
+    own = DIGITS if base is None else 255 - DIGITS[::-1] // 2
+    images = ImageSet("noise", own, tuple(map(str, places)), places)
+    run = RunFolder(folder)
+    run.create(recipe.to_toml(), {"id": "m"})
+    model = train(recipe, images, Split(places[:30], places[30:35], places[35:]), run)
+    run.update(status="finished")
+    return model, run
+
+
+@pytest.mark.parametrize("method", ["full-fine-tuning", "lora", "base", "bitfit"])
+def test_a_base_is_fitted_anew_and_can_be_had_back(tmp_path: Path, method: str) -> None:
+    """The mean of the run's own images; what it was is there without it, what it is once loaded."""
+    start, _ = trained(tmp_path / "base")
+    model, run = trained(tmp_path / "run", method=method, base=str(tmp_path / "base"), refit=True)
+    of_base, own = (m.denoiser.backbone.preconditioner for m in (start, model))
+    assert of_base is not None and own is not None
+    expected = scaled(255 - DIGITS[::-1][:30] // 2).mean(0)
+    torch.testing.assert_close(own.mean_image(), expected, rtol=0, atol=1e-5)
+    assert (own.mean_image() - of_base.mean_image()).abs().max() > 0.1
+    with model.adaptation.off():
+        assert torch.equal(own.axes, of_base.axes) and torch.equal(own.mean, of_base.mean)
+        assert np.array_equal(model.sample([3], 4), start.sample([3], 4))
+    torch.testing.assert_close(own.mean_image(), expected, rtol=0, atol=1e-5)
+    again = load_model(tmp_path / "run")
+    assert np.array_equal(again.sample([3], 4), model.sample([3], 4))
+    assert run.info["prepared_seconds"] > 0
+    # Without it the base's own stays.
+    kept, _ = trained(tmp_path / "kept", method=method, base=str(tmp_path / "base"))
+    same = kept.denoiser.backbone.preconditioner
+    assert same is not None and torch.equal(same.mean, of_base.mean)
+
+
+def test_what_cannot_be_fitted_anew_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="this method has no base"):
+        Choices.model_validate(choices_of(find("ddpm")).model_dump() | {"refit": True})
+    plain = make_denoiser(Network(patch=2, width=32, depth=2, heads=2), 8, 1).backbone
+    with pytest.raises(UserError, match=r"choices.refit = true: B stands behind no closed form"):
+        _to_fit(plain, "B")
+
+
+def test_a_closed_form_is_of_one_size() -> None:
+    backbone = preconditioned("mixture").backbone
+    with pytest.raises(ValueError, match="in closed form for one size"):
+        backbone.take_sizes([SIDES, (6, 4)], trained=False)

@@ -14,11 +14,12 @@ class Adaptation:
     """A way to change a network; made for one network, whose other parameters it freezes.
 
     `parameters` are what trains. `state` is all that must be stored to have the adapted network
-    again beside its start.
+    again beside its start: what trains, and what is fitted to the images (`Backbone.fitted`).
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
+        self._unfitted = {name: value.clone() for name, value in self._fitted().items()}
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -26,8 +27,25 @@ class Adaptation:
         return [p for p in self.network.parameters() if p.requires_grad]
 
     def state(self) -> dict[str, Tensor]:
-        """What must be stored, by name: what trains."""
-        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        """What must be stored, by name."""
+        trains = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        return trains | self._fitted()
+
+    def _fitted(self) -> dict[str, Tensor]:
+        names = getattr(self.network, "fitted", frozenset())
+        return {name: value for name, value in self.network.named_buffers() if name in names}
+
+    @contextmanager
+    def _as_fitted_before(self) -> Iterator[None]:
+        """Inside this context what was fitted to the images is what the start had."""
+        own = {name: value.clone() for name, value in self._fitted().items()}
+        for name, value in self._fitted().items():
+            value.copy_(self._unfitted[name])
+        try:
+            yield
+        finally:
+            for name, value in self._fitted().items():
+                value.copy_(own[name])
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over a stored state; ValueError where names or shapes do not match."""

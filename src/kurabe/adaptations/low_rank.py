@@ -65,7 +65,8 @@ class LoRA(Adaptation):
         for layer in self.layers:
             layer.enable_adapters(False)
         try:
-            yield
+            with self._as_fitted_before():
+                yield
         finally:
             for layer in self.layers:
                 layer.enable_adapters(True)

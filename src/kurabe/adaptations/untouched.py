@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
 from kurabe.adaptations.base import Adaptation
@@ -12,7 +11,7 @@ from kurabe.methods.settings import AdaptationChoice
 from kurabe.registry import Idea
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class Untouched(AdaptationChoice):
@@ -26,18 +25,14 @@ class Untouched(AdaptationChoice):
 
 
 class AsItIs(Adaptation):
-    """Nothing trains and nothing is stored: the network is used as it is."""
+    """Nothing trains, and nothing is stored but what is fitted to the images."""
 
     def __init__(self, network: nn.Module, choice: Untouched) -> None:
         super().__init__(network)
         network.requires_grad_(False)
 
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        yield
+    def off(self) -> AbstractContextManager[None]:
+        return self._as_fitted_before()
 
     def merge(self) -> None:
         pass

@@ -43,6 +43,7 @@ class Backbone(nn.Module):
         index.
     early_layer: the feature layer with a second head (`take_early_head`), None where there is none.
     fresh: names of the parameters that `take_…` made; they train whatever else does.
+    fitted: names of the buffers that were fitted to a run's own images, and are stored with it.
     times_by_token: whether t may be (B, rows, columns), a time for each token of `token_grid`.
     preconditioner: the denoiser in closed form to which it adds the rest; None for none. Where
         it has one, it is given that one's x̂₀ behind the channels of x_t, (B, 2C, H, W), and that
@@ -60,6 +61,7 @@ class Backbone(nn.Module):
     num_classes: int = 0
     early_layer: str | None = None
     fresh: frozenset[str] = frozenset()
+    fitted: frozenset[str] = frozenset()
     times_by_token: bool = False
     preconditioner: MixtureDenoiser | None
     roles: ClassVar[Mapping[str, str]] = {}

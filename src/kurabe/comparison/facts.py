@@ -86,7 +86,7 @@ def how_rows(
         of or (method and _choices(method)) for of, method in zip(known, methods, strict=True)
     ]
     described: dict[str, Callable[[Choices], tuple[str, Any]]] = {
-        "start": lambda c: (word(f"start.{c.start}", lang), c.start),
+        "start": lambda c: (word(f"start.{_start(c)}", lang), _start(c)),
         "space": lambda c: (word(f"space.{c.space}", lang), c.space),
         "condition": lambda c: (_condition(c, lang), c.condition),
         "adaptation": lambda c: (c.adaptation.sentence(lang), c.adaptation),
@@ -222,6 +222,10 @@ def _choices(method: Method) -> Choices | None:
         return choices_of(method)
     except UserError:
         return None
+
+
+def _start(choices: Choices) -> str:
+    return "refit" if choices.refit else choices.start
 
 
 def _trainable(choices: Choices, lang: str) -> str:

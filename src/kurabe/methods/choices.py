@@ -62,6 +62,8 @@ class OptimiserOverrides(Choice):
 class Choices(Later, Choice):
     """What makes a method run.
 
+    refit: of a base that stands behind a closed form (`kurabe.diffusion.mixture`), whether that is
+    fitted anew to the training images; nothing of it is learned.
     condition: what the network is told of each image; None for nothing but what a base that
     reads is told anyway, its prompt and captions.
 
@@ -69,9 +71,10 @@ class Choices(Later, Choice):
     weights, an objective for a method that trains nothing, two terms of a kind.
     """
 
-    later = ("condition",)
+    later = ("refit", "condition")
 
     start: Literal["random", "base"]
+    refit: bool = False
     space: Literal["pixels"] = "pixels"
     condition: Condition | None = None
     adaptation: Adaptation
@@ -86,6 +89,8 @@ class Choices(Later, Choice):
             raise ValueError(f"each term stands once in an objective, not {', '.join(terms)}")
         if self.start == "random" and not self.adaptation.from_random:
             raise ValueError("a method that starts from random weights trains all of them")
+        if self.refit and self.start == "random":
+            raise ValueError("refit is of a base's closed form, and this method has no base")
         if self.adaptation.trains != bool(terms):
             raise ValueError("an objective goes with an adaptation that trains, and only with one")
         if self.condition is not None and not terms:

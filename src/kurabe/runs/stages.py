@@ -196,7 +196,7 @@ def _footprint(model: Model, folder: RunFolder, peak: PeakMemory) -> dict[str, A
     return {
         "trainable_parameters": model.trainable_count,
         "total_parameters": model.parameters_count,
-        "stored_bytes": weights.stat().st_size if model.trainable_count else 0,
+        "stored_bytes": weights.stat().st_size if model.adaptation.state() else 0,
         "peak_memory": peak.bytes,
     }
 

@@ -32,7 +32,7 @@ from kurabe.training.metric_lines import Window, tell
 from kurabe.training.model import WEIGHTS, Model, save_weights, start_model
 from kurabe.training.optimisers import learning_rate
 from kurabe.training.prepare_stage import let_go
-from kurabe.training.run import Listener, Run, prepare
+from kurabe.training.run import Listener, Run, fit_alone, prepare
 
 STATE = "state.safetensors"
 # Seconds between two writes of the state, and the largest share of the time they may take.
@@ -70,8 +70,11 @@ def train(
             _updates(run, stop)
         _finish(run)
     elif processes.is_main_process:
-        save_weights(model.adaptation, {}, folder.checkpoints / WEIGHTS)
-        folder.update(images_seen=0, seconds=0.0, stopped="nothing to train")
+        fit_alone(recipe, model, images, split, folder)
+        state = model.adaptation.state()
+        save_weights(model.adaptation, state, folder.checkpoints / WEIGHTS)
+        seconds = folder.info.get("prepared_seconds") or 0.0
+        folder.update(images_seen=0, seconds=seconds, stopped="nothing to train")
     return model
 
 

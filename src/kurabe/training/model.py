@@ -198,6 +198,8 @@ def start_model(
             denoiser = make_denoiser(network, image_size, channels)
         else:
             denoiser, network = _load_base(recipe, image_size, channels)
+        if recipe.choices.refit:
+            _to_fit(denoiser.backbone, str(recipe.base))
         if classes is not None:
             _take(denoiser.backbone, classes)
         take_sizes(denoiser.backbone, recipe, network, image_size)
@@ -218,6 +220,16 @@ def start_model(
         # That this network cannot have it is told before anything trains.
         model._drawing()
     return model
+
+
+def _to_fit(backbone: Backbone, base: str) -> None:
+    closed = backbone.preconditioner
+    if closed is None:
+        raise UserError(
+            f"choices.refit = true: {base} stands behind no closed form that could be fitted to "
+            "the images; leave it out, or take a base trained with network.precondition."
+        )
+    backbone.fitted = frozenset(f"preconditioner.{name}" for name in closed.state_dict())
 
 
 def _take(backbone: Backbone, classes: Classes) -> None:

@@ -181,9 +181,10 @@ def _checkpoint(model: Model) -> None:
 
 
 def _precondition(recipe: Recipe, model: Model, source: Source, folder: RunFolder) -> None:
-    """Fit what stands in front of a new network to its images; its seconds are training's."""
+    """Fit what stands in front of a network to its images, where it is to be; its seconds are
+    training's."""
     closed = model.denoiser.backbone.preconditioner
-    if closed is None or recipe.choices.start != "random":
+    if closed is None or not (recipe.choices.start == "random" or recipe.choices.refit):
         return
     began = time.perf_counter()
     try:
@@ -193,6 +194,15 @@ def _precondition(recipe: Recipe, model: Model, source: Source, folder: RunFolde
     # One process writes; the others have fitted the same.
     if PartialState().is_main_process and folder.exists and "prepared_seconds" not in folder.info:
         folder.update(prepared_seconds=time.perf_counter() - began)
+
+
+def fit_alone(
+    recipe: Recipe, model: Model, images: ImageSet, split: Split, folder: RunFolder
+) -> None:
+    """What a run does that trains nothing: fit what is to be fitted to its images."""
+    if recipe.choices.refit:
+        source = _source(recipe, model, model.device, images.pixels, places=split.train)
+        _precondition(recipe, model, source, folder)
 
 
 def prepare(
