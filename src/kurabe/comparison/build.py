@@ -11,7 +11,6 @@ from kurabe.comparison.facts import (
     settings_row,
 )
 from kurabe.comparison.measured import Shown, measured_rows, sample_row
-from kurabe.comparison.metrics import METRICS
 from kurabe.comparison.numbers import number
 from kurabe.comparison.published_figures import chosen, published
 from kurabe.comparison.results import StudyResults, read_results
@@ -162,7 +161,7 @@ def _proof(results: StudyResults, lang: str) -> str:
     """What the rule of the marks promises, what was found where the truth is known, and why the
     first headline row is what it is.
     """
-    names = [METRICS[key].label(lang) for key in results.headlines]
+    names = [results.metrics[key].label(lang) for key in results.headlines]
     rule = word("rule" if names else "rule.none", lang, headlines=joined(names or [""], lang))
     said = [rule]
     known = None if results.question == "checkpoints" else published()

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from kurabe.comparison.facts import NOTHING
-from kurabe.comparison.metrics import METRICS, Metric
+from kurabe.comparison.metrics import Metric
 from kurabe.comparison.numbers import decimals_for, number, spread
 from kurabe.comparison.results import RunResult, StudyResults
 from kurabe.comparison.t_tests import Blocks, mean_and_variance, t_quantile
@@ -39,7 +39,7 @@ class Shown:
 def measured_rows(results: StudyResults, shown: tuple[Shown, ...], lang: str) -> tuple[Row, ...]:
     """One row for each metric that any run has, in the registry's order."""
     return tuple(
-        _metric_row(METRICS[metric], values, results, shown, lang)
+        _metric_row(results.metrics[metric], values, results, shown, lang)
         for metric, values in results.measured.items()
         if any(values.get(column.source or "") for column in shown)
     )
@@ -63,7 +63,7 @@ def _metric_row(
     pairs = _pairs(metric, values, results, shown)
     return Row(
         group="measured",
-        section=metric.section,
+        section=None if metric.section == "declared" else metric.section,
         key=metric.id,
         label=_label(metric, results, lang),
         values=tuple(e.mean if (e := estimates[column.id]) else None for column in shown),
@@ -225,8 +225,9 @@ def _note(
         return word("too-few", lang, n=min(counted), least=least)
     gated = {(pair.first, pair.second) for pair in pairs if pair.gated}
     if gated and row_mark([pair.mark for pair in pairs]) != "≠":
-        names = [METRICS[key].label(lang) for key in results.headlines]
-        heads = [_pairs(METRICS[k], results.measured[k], results, shown) for k in results.headlines]
+        known = results.metrics
+        names = [known[key].label(lang) for key in results.headlines]
+        heads = [_pairs(known[k], results.measured[k], results, shown) for k in results.headlines]
         told = {(pair.first, pair.second) for of in heads for pair in of if pair.mark == "≠"}
         key = "gated.open" if gated & told else "gated" if names else "gated.none"
         return word(key, lang, headlines=joined(names or [""], lang))

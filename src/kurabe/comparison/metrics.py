@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Section = Literal["generation", "memorisation", "representation", "forgetting", "cost"]
+Section = Literal["generation", "memorisation", "representation", "forgetting", "cost", "declared"]
 Scale = Literal["linear", "log", "exact", "untested"]
 
 

@@ -9,14 +9,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from kurabe.comparison.metrics import METRICS, headlines, runs_of
+from kurabe.comparison.declared import heads_of, metrics_of
+from kurabe.comparison.metrics import METRICS, Metric, headlines, runs_of
 from kurabe.comparison.t_tests import Blocks
 from kurabe.comparison.table import Estimate, Grid, Pair
 from kurabe.comparison.verdicts import Procedure, Verdict, decide, verdicts_of
 from kurabe.errors import UserError
 from kurabe.methods import Choices
+from kurabe.numbers_settings import NumbersSettings
 from kurabe.outside_settings import Question
-from kurabe.recipe import DataSettings, Recipe
+from kurabe.recipe import DataSettings, Recipe, read_toml
 from kurabe.records import Info, Ledger, RunFolder, StudyFolder
 from kurabe.study_settings import StudySettings
 
@@ -94,6 +96,8 @@ class StudyResults:
     grids: dict[tuple[str, int], Grid | None] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
     question: Question = "methods"
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
+    declared_heads: tuple[str, ...] | None = None
 
     @property
     def command(self) -> str:
@@ -176,13 +180,14 @@ class StudyResults:
     @cached_property
     def measured(self) -> dict[str, dict[str, Blocks]]:
         """`values` of every metric that any run has, in the registry's order."""
-        found = {metric: self.values(metric) for metric in METRICS}
+        found = {metric: self.values(metric) for metric in self.metrics}
         return {metric: values for metric, values in found.items() if any(values.values())}
 
     @cached_property
     def headlines(self) -> tuple[str, ...]:
         """The metrics whose rows decide whether two columns differ at all."""
-        return headlines(runs_of(self.measured))
+        known = self.declared_heads
+        return headlines(runs_of(self.measured)) if known is None else known
 
     @cached_property
     def verdicts(self) -> dict[str, list[Verdict]]:
@@ -196,9 +201,15 @@ class StudyResults:
             self.measured,
             self.baseline,
             self._floor_errors(),
-            {metric: self._images(metric) for metric in self.measured if METRICS[metric].share},
+            {
+                metric: self._images(metric)
+                for metric in self.measured
+                if self.metrics[metric].share
+            },
             self.looks,
             {column.id: self.reached(column.id) for column in self.columns},
+            self.metrics,
+            self.declared_heads,
         )
 
     def reached(self, column: str) -> int:
@@ -280,6 +291,8 @@ class StudyResults:
 def read_results(folder: StudyFolder) -> StudyResults:
     """Read study.toml and every run below it; UserError where there is no study."""
     settings = read_settings(folder)
+    if isinstance(settings, NumbersSettings):
+        return _numbers(folder, settings)
     columns = (
         *(StudyColumn(c.id, c.method, c.budget_factor) for c in settings.columns),
         *(StudyColumn(c.id, c.method, outside=True) for c in settings.outside),
@@ -302,6 +315,25 @@ def read_results(folder: StudyFolder) -> StudyResults:
     )
 
 
+def _numbers(folder: StudyFolder, settings: NumbersSettings) -> StudyResults:
+    """A study of numbers: its metrics are declared, and nothing was trained or measured here."""
+    runs = {key: _run(run) for key, run in folder.runs().items()}
+    return StudyResults(
+        folder,
+        settings.name,
+        tuple(StudyColumn(c.id, c.method, outside=True) for c in settings.columns),
+        settings.baseline,
+        settings.blocks,
+        1,
+        {},
+        None,
+        looks=settings.planned,
+        runs=runs,
+        metrics=metrics_of(settings),
+        declared_heads=heads_of(settings),
+    )
+
+
 def _training_images(data: DataSettings, runs: Mapping[tuple[str, int], RunResult]) -> int | None:
     """How many images a run learns from; what the settings ask for where no record tells."""
     for run in runs.values():
@@ -310,13 +342,15 @@ def _training_images(data: DataSettings, runs: Mapping[tuple[str, int], RunResul
     return round(data.limit * data.fractions[0]) if data.limit else None
 
 
-def read_settings(folder: StudyFolder) -> StudySettings:
+def read_settings(folder: StudyFolder) -> StudySettings | NumbersSettings:
     """study.toml, checked as the command that runs it does; UserError where it is wrong."""
     if not folder.exists:
         raise UserError(
             f"{folder.path} is not a study's folder: study.toml is missing; give another one."
         )
-    return StudySettings.from_toml(folder.study_path)
+    settings = read_toml(folder.study_path)
+    kind = NumbersSettings if "numbers" in settings else StudySettings
+    return kind.checked(settings, str(folder.study_path))
 
 
 def _run(folder: RunFolder) -> RunResult:

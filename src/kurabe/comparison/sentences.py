@@ -69,7 +69,8 @@ def sentences(
     once = set(sources.values())
     at = {column.id: column.source for column in shown if column.source}
     equal = [column.id for column in columns if column.budget_factor == 1 and column.id in once]
-    for key, metrics in (("images", _IMAGES), ("features", _FEATURES)):
+    declared = [(key, (key,)) for key in results.declared_heads or ()]
+    for key, metrics in declared or [("images", _IMAGES), ("features", _FEATURES)]:
         row = _deciding(metrics, by_key, results)
         standing = row and _standing(row, columns, equal, lang)
         if standing:
@@ -138,9 +139,10 @@ def _ranking(
             detail, command = _settling(standing, tied, results, sources, lang)
     if key == "features" and (note := _nothing_shown(standing, lang)):
         detail += f"{'。' if lang == 'ja' else '; '}{note}"
+    declared = results.declared_heads is not None
     return Sentence(
         key=key,
-        label=word(f"question.{key}", lang),
+        label=results.metrics[key].label(lang) if declared else word(f"question.{key}", lang),
         text=text,
         mark=mark,
         detail=detail,

@@ -16,7 +16,6 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,46 +34,8 @@ from kurabe.comparison.families import (
 from kurabe.comparison.metrics import METRICS, Metric, headlines, runs_of
 from kurabe.comparison.p_values import Evidence, Measured, Spread, Values, evidence, measured
 from kurabe.comparison.t_tests import FEWEST_BLOCKS, Difference, detectable
+from kurabe.comparison.verdict import Family, Mark, Verdict
 from kurabe.planned_looks import planned_looks, shares
-
-Mark = Literal["≠", "≈", "?"]
-Family = Literal["primary", "secondary", "exact"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the runs say of one pair of columns.
-
-    Attributes:
-        family: "primary" for pairs with the baseline, "secondary" for all others, "exact" for
-            values without spread.
-        mark: None for values without spread that are equal, and where there are too few images.
-        small: ≠, but the whole 95 % interval lies inside the margin of relevance.
-        difference: second minus first as it was tested at `look`; without a look that of all
-            blocks so far, None with fewer than two. What follows it is None without a look.
-        p: corrected over the row's family and the looks; "≠" where it is below .05.
-        gated: "?" though p by itself, uncorrected, is below .05.
-        look: after how many blocks the mark was made.
-        smallest_gap: what would have been seen at 80 % power at that look.
-        blocks_needed, gap: the next planned look that would see a true difference of `gap`: the
-            one observed, or the margin where that is larger. None where no planned one would.
-        images: over how many the row counts, where no planned look could tell its margin by them.
-    """
-
-    first: str
-    second: str
-    family: Family
-    mark: Mark | None
-    small: bool = False
-    difference: Difference | None = None
-    p: float | None = None
-    gated: bool = False
-    look: int | None = None
-    margin: float = 0.0
-    smallest_gap: float | None = None
-    blocks_needed: int | None = None
-    gap: float | None = None
-    images: int | None = None
 
 
 def fewest_images(metric: Metric, last_look: int) -> int:
@@ -100,10 +61,11 @@ def judge_rows(
 def verdicts_of(procedure: "Procedure", rows: Mapping[str, Values]) -> dict[str, list[Verdict]]:
     """What a procedure found, row by row and pair by pair; what is exact is compared as it is."""
     found = procedure.found
+    known = procedure.metrics
     now = evidence(found, math.inf, [math.inf] * len(found.columns))
     verdicts: dict[str, list[Verdict]] = {}
     for key, values in rows.items():
-        metric = METRICS[key]
+        metric = known[key]
         if metric.scale == "untested":
             verdicts[key] = []
         elif metric.scale == "exact":
@@ -125,6 +87,8 @@ def decide(
     images: Mapping[str, Mapping[str, int]] | None = None,
     looks: Sequence[int] | None = None,
     reached: Mapping[str, int] | None = None,
+    metrics: Mapping[str, Metric] = METRICS,
+    heads: Sequence[str] | None = None,
 ) -> "Procedure":
     """The families of a table after every planned look that was reached.
 
@@ -135,16 +99,18 @@ def decide(
         images: by metric and column, over how many images a share was counted.
         looks: those planned; without them the blocks that are there were.
         reached: up to which block each column's runs have ended; else its last block with a value.
+        metrics: what the rows are; a study of numbers declares its own.
+        heads: the headline rows, where they are declared; else those of `headlines`.
     """
     last = _last_blocks(rows)
     reached = last if reached is None else reached
     looks = tuple(looks or planned_looks(max(last.values(), default=0)))
     pairs = _pairs(list(last), baseline)
-    tested = {METRICS[key]: of for key, of in rows.items() if METRICS[key].scale in _TESTED}
+    tested = {metrics[key]: of for key, of in rows.items() if metrics[key].scale in _TESTED}
     found = measured(tested, pairs, images or {}, floor_errors or {})
-    heads = headlines(runs_of(rows))
+    heads = headlines(runs_of(rows)) if heads is None else heads
     few = _too_few(found, looks[-1])
-    procedure = Procedure(found, heads, baseline, few, looks)
+    procedure = Procedure(found, heads, baseline, few, looks, metrics)
     at = [reached.get(column, 0) for column in found.columns]
     for look, share in zip(looks, shares(looks), strict=True):
         if sum(of >= look for of in at) > 1:
@@ -198,6 +164,7 @@ class Procedure:
     baseline: str
     few: NDArray[np.bool_]
     looks: tuple[int, ...]
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
     taken: list[tuple[int, Evidence]] = field(default_factory=list[tuple[int, Evidence]])
 
     def __post_init__(self) -> None:

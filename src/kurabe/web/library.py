@@ -193,7 +193,7 @@ def _methods(path: Path, stamp: Stamp) -> frozenset[str]:
     """The methods that study.toml names, as it stands at that stamp."""
     try:
         settings = read_settings(StudyFolder(path))
-        named = (column.method for column in (*settings.columns, *settings.outside))
+        named = (column.method for column in (*settings.columns, *getattr(settings, "outside", ())))
         ran = {find(method).id for method in named if method}
     except KurabeError:
         return frozenset()
