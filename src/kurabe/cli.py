@@ -15,6 +15,7 @@ import typer
 
 from kurabe import standard_streams
 from kurabe.commands import asked
+from kurabe.commands.numbers import numbers
 from kurabe.words import Language, language
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Check images, and get known sets.")
 app.add_typer(data_app, name="data")
+app.command()(numbers)
 
 MARKS = (
     "≠ differs beyond the spread of the runs; ≈ the same for all practical purposes; "
@@ -48,13 +50,6 @@ class Format(StrEnum):
     bibtex = "bibtex"
     html = "html"
     svg = "svg"
-
-
-class Asks(StrEnum):
-    """What a study of columns from elsewhere answers."""
-
-    methods = "methods"
-    checkpoints = "checkpoints"
 
 
 Lang = Annotated[Language | None, typer.Option("--lang", help="Else the locale's.")]
@@ -115,7 +110,7 @@ def study(
         list[str] | None, typer.Option("--column", help="Made elsewhere: NAME=runs/{seed}/images.")
     ] = None,
     question: Annotated[
-        Asks | None, typer.Option("--question", help="About methods, or one run each.")
+        asked.Question | None, typer.Option("--question", help="About methods, or one run each.")
     ] = None,
     labels: Labels = None,
     base: Base = None,

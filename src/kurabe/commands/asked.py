@@ -1,11 +1,19 @@
 """Values of options that are more than a number or a word, and what is said of wrong ones."""
 
 import re
+from enum import StrEnum
 
 import typer
 
 from kurabe.errors import plainly
 from kurabe.sizes import aspects_of, setting_of
+
+
+class Question(StrEnum):
+    """What a study of columns from elsewhere answers."""
+
+    methods = "methods"
+    checkpoints = "checkpoints"
 
 
 def size(text: str) -> int | str:
