@@ -1,6 +1,5 @@
 """A study's results as they lie in its folder: per metric, column and block one value."""
 
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, cast
 
 from kurabe.comparison.declared import heads_of, metrics_of
 from kurabe.comparison.metrics import METRICS, Metric, headlines, runs_of
+from kurabe.comparison.read_once import Tried, openings_at, recipe_at, stamp_of, tried_at
 from kurabe.comparison.t_tests import Blocks
 from kurabe.comparison.table import Estimate, Grid, Pair
 from kurabe.comparison.verdicts import Procedure, Verdict, decide, verdicts_of
@@ -19,7 +19,7 @@ from kurabe.methods import Choices
 from kurabe.numbers_settings import NumbersSettings
 from kurabe.outside_settings import Question
 from kurabe.recipe import DataSettings, Recipe, read_toml
-from kurabe.records import Info, Ledger, RunFolder, StudyFolder
+from kurabe.records import Info, RunFolder, StudyFolder
 from kurabe.study_settings import StudySettings
 
 # scores/scores.json holds a run's own measurement; other files are of other images.
@@ -53,14 +53,6 @@ class RunResult:
     metrics: Metrics
     info: Info
     unread: str | None = None
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A column's learning-rate trials: how many rates, and whether the best lies at an end."""
-
-    rates: int
-    on_edge: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +128,7 @@ class StudyResults:
     def recipe(self, column: str) -> Recipe | None:
         """The recipe of a column's first run; None where none can be read."""
         paths = (run.folder.recipe_path for run in self.of(column).values())
-        found = (_recipe(path, _stamp(path)) for path in paths)
+        found = (recipe_at(path, stamp_of(path)) for path in paths)
         return next((recipe for recipe in found if recipe is not None), None)
 
     @property
@@ -152,7 +144,7 @@ class StudyResults:
     def openings(self) -> tuple[int, int]:
         """How often test images were opened, and for how many checkpoints, by the runs' ledgers."""
         paths = [run.folder.path / LEDGER for run in self.runs.values()]
-        found = [_openings(path, _stamp(path)) for path in paths]
+        found = [openings_at(path, stamp_of(path)) for path in paths]
         return sum(map(len, found)), sum(len(set(of)) for of in found)
 
     def asked_seconds(self, column: str) -> float | None:
@@ -309,7 +301,7 @@ def read_results(folder: StudyFolder) -> StudyResults:
         _training_images(settings.data, runs),
         settings.equal,
         settings.planned,
-        _tried(folder.state_path),
+        tried_at(folder.state_path),
         runs,
         question=settings.question,
     )
@@ -356,7 +348,7 @@ def read_settings(folder: StudyFolder) -> StudySettings | NumbersSettings:
 def _run(folder: RunFolder) -> RunResult:
     files = (folder.info_path, folder.scores_path / f"{OWN_SCORES}.json")
     try:
-        info, metrics = _record(folder.path, tuple(_stamp(file) for file in files))
+        info, metrics = _record(folder.path, tuple(stamp_of(file) for file in files))
         return RunResult(folder, folder.status_of(info), metrics, info)
     except UserError as error:
         # What cannot be read is shown as failed, never dropped.
@@ -372,39 +364,6 @@ def _record(path: Path, stamps: Sequence[object]) -> tuple[Info, Metrics]:
         return info, {}
     scores = folder.score(OWN_SCORES)
     return {**info, "encoder": scores.get("encoder")}, cast(Metrics, scores.get("metrics", {}))
-
-
-@lru_cache(maxsize=512)
-def _recipe(path: Path, stamp: object) -> Recipe | None:
-    try:
-        return Recipe.from_toml(path)
-    except UserError:
-        return None
-
-
-def _tried(path: Path) -> dict[str, Tried]:
-    """What study.json tells of learning rates; nothing where it is missing or no such file."""
-    try:
-        found = json.loads(path.read_text("utf-8"))["learning_rates"]
-        return {key: Tried(len(of["losses"]), bool(of["on_edge"])) for key, of in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-@lru_cache(maxsize=2048)
-def _openings(path: Path, stamp: object) -> tuple[tuple[str, str, str], ...]:
-    """A ledger's openings as checkpoint, data and purpose."""
-    entries = Ledger(path).entries() if stamp else []
-    return tuple((str(e["checkpoint"]), str(e["data"]), str(e["purpose"])) for e in entries)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What is another once a file was written anew; None where there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def _cores(runs: Mapping[tuple[str, int], RunResult]) -> int:
