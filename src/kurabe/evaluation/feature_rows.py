@@ -234,6 +234,30 @@ def represent(
     )
 
 
+def of_fixed(
+    source: Fixed, material: Material, settings: Evaluation, seed: int
+) -> dict[str, Entry]:
+    """The rows of a source that has features of the images alone, not of augmented views."""
+    place = source.default
+    own = source.features(material.test.pictures, place)
+    values = {"uniformity": uniformity(own), "rankme": rankme(own)}
+    rows: dict[str, Entry] = {
+        row: {"value": value, "n": len(own), "detail": _place(place)}
+        for row, value in values.items()
+    }
+    labels = material.labels
+    if labels is None:
+        return rows
+    # One place, so nothing was chosen.
+    scores = {row: {place: 0.0} for row in ("knn", "linear-probe")}
+    choices = Choices(scores, dict.fromkeys((*scores, "own-view-recall"), place))
+    return (
+        rows
+        | _classified(source, labels, choices)
+        | _few_shots(source, labels, choices, settings.few_shot_draws, seed)
+    )
+
+
 def _label_free(source: Source, material: Material, choices: Choices) -> dict[str, Entry]:
     place = choices.best["own-view-recall"]
     views = material.test

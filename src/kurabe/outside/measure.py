@@ -17,6 +17,7 @@ import tomli_w
 
 from kurabe import data
 from kurabe.errors import UserError
+from kurabe.outside.features import feature_rows, read_features
 from kurabe.outside.folders import Drawn, check_not_own, check_size, look, pixels_of
 from kurabe.outside_settings import GROUPS, OutsideColumn
 from kurabe.recipe import DataSettings
@@ -147,7 +148,7 @@ def measure(
         seed = study.first_seed + (0 if study.question == "checkpoints" else block.number - 1)
         split = split_images(images, tested, seed)
         _begin(study, images, split, block, run, seed, digest)
-        scores = _scores(study, images, split, pixels, run, digest)
+        scores = _scores(study, images, split, (block, pixels), run, seed)
         _name_copies(scores, block)
         run.write_scores("scores", scores)
         run.update(status="finished", finished=now())
@@ -214,14 +215,17 @@ def _scores(
     study: StudySettings,
     images: data.ImageSet,
     split: data.Split,
-    pixels: np.ndarray | None,
+    given: tuple[Block, np.ndarray | None],
     run: RunFolder,
-    digest: str,
+    seed: int,
 ) -> Scores:
     """The scores of a block; the opening of the test images is recorded first."""
     from kurabe.encoders import load_encoder
     from kurabe.evaluation.evaluate import SCHEMA, finite
 
+    block, pixels = given
+    vectors = None if block.features is None else read_features(block.features, images)
+    digest = str(run.info.get("outside_digest"))
     Ledger(run.path / "test-openings.jsonl").open(digest, images.digest)
     encoder = load_encoder(
         study.evaluation.encoder, size=images.size, channels=images.channels, device="cpu"
@@ -230,6 +234,8 @@ def _scores(
     if pixels is not None:
         rows |= _image_rows(study, images, split, pixels, encoder)
         _write_grids(run, pixels, images, rows)
+    if vectors is not None:
+        rows |= feature_rows(vectors, images, split, study.evaluation, encoder, seed)
     return {
         "schema": SCHEMA,
         "checkpoint": digest,
