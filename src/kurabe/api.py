@@ -1,4 +1,4 @@
-"""The four functions of `import kurabe`: fit, study, compare, load.
+"""The five functions of `import kurabe`: fit, study, compare, load, report.
 
 No torch is imported before a function needs it; `compare` never does.
 """
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kurabe.comparison import Table
     from kurabe.runs.loaded import LoadedRun
 
@@ -72,6 +74,25 @@ def load(run: str | Path, device: str = "auto") -> "LoadedRun":
     from kurabe.runs.loaded import load_run
 
     return load_run(str(run), device)
+
+
+def report(
+    path: str | Path,
+    column: str,
+    *,
+    seed: int,
+    metrics: "Mapping[str, float]",
+    method: str | None = None,
+) -> None:
+    """Write a run's numbers as one more line of a JSON Lines file, at the end of any script.
+
+    `kurabe numbers PATH --metric NAME=up` makes a table with marks of it. column: what is compared;
+    seed: the run's, one block; method: the id of a card, where there is one. UserError where the
+    file has that run already, or a value is no finite number.
+    """
+    from kurabe.outside.report import write_report
+
+    write_report(Path(path), column, seed, metrics, method)
 
 
 def _language() -> str:

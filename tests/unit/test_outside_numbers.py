@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import kurabe
 from kurabe.cli import answer
 from kurabe.comparison import study_table
+from kurabe.errors import UserError
 from kurabe.outside.numbers import blocks_of
 from kurabe.outside.trackers import read_runs
 from kurabe.records import StudyFolder
@@ -188,3 +190,18 @@ def test_a_run_of_mlflow_that_is_going_on_is_refused(capsys):
     mlflow_files("mlruns", [("a-seed-1", {}, {"kid": "1 0.5 0\n"}, 1)])
     assert numbers("mlflow:mlruns", "--metric", "kid=down")[0] == 2
     assert "still running" in capsys.readouterr().err
+
+
+def test_a_training_script_reports_its_runs_and_they_come_to_a_table():
+    for column, base in (("lora", 0.5), ("dora", 0.7)):
+        for seed in range(3):
+            kurabe.report("out/runs.jsonl", column, seed=seed, metrics={"kid": base + seed / 100})
+    line = json.loads(Path("out/runs.jsonl").read_text("utf-8").splitlines()[0])
+    assert line == {"schema": 1, "column": "lora", "seed": 0, "metrics": {"kid": 0.5}}
+    code, folder = numbers("out/runs.jsonl", "--metric", "kid=down,0.01")
+    assert code == 0
+    assert study_table(folder, "en").row("kid").values == pytest.approx((0.51, 0.71), rel=1e-12)
+    with pytest.raises(UserError, match="already"):
+        kurabe.report("out/runs.jsonl", "lora", seed=0, metrics={"kid": 1.0})
+    with pytest.raises(UserError, match="is nan"):
+        kurabe.report("out/runs.jsonl", "lora", seed=9, metrics={"kid": float("nan")})
