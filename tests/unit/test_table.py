@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from made_study import COLUMNS, around, scans, study
 from PIL import Image
 from scipy import stats
 
+from kurabe import bases
 from kurabe.comparison import FORMATS, Screen, Table, compare, draw_html, draw_terminal, study_table
 from kurabe.comparison.drawings.latex import latex_text
 from kurabe.comparison.drawings.width import sayable, width, wrap
@@ -519,9 +521,15 @@ def test_a_shipped_study_says_what_it_stands_on_and_whether_its_rules_are_of_bef
     earlier = study_table(StudyFolder(SHIPPED / "fashion-unlabelled"), "en").tested
     assert earlier[0] == "The marks stand on 3,000 test images of this data set."
     assert earlier[1].startswith("Measured by the rules of before")
-    for name, tested in (("emoji-openmoji", "418"), ("fashion-animals", "1,710")):
+    for name, tested, base in (
+        ("emoji-openmoji", "418", "emoji-32"),
+        ("fashion-animals", "1,710", "fashion-28"),
+    ):
         today = study_table(StudyFolder(SHIPPED / name), "en").tested
-        assert today == (f"The marks stand on {tested} test images of this data set.",)
+        assert today == (
+            f"The marks stand on {tested} test images of this data set.",
+            f"{base} is meant as it was before it was trained anew.",
+        )
 
 
 @pytest.mark.parametrize(("name", "count"), [("emoji-openmoji", 30), ("fashion-animals", 25)])
@@ -1032,3 +1040,16 @@ def test_what_columns_set_apart_stands_in_a_row() -> None:
     assert rows["settings"].mark == "≠"
     other = study_table(StudyFolder(SHIPPED / "emoji-openmoji"), "en").rows
     assert "settings" not in {row.key for row in other}
+
+
+def test_a_base_that_was_trained_anew_is_said(tmp_path):
+    """Beside runs that began from it before; not where the record names today's."""
+    said = "emoji-32 is meant as it was before it was trained anew."
+    shutil.copytree(SHIPPED / "emoji-openmoji", tmp_path / "s")
+    assert said in study_table(StudyFolder(tmp_path / "s"), "en").tested
+    today = json.loads((Path(bases.__file__).parent / "emoji-32" / "base.json").read_text())
+    for path in (tmp_path / "s").rglob("run.json"):
+        info = json.loads(path.read_text())
+        if info.get("base"):
+            path.write_text(json.dumps(info | {"base_commit": today["commit"]}))
+    assert said not in study_table(StudyFolder(tmp_path / "s"), "en").tested

@@ -150,6 +150,8 @@ def _tested(results: StudyResults, lang: str) -> tuple[str, ...]:
         said.append(word("openings", lang, openings=openings, checkpoints=checkpoints))
     if "kid" in results.headlines:
         said.append(word("earlier", lang))
+    if results.earlier_bases:
+        said.append(word("earlier.bases", lang, names=joined(list(results.earlier_bases), lang)))
     if results.question == "checkpoints":
         said.append(say("groups", lang, groups=results.blocks))
     if results.outside and results.test_images:

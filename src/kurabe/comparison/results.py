@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+from kurabe import bases
 from kurabe.comparison.declared import heads_of, metrics_of
 from kurabe.comparison.metrics import METRICS, Metric, headlines, runs_of
 from kurabe.comparison.read_once import Tried, openings_at, recipe_at, stamp_of, tried_at
@@ -114,6 +115,18 @@ class StudyResults:
         for (column, block), run in self.runs.items():
             found.setdefault(column, {})[block] = run
         return found
+
+    @cached_property
+    def earlier_bases(self) -> tuple[str, ...]:
+        """The shipped bases that runs began from as they were before they were trained anew."""
+        shipped = bases.available()
+        begun = {(run.info.get("base"), run.info.get("base_commit")) for run in self.runs.values()}
+        earlier = {
+            str(name)
+            for name, commit in begun
+            if name in shipped and commit != bases.find(str(name)).info.get("commit")
+        }
+        return tuple(sorted(earlier))
 
     @property
     def outside(self) -> bool:

@@ -15,7 +15,8 @@ from kurabe.errors import UserError, refusal
 from kurabe.records.types import Scores
 
 # The fields of run.json that others compute with or look up by; None stands for "not known".
-_TEXTS = ("id", "method", "study", "column", "started", "finished", "data_digest", "error", "base")
+_TEXTS = ("id", "method", "study", "column", "started", "finished", "data_digest", "error", "base",
+          "base_commit")  # fmt: skip
 _NUMBERS = (
     "block", "seed", "images_seen", "budget_images", "seconds", "beside_seconds", "calibrated",
     "training_images", "trainable_parameters", "total_parameters", "stored_bytes", "peak_memory",

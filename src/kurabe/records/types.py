@@ -21,15 +21,15 @@ class Hardware(TypedDict, total=False):
 class Info(TypedDict, total=False):
     """run.json; None stands for "not known".
 
-    Times are UTC, ISO 8601. trial: the learning rate that a trial tries. calibrated: images per
-    second. budget_asked: as it was given. images_known_by: by which rule data_digest is made.
-    beside_seconds: what a run took besides training. Of what is done before the first update
-    prepared_passes of a network, prepared_seconds (part of seconds), and prepared_images, its
-    price in images of training. stored_bytes, peak_memory: bytes. image_shape: height, width,
-    channels. classes, buckets: training images of each, these by "WIDTHxHEIGHT"; buckets_digest:
-    of all of them. path: where an index found the run. encoder: what
-    its scores were measured with; where a table reads it. outside_digest: of the images or
-    features of a column that was made elsewhere.
+    Times are UTC, ISO 8601. base_commit: at which a shipped base was trained. trial: the learning
+    rate that a trial tries. calibrated: images per second. budget_asked: as it was given.
+    images_known_by: by which rule data_digest is made. beside_seconds: what a run took besides
+    training. Of what is done before the first update prepared_passes of a network,
+    prepared_seconds (part of seconds), and prepared_images, its price in images of training.
+    stored_bytes, peak_memory: bytes. image_shape: height, width, channels. classes, buckets:
+    training images of each, these by "WIDTHxHEIGHT"; buckets_digest: of all of them. path: where
+    an index found the run. encoder: what its scores were measured with; where a table reads it.
+    outside_digest: of the images or features of a column that was made elsewhere.
     """
 
     schema: int
@@ -41,6 +41,7 @@ class Info(TypedDict, total=False):
     trial: float
     added: bool
     base: str | None
+    base_commit: str | None
     seed: int | None
     status: str
     error: str | None

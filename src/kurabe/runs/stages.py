@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kurabe import bases
 from kurabe.adaptations.full import Full
 from kurabe.data import TRACES, ImageSet, Split, Traces, captions, captions_digest
 from kurabe.data.large import taken
@@ -207,7 +208,9 @@ def _circumstances(recipe: Recipe) -> dict[str, Any]:
     device = torch.device(recipe.where.device)
     on = torch.cuda.get_device_name(device) if device.type == "cuda" else recipe.where.device
     used = {"device": on, "threads": recipe.where.threads, "cores": cores()}
-    return {**facts, "hardware": {**facts["hardware"], **used}}
+    base = recipe.base if recipe.base in bases.available() else None
+    of_base = {} if base is None else {"base_commit": bases.find(base).info.get("commit")}
+    return {**facts, **of_base, "hardware": {**facts["hardware"], **used}}
 
 
 def _source_domain(recipe: Recipe) -> SourceDomain | None:

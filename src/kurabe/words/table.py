@@ -55,6 +55,10 @@ _WORDS: dict[str, Texts] = HOW | {
         "Measured by the rules of before: there was no feature distance, names decided the split, "
         "and near-copies were found as they were then. The marks are by today's rule.",
     ),
+    "earlier.bases": (
+        "ここで出発点とした {names} は、学習し直す前のもの。",
+        "{names} is meant as it was before it was trained anew.",
+    ),
     "asked": ("指定は {n} 秒", "{n} s asked"),
     "asked.off": ("指定は {n} 秒、{names}", "{n} s asked; {names}"),
     "asked.column": ("{name} は {percent} %", "{name} {percent} %"),
