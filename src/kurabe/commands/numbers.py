@@ -15,7 +15,7 @@ def numbers(
         str, typer.Argument(metavar="SOURCE", help="FILE, PEFT's folder, mlflow:, trackio:, wandb:")
     ],
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="NAME=up or NAME=down,MARGIN; 5%% too.")
+        list[str] | None, typer.Option("--metric", help="NAME=up or NAME=down,MARGIN; 5% too.")
     ] = None,
     baseline: Annotated[str | None, typer.Option("--baseline", help="Else the first.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write to.")] = None,
