@@ -129,7 +129,7 @@ class StudySettings(Later, Settings):
     def _columns_fit(self) -> Self:
         ids = [column.id for column in (*self.columns, *self.outside)]
         if not ids:
-            raise ValueError("a study has at least one column")
+            raise ValueError("no columns: a study has at least one, its own or an outside one")
         if self.question == "checkpoints":
             self._one_run_each()
         if twice := {i for i in ids if ids.count(i) > 1}:

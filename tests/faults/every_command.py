@@ -110,6 +110,7 @@ COMMANDS = {
     "fit": ["fit", "ddpm", "--data", "pictures", "--out", "fitted", *SIZE,
             "--set", "network.width=48"],
     "fit anew": ["fit", "masked-diffusion", "--data", "pictures", "--out", "anew", *SIZE, *SET],
+    "numbers": ["numbers", "numbers.csv", "--metric", "kid=down,0.01", "--out", "numbers"],
     "serve": ["serve", "--port", "0"],
     "pages": ["pages", "few"],
 }  # fmt: skip
@@ -135,6 +136,7 @@ def make(place: Path) -> None:
         rows.append(f"{k}.png,{kind}")
         cells.append({"bytes": path.read_bytes(), "path": path.name})
     (place / "labels.csv").write_text("\n".join(rows) + "\n")
+    (place / "numbers.csv").write_text("column,seed,kid\na,1,0.1\na,2,0.2\nb,1,0.3\nb,2,0.5\n")
     with (
         zipfile.ZipFile(place / "pictures.zip", "w") as packed,
         tarfile.open(place / "pictures.tar", "w") as tape,

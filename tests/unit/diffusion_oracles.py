@@ -48,7 +48,7 @@ class Pointwise(nn.Module):
 
     def __init__(self, schedule: Schedule, prediction: Prediction) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.tensor(1.3))
+        self.gain, self.preconditioner = nn.Parameter(torch.tensor(1.3)), None
         self.schedule, self.prediction = schedule, prediction
         self.calls = 0
 

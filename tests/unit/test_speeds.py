@@ -52,9 +52,10 @@ def test_columns_with_one_step_graph_are_measured_once_and_have_one_rate(monkeyp
 
 def test_a_fine_tuned_base_and_scratch_of_its_network_are_as_fast():
     columns = [{"id": "tuned", "method": "full-fine-tuning"}, {"id": "ddpm", "method": "ddpm"}]
-    one = study(columns=columns, base="emoji-32", network={"refine": 32})
+    shape = {"precondition": "mixture"}
+    one = study(columns=columns, base="emoji-32", network=shape)
     assert calibration.alike(one)["tuned"] == ("tuned", "ddpm")
-    other = study(columns=columns, base="emoji-32", network={"refine": 0})
+    other = study(columns=columns, base="emoji-32", network=shape | {"refine": 0})
     assert calibration.alike(other)["tuned"] == ("tuned",)
 
 
