@@ -36,6 +36,7 @@ from kurabe.runs.images import (
     traces_of,
 )
 from kurabe.runs.peak_memory import PeakMemory
+from kurabe.runs.teachers import check_measured_by_another
 from kurabe.sizes import setting_of
 from kurabe.training import Model, load_model, train
 from kurabe.training.devices import usable
@@ -54,6 +55,7 @@ def go_on(folder: RunFolder) -> float:
     """
     recipe = Recipe.from_toml(folder.recipe_path)
     usable(recipe.where.device)
+    check_measured_by_another(recipe)
     peak = PeakMemory(recipe.where.device)
     images = kept_images(recipe.data)
     split = split_images(images, recipe.data, recipe.seed)
@@ -137,6 +139,7 @@ def measure_again(folder: RunFolder, source: str | None, device: str) -> Scores:
     Among other images are none that it was trained on: rows about those are left out.
     """
     recipe = Recipe.from_toml(folder.recipe_path)
+    check_measured_by_another(recipe)
     where = recipe.where.model_copy(update={"device": device})
     model = load_model(folder.path, device)
     data = recipe.data

@@ -15,6 +15,7 @@ from kurabe.execution.pool import Pool, Running, run_jobs
 from kurabe.records import StudyFolder
 from kurabe.records.lock import writing
 from kurabe.runs.images import check_same_images, check_told, load_images, split_images
+from kurabe.runs.teachers import check_measured_by_another
 from kurabe.studies import begin, calibration, disk, outside_columns, plan, speeds, trials
 from kurabe.studies.closing import closing, write_table
 from kurabe.studies.gallery import write_gallery
@@ -60,7 +61,9 @@ def _carried_out(
     begun = list(folder.runs().values())
     check_same_images(begun, images, study.data.source)
     for column in study.columns:
-        check_told(study.choices(column), images)
+        recipe = study.recipe(column, 1, state)
+        check_told(recipe.choices, images)
+        check_measured_by_another(recipe)
     split = split_images(images, study.tested, study.first_seed)
     folder.path.mkdir(parents=True, exist_ok=True)
     with writing(folder.path / ".lock"):

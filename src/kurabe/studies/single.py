@@ -22,6 +22,7 @@ from kurabe.records.lock import FolderBusy, writing
 from kurabe.records.surroundings import cores
 from kurabe.runs.images import check_same_images, check_told, load_images
 from kurabe.runs.precision import check_device, settled_device
+from kurabe.runs.teachers import check_measured_by_another
 from kurabe.studies import begin, calibration, disk
 from kurabe.studies.jobs import going_on, moved
 from kurabe.studies.plan import about_buckets
@@ -58,8 +59,9 @@ def fit_single(wanted: Single, out: Path | None, lang: str) -> RunFolder:
     column = study.columns[0]
     asked = study.recipe(column, 1, StudyState(rates={column.id: 1.0}))
     check_device(study.device)
+    check_measured_by_another(asked)
     images = load_images(study.data)
-    check_told(study.choices(study.columns[0]), images)
+    check_told(asked.choices, images)
     for line in about_buckets(study, images, lang):
         print(line)
     name = f"{column.id}-{asked.digest}-{images.digest[:6]}-seed{wanted.seed}"
