@@ -45,6 +45,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trial(world, tmp_path, monkeypatch, capsys) -> Iterator["Trial"]:
+    # So that its end leads back to where other tests stand.
+    monkeypatch.chdir("/")
     with every_command.small(monkeypatch):
         yield Trial(world, tmp_path / "world", capsys)
         os.chdir("/")

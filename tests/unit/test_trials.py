@@ -1,15 +1,19 @@
 """Learning-rate trials: which rates are tried, how many, and what they are judged by."""
 
 import math
+from pathlib import Path
 
 import pytest
 from test_study import RATES, study
 
+import kurabe
 from kurabe.errors import RunFailed
 from kurabe.records import StudyFolder
 from kurabe.studies import trials
 from kurabe.studies.state import LearningRate, StudyState
 from kurabe.studies.study import Study
+
+RECIPES = Path(kurabe.__file__).parent / "recipes"
 
 COLUMNS = [{"id": "ddpm", "method": "ddpm"}, {"id": "masked", "method": "masked-diffusion"}]
 STATE = StudyState(rates={"ddpm": 100.0, "masked": 150.0})
@@ -43,7 +47,7 @@ def test_every_study_tries_three_rates_a_column_unless_it_says_otherwise():
     assert study().trials.count == 3
     assert [study().searched(c) for c in study().columns] == [True, True, False]
     shipped = {
-        name: Study.from_toml(f"src/kurabe/recipes/{name}.toml").trials.count
+        name: Study.from_toml(RECIPES / f"{name}.toml").trials.count
         for name in ("demo", "emoji-openmoji", "fashion-animals", "fashion-unlabelled", "a-a")
     }
     # One method against itself has one rate; the unlabelled study was run before there were trials.
