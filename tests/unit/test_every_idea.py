@@ -3,6 +3,7 @@
 import inspect
 import re
 import string
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from kurabe.adaptations.full import Full
 from kurabe.backbones import PatchTransformer
 from kurabe.backbones.diffusers_unet2d.network import UNet
 from kurabe.diffusion import SCHEDULES, NetworkDenoiser
+from kurabe.errors import UserError
 from kurabe.methods.choices import Choices
 from kurabe.methods.settings import AdaptationChoice, TermChoice
 from kurabe.objectives.denoising import Denoising
@@ -38,7 +40,7 @@ EACH_ADAPTATION = pytest.mark.parametrize("idea", ADAPTATIONS, ids=ids)
 EACH_TERM = pytest.mark.parametrize("idea", TERMS, ids=ids)
 
 
-def made(idea: Idea) -> AdaptationChoice | TermChoice:
+def made(idea: Idea) -> Any:
     assert idea.settings is not None
     return idea.settings()
 
@@ -74,9 +76,12 @@ def copied(adaptation: Adaptation) -> dict[str, Tensor]:
 @EACH_ADAPTATION
 def test_an_adaptation_starts_as_the_base_bit_for_bit(idea: Idea):
     own = network()
-    before = drawn(own)
-    attach(own, made(idea))
-    assert torch.equal(drawn(own), before)
+    before, choice = drawn(own), made(idea)
+    attach(own, choice)
+    if choice.exact:
+        assert torch.equal(drawn(own), before)
+    else:
+        assert (drawn(own) - before).norm() < 0.05 * before.norm()
 
 
 @EACH_ADAPTATION
@@ -131,6 +136,10 @@ def test_merging_leaves_the_output_and_takes_the_adaptation_away(idea: Idea):
     if choice.trains:
         trained(adaptation, own)
     expected = drawn(own)
+    if not choice.merges:
+        with pytest.raises(UserError, match="cannot be written into the weights"):
+            adaptation.merge()
+        return
     adaptation.merge()
     torch.testing.assert_close(drawn(own), expected, rtol=1e-4, atol=1e-5)
     assert set(own.state_dict()) == names
@@ -155,15 +164,17 @@ def test_an_adaptation_fits_a_network_of_diffusers(idea: Idea):
         base = own(x, t).prediction
         choice = made(idea)
         adaptation = attach(own, choice)
-        assert torch.equal(own(x, t).prediction, base)
+        if choice.exact:
+            assert torch.equal(own(x, t).prediction, base)
         for parameter in adaptation.parameters:
             parameter.add_(torch.randn_like(parameter), alpha=0.02)
         changed = own(x, t).prediction
         assert torch.equal(changed, base) != choice.trains
         with adaptation.off():
             assert torch.equal(own(x, t).prediction, base)
-        adaptation.merge()
-        torch.testing.assert_close(own(x, t).prediction, changed, rtol=1e-4, atol=1e-5)
+        if choice.merges:
+            adaptation.merge()
+            torch.testing.assert_close(own(x, t).prediction, changed, rtol=1e-4, atol=1e-5)
 
 
 def objective(choice: TermChoice) -> Objective:

@@ -67,7 +67,10 @@ class Adaptation:
         raise NotImplementedError
 
     def merge(self) -> None:
-        """Write the change into the network's own weights; there is no way back."""
+        """Write the change into the network's own weights; there is no way back.
+
+        UserError where it is no change of weights.
+        """
         raise NotImplementedError
 
 

@@ -50,6 +50,12 @@ class Backbone(nn.Module):
         one's prediction is added to its own (`kurabe.diffusion.NetworkDenoiser` does both).
     roles: by what they do, patterns that names of linear layers are searched for: "all-linear"
         (those inside blocks), "attention". An adaptation's targets may name one.
+    branches: a pattern of the layers whose output is added to the stream, each the end of a
+        branch; "" where none is known.
+    norms: a pattern of the parameters that shift and scale behind a norm without being its own,
+        as where the time embedding does; "" for none.
+    clock: the submodule that is called with t (B, 1) or (B, N) once in each pass; "" for the
+        backbone itself, called with (x_t, t).
     """
 
     in_channels: int
@@ -65,6 +71,9 @@ class Backbone(nn.Module):
     times_by_token: bool = False
     preconditioner: MixtureDenoiser | None
     roles: ClassVar[Mapping[str, str]] = {}
+    branches: ClassVar[str] = ""
+    norms: ClassVar[str] = ""
+    clock: ClassVar[str] = ""
 
     def __init__(self) -> None:
         super().__init__()

@@ -52,6 +52,10 @@ class PatchTransformer(Backbone):
         "all-linear": r"^blocks\.\d+\.",
         "attention": r"^blocks\.\d+\.(qkv|attention_)",
     }
+    branches = r"^blocks\.\d+\.(attention_out|mlp_out)$"
+    # What they add to the embedding of the time holds at all times, as a norm's own would.
+    norms = r"^(blocks\.\d+\.|head_)modulation\.bias$"
+    clock = "time"
 
     def __init__(
         self,

@@ -66,11 +66,15 @@ class AdaptationChoice(Choice):
     says, counts: what changes, and how many parameters train as far as that does not depend on
         the network; settings stand in braces and are filled in.
     trains: whether anything does. from_random: whether it may start from random weights.
+    exact: whether the network is its start until the first update, bit for bit, and not to
+        rounding or nearly. merges: whether the change can be written into its own weights.
     """
 
     says: ClassVar[Text]
     counts: ClassVar[Text]
     trains: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+    merges: ClassVar[bool] = True
     from_random: ClassVar[bool] = False
 
     kind: str

@@ -32,6 +32,8 @@ class DiffusersBackbone(Backbone):
         "all-linear": BLOCKS,
         "attention": BLOCKS + r".*\.to_(q|k|v|out\.0)$",
     }
+    branches = BLOCKS + r".*\.(to_out\.0|to_add_out|ff(_context)?\.net\.2|conv2)$"
+    norms = r"(^|\.)norm\w*\.linear\.bias$|(^|\.)scale_shift_table$"
     # No token of such a network can be left out.
     patch = 0
 
