@@ -108,7 +108,7 @@ def test_diff_tuning_in_expectation_is_psi_and_xi_times_the_error() -> None:
     means = {name: losses.mean().item() for name, losses in found.items()}
     expected = {"denoising": (math.pi - 2) / 4, "prior": (6 - math.pi) / 4}
     assert means == pytest.approx(expected, abs=1e-3)
-    assert own.weights() == {"denoising": 1.0, "prior": 0.1}
+    assert own.weights(0.0) == {"denoising": 1.0, "prior": 0.1}
 
 
 def test_the_card_keeps_low_noise_and_relearns_high_noise() -> None:
@@ -119,7 +119,7 @@ def test_the_card_keeps_low_noise_and_relearns_high_noise() -> None:
     target, bank = own.streams(0.0)
     assert (target.source, target.law) == (None, rising)
     assert bank.source is not None and (bank.law, bank.share) == (falling, 0.2)
-    assert own.weights()["prior"] == 0.1
+    assert own.weights(0.0)["prior"] == 0.1
 
 
 @pytest.mark.parametrize("choice", [Denoising(), Prior()])

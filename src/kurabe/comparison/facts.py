@@ -255,5 +255,5 @@ def _sampling(choices: Choices, lang: str) -> str:
 
 
 def _objective(choices: Choices, lang: str) -> str:
-    said = [term.sentence(lang) for term in choices.objective]
+    said = [term.said(lang) for term in choices.objective]
     return " + ".join(said) or word("objective.none", lang)

@@ -103,6 +103,8 @@ class Choices(Later, Choice):
             raise ValueError("internal guidance needs the term early-denoising")
         if terms and "denoising" not in terms:
             raise ValueError("an objective needs the denoising term: without it nothing is drawn")
+        if any(term.term == "denoising" and term.scheduled for term in self.objective):
+            raise ValueError("the denoising term is always on; give it no since or until")
         if self.start != "base" and (needs := [t.term for t in self.objective if t.from_base]):
             raise ValueError(f"the term {needs[0]} needs a base, and this method has none")
         hides = any(term.hides_tokens for term in self.objective)

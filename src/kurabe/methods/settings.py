@@ -5,8 +5,9 @@ from `ConditionChoice`, a guidance's from `GuidanceChoice`. They stand beside th
 set and are found through the registry; `kurabe.methods.choices` holds the frame that they fill.
 """
 
+import math
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -16,6 +17,7 @@ from pydantic import (
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from kurabe import registry
@@ -54,9 +56,12 @@ class Later(BaseModel):
     @model_serializer(mode="wrap")
     def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
         settings: dict[str, Any] = usual(self)
-        for name in self.later:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                settings.pop(name, None)
+        for of in type(self).__mro__:
+            for name in vars(of).get("later", ()):
+                # A default of its own is no setting of before, and is written.
+                first: Any = cast(type[BaseModel], of).model_fields[name].default
+                if first == type(self).model_fields[name].default == getattr(self, name):
+                    settings.pop(name, None)
         return settings
 
 
@@ -96,8 +101,22 @@ class AdaptationChoice(Choice):
         return None
 
 
-class TermChoice(Choice):
+# When a weight is not one number: in a sentence, which a comma opens.
+_FALLS = {
+    "linear": Text(ja="、λ は直線的に 0 へ", en=", λ falling to 0 in a line"),
+    "cosine": Text(ja="、λ は余弦に沿って 0 へ", en=", λ falling to 0 along a cosine"),
+}
+_SPAN = Text(ja="（学習の {since:.0%} から {until:.0%} まで{fall}）",
+             en="(from {since:.0%} to {until:.0%} of the run{fall})")  # fmt: skip
+
+
+class TermChoice(Later, Choice):
     """What is minimised: a summand of an objective. `term` is its name in the registry.
+
+    since, until: shares of the run between which the term is on. fall: how its weight λ is spent
+    there, with u the part of that stretch that is over: all of λ ("step"; Wang et al. 2025, "REPA
+    works until it doesn't" (HASTE), stop so once), (1 − u) λ ("linear"), or ½ (1 + cos π u) λ
+    ("cosine").
 
     says: the sentence, with settings in braces. thrown_away: the width of a head that trains
     beside the network and is thrown away, where the table is to say so. hides_tokens: whether the
@@ -113,8 +132,54 @@ class TermChoice(Choice):
     from_base: ClassVar[bool] = False
     any_size: ClassVar[bool] = False
 
+    later = ("since", "until", "fall")
+
     term: str
     weight: Positive = 1.0
+    since: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    until: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fall: Literal["step", "linear", "cosine"] = "step"
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.since >= self.until:
+            raise ValueError(
+                f"the term {self.term} is on from {self.since:g} to {self.until:g} of the run, "
+                "which is never; since must be below until"
+            )
+        return self
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether λ is not the same all through a run."""
+        return (self.since, self.until, self.fall) != (0.0, 1.0, "step")
+
+    def factor(self, progress: float) -> float:
+        """What λ is multiplied with at a share of the run: 0 to 1."""
+        if not self.since <= progress < self.until:
+            return 0.0
+        over = (progress - self.since) / (self.until - self.since)
+        falls = {"step": 1.0, "linear": 1 - over, "cosine": 0.5 * (1 + math.cos(math.pi * over))}
+        return falls[self.fall]
+
+    def said(self, lang: str) -> str:
+        """The sentence, and when the term is on, where that is not always."""
+        return self.sentence(lang) + self._span(lang)
+
+    def shown(self) -> Formula:
+        """The formula, which says when the term is on, where that is not always."""
+        plain = self.formula()
+        if not self.scheduled:
+            return plain
+        span = {"ja": plain.ja + self._span("ja"), "en": plain.en + self._span("en")}
+        return plain.model_copy(update=span)
+
+    def _span(self, lang: str) -> str:
+        if not self.scheduled:
+            return ""
+        fall = _FALLS[self.fall].of(lang) if self.fall in _FALLS else ""
+        said = _SPAN.of(lang).format(since=self.since, until=self.until, fall=fall)
+        return said if lang == "ja" else f" {said}"
 
     def sentence(self, lang: str) -> str:
         """What is minimised, in `lang`, "ja" or "en"."""
@@ -159,7 +224,7 @@ _DRAWN = {
 }
 
 
-class DenoisingChoice(Later, TermChoice):
+class DenoisingChoice(TermChoice):
     """A term that is an error of the denoised image.
 
     weighting: a function of log SNR on the x₀-error. times: how often a t is drawn, all alike or

@@ -5,6 +5,7 @@ data-parallel wrappers see all that trains.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -13,16 +14,21 @@ from kurabe import registry
 from kurabe.diffusion import NetworkDenoiser
 from kurabe.errors import UserError
 from kurabe.methods.choices import Choices
-from kurabe.objectives.term import Batch, Pass, Stream, Term
+from kurabe.methods.settings import TermChoice
+from kurabe.objectives.term import Batch, Pass, ScheduledTerm, Stream, Term
 
 
 def make_objective(choices: Choices, denoiser: NetworkDenoiser) -> "Objective":
     """The objective that a method's choices describe, around this denoiser."""
-    terms = {
-        choice.term: registry.load("terms", choice.term)(choice, denoiser)
-        for choice in choices.objective
-    }
-    return Objective(denoiser, terms)
+    return Objective(
+        denoiser, {choice.term: _made(choice, denoiser) for choice in choices.objective}
+    )
+
+
+def _made(choice: TermChoice, denoiser: NetworkDenoiser) -> Term:
+    term = registry.load("terms", choice.term)(choice, denoiser)
+    turns = (choice.since, choice.until)
+    return ScheduledTerm(term, choice.factor, turns) if choice.scheduled else term
 
 
 class Objective(nn.Module):
@@ -42,7 +48,8 @@ class Objective(nn.Module):
     def streams(self, progress: float) -> tuple[Stream, ...]:
         """The streams that all terms together need at this share of the budget.
 
-        The shares add up to 1: a stream without one takes what the others leave. UserError where a
+        Each has its share of an update, and the shares add up to 1: those without one divide what
+        the others leave. UserError where a
         term asks for times by token, and the network knows none.
         """
         joined: dict[str, Stream] = {}
@@ -56,12 +63,27 @@ class Objective(nn.Module):
                 "A term asks for several noise levels in one image, which this network cannot be "
                 "told; take a network of Kurabe's own, with network.precondition = none."
             )
-        return tuple(joined.values())
+        given = [stream.share for stream in joined.values() if stream.share is not None]
+        rest = (1 - sum(given)) / max(1, len(joined) - len(given))
+        return tuple(
+            replace(stream, share=rest) if stream.share is None else stream
+            for stream in joined.values()
+        )
+
+    def on(self, progress: float) -> tuple[str, ...]:
+        """Names of the terms that are on at this share of the budget."""
+        return tuple(name for name, term in self.terms.items() if term.streams(progress))
+
+    @property
+    def turns(self) -> tuple[float, ...]:
+        """Shares of the budget, below 1 and from 0 on, at which the streams may change."""
+        found = {0.0, *(turn for term in self.terms.values() for turn in term.turns)}
+        return tuple(sorted(turn for turn in found if turn < 1))
 
     def forward(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Tensor]:
         """Pass each stream once; losses (B,) of each term that is on at this progress."""
         passes = self._passes(batches, progress)
-        return {name: term(passes) for name, term in self.terms.items() if term.streams(progress)}
+        return {name: self.terms[name](passes) for name in self.on(progress)}
 
     def losses_of(self, name: str, batches: Mapping[str, Batch], progress: float) -> Tensor:
         """Losses (B,) of one term, which must be on; only the streams that it reads are passed."""
@@ -70,9 +92,9 @@ class Objective(nn.Module):
         own = {stream: batch for stream, batch in batches.items() if stream in read}
         return term(self._passes(own, progress))
 
-    def weights(self) -> dict[str, float]:
-        """Each term's weight in the sum."""
-        return {name: term.weight for name, term in self.terms.items()}
+    def weights(self, progress: float) -> dict[str, float]:
+        """Each term's weight in the sum at this share of the budget."""
+        return {name: term.weight_at(progress) for name, term in self.terms.items()}
 
     def _passes(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Pass]:
         streams = {stream.name: stream for stream in self.streams(progress)}

@@ -8,7 +8,7 @@ each stream once, and a term computes one loss per image from the passes. A term
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,11 +187,17 @@ class Term(nn.Module):
     """
 
     weight: float = 1.0
-    references: ClassVar[tuple[str, ...]] = ()
+    references: tuple[str, ...] = ()
+    # Shares of the budget at which what it needs may change.
+    turns: tuple[float, ...] = ()
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
         """What the term needs at this share of the budget, in [0, 1]; () where it is off."""
         raise NotImplementedError
+
+    def weight_at(self, progress: float) -> float:
+        """Its part in the sum at this share of the budget."""
+        return self.weight
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         """One loss per image of its main stream, (B,)."""
@@ -213,6 +219,31 @@ class StreamTerm(Term):
 
     def forward(self, passes: Mapping[str, Pass]) -> Tensor:
         return self.losses(passes[self.stream.name])
+
+
+class ScheduledTerm(Term):
+    """A term that is on for a part of the run, or whose weight is spent in the course of it.
+
+    factor: what its weight is multiplied with at a share of the budget; off where that is 0.
+    turns: between which shares of the budget it is on.
+    """
+
+    def __init__(
+        self, term: Term, factor: Callable[[float], float], turns: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.term, self.factor = term, factor
+        self.weight, self.references = term.weight, term.references
+        self.turns = term.turns + turns
+
+    def streams(self, progress: float) -> tuple[Stream, ...]:
+        return self.term.streams(progress) if self.factor(progress) > 0 else ()
+
+    def weight_at(self, progress: float) -> float:
+        return self.factor(progress) * self.term.weight_at(progress)
+
+    def forward(self, passes: Mapping[str, Pass]) -> Tensor:
+        return self.term(passes)
 
 
 def on_grid(tokens: Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> Tensor:

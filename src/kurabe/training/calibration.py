@@ -93,11 +93,12 @@ def _seconds(per_image: Sequence[Sequence[float]]) -> list[float]:
 
 
 def stretches(run: Run) -> list[Stretch]:
-    """The parts of a run in which its objective asks for the same streams, in order."""
+    """The parts of a run in which its objective asks for the same, in order."""
     found: dict[object, list[float]] = {}
     for place in range(POINTS):
         progress = (place + 0.5) / POINTS
-        found.setdefault(run.objective.streams(progress), []).append(progress)
+        asked = run.objective.streams(progress), run.objective.on(progress)
+        found.setdefault(asked, []).append(progress)
     return [Stretch(len(at) / POINTS, at[len(at) // 2]) for at in found.values()]
 
 

@@ -86,8 +86,7 @@ def cosine(a: Tensor, b: Tensor) -> float | None:
 
 def _others(objective: Objective, progress: float) -> list[str]:
     """Names of the terms that are on beside denoising."""
-    terms = objective.terms.items()
-    return [name for name, term in terms if name != "denoising" and term.streams(progress)]
+    return [name for name in objective.on(progress) if name != "denoising"]
 
 
 def _denoising_gradient(

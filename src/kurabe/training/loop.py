@@ -142,7 +142,7 @@ def update(run: Run) -> tuple[dict[str, Tensor], Tensor]:
     """
     training, plan, share = run.training, run.plan, run.share
     progress = training.progress
-    streams, weights = run.objective.streams(share), run.objective.weights()
+    streams, weights = run.objective.streams(share), run.objective.weights(share)
     means: dict[str, Tensor] = {}
     parts = plan.parts(run.accelerator.process_index)
     for part in parts:

@@ -52,7 +52,7 @@ class Window:
     def tell(self, run: Run) -> None:
         """Write a line and begin anew."""
         means = self.check(run)
-        weights = run.objective.weights()
+        weights = run.objective.weights(run.share)
         progress = run.training.progress
         line = {
             "images_seen": progress.images_seen,

@@ -1,7 +1,7 @@
 """How a budget of images becomes updates, micro-batches and each stream's part of them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -20,6 +20,8 @@ PASS = 1 / 3
 class Plan:
     """The arithmetic of a run.
 
+    Streams are those that an objective joined: each says its share of an update.
+
     batch: images that pass the network in one update, views counted one by one. micro_batches:
     passes per update, each shared by all processes. logged, measured: updates after which a line
     is written, and after which held-out loss and samples are. drawn: how many images the base
@@ -30,7 +32,6 @@ class Plan:
     updates: int
     micro_batches: int
     processes: int
-    shares: dict[str, float]
     logged: frozenset[int]
     measured: frozenset[int]
     drawn: dict[Drawn, int] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class Plan:
 
     def images_of(self, stream: Stream) -> int:
         """Images (not views) of a stream in one update."""
-        return round(self.batch * self.shares[stream.name]) // stream.views
+        return round(self.batch * _share(stream)) // stream.views
 
     def parts(self, process: int) -> range:
         """The parts of an update, of micro_batches · processes, that a process computes.
@@ -70,22 +71,21 @@ def make_plan(recipe: Recipe, objective: Objective, processes: int = 1) -> Plan:
         raise ValueError("a budget in seconds is turned into images before training")
     batch = settings.batch
     micro_batches = math.ceil(batch / (processes * (settings.micro_batch or batch)))
-    # Streams may change in the course of a run; their shares may not.
-    streams = objective.streams(0.0)
-    shares = _shares(streams)
-    drawn = {s.source: _drawn(s.source, recipe.budget.images) for s in streams if s.source}
+    # Streams may change in the course of a run, and each of them must fit an update.
+    stretches = [objective.streams(turn) for turn in objective.turns]
+    sources = dict.fromkeys(s.source for streams in stretches for s in streams if s.source)
+    drawn = {source: _drawn(source, recipe.budget.images) for source in sources}
     updates = max(1, math.ceil((recipe.budget.images - _prepared(drawn)) / batch))
     plan = Plan(
         batch,
         updates,
         micro_batches,
         processes,
-        shares,
         _evenly(updates, min(LINES, updates)),
         _evenly(updates, round(1 / settings.held_out_share)),
         drawn,
     )
-    _check(plan, streams)
+    _check(plan, stretches)
     return plan
 
 
@@ -99,34 +99,34 @@ def _prepared(drawn: Mapping[Drawn, int]) -> int:
     return math.ceil(passes * PASS)
 
 
-def _shares(streams: tuple[Stream, ...]) -> dict[str, float]:
-    given = {s.name: s.share for s in streams if s.share is not None}
-    rest = [s.name for s in streams if s.share is None]
-    return given | dict.fromkeys(rest, (1 - sum(given.values())) / len(rest))
+def _share(stream: Stream) -> float:
+    return 1.0 if stream.share is None else stream.share
 
 
-def _check(plan: Plan, streams: tuple[Stream, ...]) -> None:
+def _check(plan: Plan, stretches: Sequence[tuple[Stream, ...]]) -> None:
     """Parts hold whole images, micro-batches whole groups that are compared, and all the batch."""
-    odd = _misfit(plan, streams)
+    odd = _misfit(plan, stretches)
     if odd is None:
         return
     parts = plan.micro_batches * plan.processes
     sizes = count(math.ceil(plan.batch / parts))
-    fitting = next(n for n in sizes if _misfit(replace(plan, batch=n * parts), streams) is None)
+    fitting = next(n for n in sizes if _misfit(replace(plan, batch=n * parts), stretches) is None)
     raise UserError(
         f"optimiser.batch = {plan.batch} does not divide: the stream '{odd.name}' takes "
-        f"{plan.shares[odd.name]:.0%} of it in units of {odd.views * _unit(plan, odd)} images; "
+        f"{_share(odd):.0%} of it in units of {odd.views * _unit(plan, odd)} images; "
         f"a batch of {fitting * parts} in micro-batches of {fitting} fits."
     )
 
 
-def _misfit(plan: Plan, streams: tuple[Stream, ...]) -> Stream | None:
-    for stream in streams:
-        images = plan.images_of(stream)
-        if images == 0 or images % _unit(plan, stream):
-            return stream
-    passed = sum(plan.images_of(stream) * stream.views for stream in streams)
-    return None if passed == plan.batch else streams[-1]
+def _misfit(plan: Plan, stretches: Sequence[tuple[Stream, ...]]) -> Stream | None:
+    for streams in stretches:
+        for stream in streams:
+            images = plan.images_of(stream)
+            if images == 0 or images % _unit(plan, stream):
+                return stream
+        if sum(plan.images_of(stream) * stream.views for stream in streams) != plan.batch:
+            return streams[-1]
+    return None
 
 
 def _unit(plan: Plan, stream: Stream) -> int:

@@ -239,7 +239,7 @@ def prepare(
     plan = make_plan(recipe, objective, accelerator.num_processes)
     source_of = partial(_source, recipe, model, accelerator.device)
     buckets = buckets_of(recipe, model, images, split, folder)
-    streams = objective.streams(0.0)
+    streams = [stream for turn in objective.turns for stream in objective.streams(turn)]
     own = _own(recipe, model, images, split, buckets, plan, streams, accelerator.device)
     # Of what was drawn nothing is said but what a base that reads is asked anyway.
     drawn = draw(recipe, model, folder, plan)

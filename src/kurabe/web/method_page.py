@@ -73,7 +73,7 @@ def _equations(method: Method, lang: str) -> tuple[Equation, ...]:
     found: list[Formula] = []
     if method.runs:
         choices = choices_of(method)
-        found += [term.formula() for term in choices.objective]
+        found += [term.shown() for term in choices.objective]
         found += [update] if (update := choices.adaptation.formula()) else []
         guidance = choices.sampling.guidance
         found += [] if guidance is None else [guidance.formula()]
