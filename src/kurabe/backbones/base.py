@@ -4,7 +4,8 @@ A backbone knows nothing of schedules: `kurabe.diffusion.NetworkDenoiser` gives 
 meaning. One that works on tokens can run its first blocks on a subset of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -45,6 +46,8 @@ class Backbone(nn.Module):
     fresh: names of the parameters that `take_…` made; they train whatever else does.
     fitted: names of the buffers that were fitted to a run's own images, and are stored with it.
     times_by_token: whether t may be (B, rows, columns), a time for each token of `token_grid`.
+    keeps_apart: whether it can pass tokens of two noise levels as if the others were not there
+        (`levels_apart`).
     preconditioner: the denoiser in closed form to which it adds the rest; None for none. Where
         it has one, it is given that one's x̂₀ behind the channels of x_t, (B, 2C, H, W), and that
         one's prediction is added to its own (`kurabe.diffusion.NetworkDenoiser` does both).
@@ -69,6 +72,7 @@ class Backbone(nn.Module):
     fresh: frozenset[str] = frozenset()
     fitted: frozenset[str] = frozenset()
     times_by_token: bool = False
+    keeps_apart: bool = False
     preconditioner: MixtureDenoiser | None
     roles: ClassVar[Mapping[str, str]] = {}
     branches: ClassVar[str] = ""
@@ -123,6 +127,16 @@ class Backbone(nn.Module):
         grid: rows and columns that they lie on; `token_grid` where none is given.
         """
         raise NotImplementedError
+
+    @contextmanager
+    def levels_apart(self, apart: bool) -> Iterator[None]:
+        """Within it the tokens with an image's least noise and its others do not see each other.
+
+        ValueError where `apart` and a network's tokens cannot be kept apart.
+        """
+        if apart:
+            raise ValueError(f"a {type(self).__name__} cannot keep tokens apart")
+        yield
 
     def enable_gradient_checkpointing(self) -> None:
         """From now on a pass keeps what enters each block, and computes the rest anew on the way

@@ -18,7 +18,8 @@ Zheng et al. 2024, has a separate decoder; MAE, He et al. 2022, the same idea fo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, cast
 
 import torch
@@ -26,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from kurabe.backbones.attention import attention, sum_apart
 from kurabe.backbones.base import Backbone, Output, table
 from kurabe.backbones.subset import Subset
 from kurabe.diffusion.mixture import MixtureDenoiser
@@ -86,6 +88,7 @@ class PatchTransformer(Backbone):
         closed = MixtureDenoiser(in_channels, sides, components) if components else None
         # The closed form holds for images of one noise level.
         self.preconditioner, self.times_by_token = closed, closed is None
+        self.keeps_apart = closed is None
         seen = in_channels if closed is None else 2 * in_channels
         self.embed = nn.Linear(seen * patch**2, width)
         # Rows and columns that there are positions for: an image has the first of them.
@@ -96,6 +99,7 @@ class PatchTransformer(Backbone):
         self.classes: nn.Embedding | None = None
         self.early: nn.ModuleDict | None = None
         self.checkpointed = False
+        self._apart = False
         blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         # A ModuleList is a sequence; torch's annotations do not say of what.
         self.blocks = cast(Sequence[Block], blocks)
@@ -162,6 +166,14 @@ class PatchTransformer(Backbone):
         shift, scale = self.early["modulation"](self._embedding(t, condition)).chunk(2, dim=-1)
         return self.unpatchify(self.early["head"](_modulate(tokens, shift, scale)), grid)
 
+    @contextmanager
+    def levels_apart(self, apart: bool) -> Iterator[None]:
+        before, self._apart = self._apart, apart
+        try:
+            yield
+        finally:
+            self._apart = before
+
     def enable_gradient_checkpointing(self) -> None:
         self.checkpointed = True
 
@@ -183,13 +195,16 @@ class PatchTransformer(Backbone):
             # What was dropped must not come back through the refinement.
             seen = subset.put(subset.take(patches))
             x_t = self.unpatchify(seen, grid)
+        clean = self._cleaner(t)
+        if clean is not None and subset is not None:
+            raise ValueError("tokens of two noise levels are kept apart only where none is dropped")
         all_c, c = c, c if subset is None or c.shape[1] == 1 else subset.take(c)
         features: dict[str, Tensor] = {}
         for i, (name, block) in enumerate(zip(self.feature_layers, self.blocks, strict=True)):
             if i == self.encoder_depth and subset is not None:
                 dropped = (self.mask_token + position).expand(len(tokens), -1, -1)
                 tokens, subset, c = subset.put(tokens, dropped), None, all_c
-            tokens = self._passed(block, tokens, c, grid, subset)
+            tokens = self._passed(block, tokens, c, grid, subset, clean)
             if name in layers:
                 features[name] = tokens
         if subset is not None:
@@ -197,7 +212,7 @@ class PatchTransformer(Backbone):
         shift, scale = self.head_modulation(c).chunk(2, dim=-1)
         pixels = self.unpatchify(self.head(_modulate(tokens, shift, scale)), grid)
         if self.refinement is not None:
-            pixels = self.refinement(pixels, x_t)
+            pixels = self._refined(self.refinement, pixels, x_t, grid, clean)
         return Output(pixels, features)
 
     def features(
@@ -207,10 +222,11 @@ class PatchTransformer(Backbone):
         grid, position = self._places(x_t)
         tokens = self.embed(self.patchify(x_t)) + position
         found: dict[str, Tensor] = {}
+        clean = self._cleaner(t)
         for name, block in zip(self.feature_layers, self.blocks, strict=True):
             if len(found) == len(set(layers)):
                 break
-            tokens = self._passed(block, tokens, c, grid)
+            tokens = self._passed(block, tokens, c, grid, None, clean)
             if name in layers:
                 found[name] = tokens
         return found
@@ -230,11 +246,33 @@ class PatchTransformer(Backbone):
         c: Tensor,
         grid: tuple[int, int],
         subset: Subset | None = None,
+        clean: Tensor | None = None,
     ) -> Tensor:
         if self.checkpointed and torch.is_grad_enabled():
             # What is random inside, a dropout that an adaptation brought, is drawn as before.
-            return cast(Tensor, checkpoint(block, tokens, c, grid, subset, use_reentrant=False))
-        return block(tokens, c, grid, subset)
+            given = (tokens, c, grid, subset, clean)
+            return cast(Tensor, checkpoint(block, *given, use_reentrant=False))
+        return block(tokens, c, grid, subset, clean)
+
+    def _cleaner(self, t: Tensor) -> Tensor | None:
+        """Which tokens have an image's least noise, bool (B, N, 1), where levels are kept apart."""
+        if not self._apart or t.dim() == 1:
+            return None
+        times = t.flatten(1)
+        return (times == times.amin(1, keepdim=True)).unsqueeze(-1)
+
+    def _refined(
+        self,
+        refinement: "Refinement",
+        pixels: Tensor,
+        x_t: Tensor,
+        grid: tuple[int, int],
+        clean: Tensor | None,
+    ) -> Tensor:
+        if clean is None:
+            return refinement(pixels, x_t)
+        own = self.unpatchify(clean.expand(-1, -1, self.patch**2), grid)
+        return sum_apart(lambda part: refinement(part * pixels, part * x_t), own)
 
     def _embedding(self, t: Tensor, condition: Tensor | None) -> Tensor:
         """What modulates every block: time and class (the null class where none is given).
@@ -262,20 +300,34 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(4 * width, width)
 
     def forward(
-        self, x: Tensor, c: Tensor, grid: tuple[int, int], subset: Subset | None = None
+        self,
+        x: Tensor,
+        c: Tensor,
+        grid: tuple[int, int],
+        subset: Subset | None = None,
+        clean: Tensor | None = None,
     ) -> Tensor:
-        """Tokens x (B, N, D) on rows and columns, embedding c (B, 1 or N, D) → (B, N, D)."""
+        """Tokens x (B, N, D) on rows and columns, embedding c (B, 1 or N, D) → (B, N, D).
+
+        clean: bool (B, N, 1), which tokens do not see the others, nor are seen by them.
+        """
         parts = self.modulation(c).chunk(6, dim=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
-        x = x + self._convolve(x, grid, subset)
-        x = torch.addcmul(x, gate_a, self._attend(_modulate(x, shift_a, scale_a)))
+        if clean is None:
+            x = x + self._convolve(x, grid, subset)
+        else:
+            tokens = x
+            x = x + sum_apart(lambda part: self._convolve(part * tokens, grid, None), clean)
+        x = torch.addcmul(x, gate_a, self._attend(_modulate(x, shift_a, scale_a), clean))
         hidden = F.gelu(self.mlp_in(_modulate(x, shift_m, scale_m)))
         return torch.addcmul(x, gate_m, self.mlp_out(hidden))
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, clean: Tensor | None = None) -> Tensor:
         b, n, d = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return self.attention_out(attention(q, k, v).transpose(1, 2).reshape(b, n, d))
+        # A head of one image: which pairs of tokens see each other, (B, 1, N, N).
+        seen = None if clean is None else (clean == clean.transpose(1, 2)).unsqueeze(1)
+        return self.attention_out(attention(q, k, v, seen).transpose(1, 2).reshape(b, n, d))
 
     def _convolve(self, x: Tensor, grid: tuple[int, int], subset: Subset | None) -> Tensor:
         # A dropped token counts as zero, as padding does at the image's border.
@@ -323,18 +375,6 @@ class TimeEmbedding(nn.Module):
         angles = 1000 * t.float().unsqueeze(-1) * self.frequencies
         waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
         return self.layers(waves.to(next(self.layers.parameters()).dtype))
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √d) v over (B, heads, N, d), as Vaswani et al. (2017), eq. 1.
-
-    On a CPU as two products: torch's fused kernel takes five times as long in bfloat16 there,
-    and in float32 gains nothing at a few dozen tokens (bench/steps.py).
-    """
-    if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return scores.softmax(-1).to(v.dtype) @ v
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

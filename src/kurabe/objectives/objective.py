@@ -57,6 +57,12 @@ class Objective(nn.Module):
             for stream in term.streams(progress):
                 known = joined.get(stream.name)
                 joined[stream.name] = known.join(stream) if known else stream
+        apart = any(stream.apart for stream in joined.values())
+        if apart and not self.denoiser.backbone.keeps_apart:
+            raise UserError(
+                "A term keeps the noise levels in one image apart, which this network cannot; take "
+                "a network of Kurabe's own, or set that term's apart = false."
+            )
         by_token = any(stream.levels > 1 for stream in joined.values())
         if by_token and not self.denoiser.backbone.times_by_token:
             raise UserError(
@@ -103,8 +109,9 @@ class Objective(nn.Module):
     def _pass(self, batch: Batch, stream: Stream) -> Pass:
         t, condition = batch.t, batch.condition
         x_t = self.denoiser.noisy(batch.images, batch.noise, t)
-        if not stream.predicts and batch.keep is None:
-            features = self.denoiser.features(x_t, t, condition, stream.layers)
-            return Pass(batch, x_t, None, features, self.denoiser, self.references)
-        out = self.denoiser.predict(x_t, t, condition, batch.keep, stream.layers)
+        with self.denoiser.backbone.levels_apart(stream.apart):
+            if not stream.predicts and batch.keep is None:
+                features = self.denoiser.features(x_t, t, condition, stream.layers)
+                return Pass(batch, x_t, None, features, self.denoiser, self.references)
+            out = self.denoiser.predict(x_t, t, condition, batch.keep, stream.layers)
         return Pass(batch, x_t, out.prediction, out.features, self.denoiser, self.references)

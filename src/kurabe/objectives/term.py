@@ -71,6 +71,8 @@ class Stream:
     law: how they are spread over that range, of which a time is a share.
     levels: how many times a view has, of which each token has one, as chance will have it; 1 for
         one time for all tokens. Of the network it asks `times_by_token`.
+    apart: whether tokens with less noise and those with more pass as if the others were not there;
+        of the network it asks `keeps_apart`.
     gap: each view has a second time as well, before t by a uniform share of this much, for terms
         that look at one image at two noise levels; 0 for none.
     keep: share of the tokens that pass the blocks before the decoder.
@@ -91,6 +93,7 @@ class Stream:
     latest: float = 1.0
     law: Law = uniform
     levels: int = 1
+    apart: bool = False
     gap: float = 0.0
     keep: float = 1.0
     layers: tuple[str, ...] = ()
@@ -107,6 +110,7 @@ class Stream:
         one, two = self._giving_way_to(other), other._giving_way_to(self)
         both: dict[str, Any] = {
             "levels": max(self.levels, other.levels),
+            "apart": self.apart or other.apart,
             "gap": max(self.gap, other.gap),
             "keep": min(self.keep, other.keep),
             "layers": tuple(dict.fromkeys(self.layers + other.layers)),
@@ -123,7 +127,8 @@ class Stream:
         law = other.law if self.law is uniform else self.law
         plain = (self.views, self.policy) == (1, "none")
         views, policy = (other if plain else self).views, (other if plain else self).policy
-        return replace(self, law=law, views=views, policy=policy)
+        share = other.share if self.share is None else self.share
+        return replace(self, law=law, views=views, policy=policy, share=share)
 
 
 @dataclass(frozen=True)
