@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kurabe.diffusion.mixture import MixtureDenoiser
+from kurabe.diffusion.patch_mixture import ClosedForm
 from kurabe.sizes import Sides, times
 
 
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
     fitted: frozenset[str] = frozenset()
     times_by_token: bool = False
     keeps_apart: bool = False
-    preconditioner: MixtureDenoiser | None
+    preconditioner: ClosedForm | None
     roles: ClassVar[Mapping[str, str]] = {}
     branches: ClassVar[str] = ""
     norms: ClassVar[str] = ""
