@@ -242,7 +242,7 @@ def preconditioned(kind: str, seed: int = 0) -> NetworkDenoiser:
     return denoiser
 
 
-@pytest.mark.parametrize("kind", ["covariance", "mixture"])
+@pytest.mark.parametrize("kind", ["covariance", "mixture", "patches"])
 def test_a_new_network_behind_it_is_the_closed_form(kind: str) -> None:
     denoiser = preconditioned(kind)
     x, t = torch.randn(3, CHANNELS, *SIDES), torch.tensor([0.2, 0.6, 0.95])
@@ -252,7 +252,7 @@ def test_a_new_network_behind_it_is_the_closed_form(kind: str) -> None:
     torch.testing.assert_close(denoiser(x, t), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["covariance", "mixture"])
+@pytest.mark.parametrize("kind", ["covariance", "mixture", "patches"])
 def test_what_was_dropped_does_not_come_back_through_it(kind: str) -> None:
     denoiser = preconditioned(kind)
     for parameter in denoiser.parameters():
@@ -290,7 +290,7 @@ def test_clusters_are_searched_for_among_a_part_of_many_images(
     assert sorted(mixture.log_weights.exp().tolist()) == pytest.approx(shares, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["covariance", "mixture"])
+@pytest.mark.parametrize("kind", ["covariance", "mixture", "patches"])
 def test_an_average_of_weights_keeps_what_was_fitted(kind: str) -> None:
     """Fault: of 200 images there are 6 components of 128, and −∞ less −∞ made all samples NaN."""
     denoiser = preconditioned(kind)
