@@ -163,9 +163,9 @@ def test_full_disk(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("methods", "lorra"), 'No method "lorra". Did you mean lora?'),
-        (("compare", "lorra"), 'No method "lorra". Did you mean lora?'),
-        (("fit", "lorra", "--data", "digits"), 'No method "lorra". Did you mean lora?'),
+        (("methods", "lorra"), 'No method "lorra". Did you mean lora or t-lora?'),
+        (("compare", "lorra"), 'No method "lorra". Did you mean lora or t-lora?'),
+        (("fit", "lorra", "--data", "digits"), 'No method "lorra". Did you mean lora or t-lora?'),
         (("fit", "textual-inversion", "--data", "digits"), "textual-inversion"),
         (("fit", "ddpm", "--data", "digits", "--set", "optimiser.lrr=1"), "optimiser.lrr"),
         (

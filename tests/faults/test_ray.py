@@ -181,7 +181,7 @@ def test_what_nodes_cannot_do_is_said_in_a_sentence(nodes: Ray, tmp_path: Path) 
 def test_what_is_asked_of_a_node_is_done_there_and_errors_come_back(nodes: Ray) -> None:
     assert nodes.there(os.getpid, need=Need(1)) != os.getpid()
     assert nodes.there(Path.cwd, need=Need(1)) == Path.cwd()
-    with pytest.raises(UserError, match=r'^No method "lorra"\. Did you mean lora\?$'):
+    with pytest.raises(UserError, match=r'^No method "lorra"\. Did you mean lora or t-lora\?$'):
         nodes.there(find, "lorra", need=Need(1))
 
 

@@ -179,7 +179,7 @@ def test_an_adaptation_fits_a_network_of_diffusers(idea: Idea):
 
 def objective(choice: TermChoice) -> Objective:
     denoiser = NetworkDenoiser(network(), SCHEDULES["cosine"], "v")
-    terms = (choice,) if isinstance(choice, Denoising) else (Denoising(), choice)
+    terms = (choice,) if choice.denoises else (Denoising(), choice)
     start = "base" if choice.from_base else "random"
     choices = Choices(start=start, adaptation=Full(), objective=terms)
     made = make_objective(choices, denoiser)

@@ -101,9 +101,11 @@ class Choices(Later, Choice):
         internal = guidance is not None and guidance.kind == "internal" and self.start == "random"
         if internal and all(term.early_head is None for term in self.objective):
             raise ValueError("internal guidance needs the term early-denoising")
-        if terms and "denoising" not in terms:
+        if sum(term.denoises for term in self.objective) > 1:
+            raise ValueError(f"one term denoises, not {' and '.join(terms)}")
+        if terms and not any(term.denoises for term in self.objective):
             raise ValueError("an objective needs the denoising term: without it nothing is drawn")
-        if any(term.term == "denoising" and term.scheduled for term in self.objective):
+        if any(term.denoises and term.scheduled for term in self.objective):
             raise ValueError("the denoising term is always on; give it no since or until")
         if self.start != "base" and (needs := [t.term for t in self.objective if t.from_base]):
             raise ValueError(f"the term {needs[0]} needs a base, and this method has none")

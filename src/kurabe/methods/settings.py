@@ -123,7 +123,7 @@ class TermChoice(Later, Choice):
     network sees a part of an image's tokens, compares_places: whether images are compared token
     by token, which such parts cannot be; views_all: whether all that passes is views. from_base:
     whether it needs what the base knew. any_size: whether it takes images of other sizes than
-    the network's own, of which a batch has one.
+    the network's own, of which a batch has one. denoises: whether it takes denoising's place.
     """
 
     says: ClassVar[Text]
@@ -131,6 +131,7 @@ class TermChoice(Later, Choice):
     compares_places: ClassVar[bool] = False
     from_base: ClassVar[bool] = False
     any_size: ClassVar[bool] = False
+    denoises: ClassVar[bool] = False
 
     later = ("since", "until", "fall")
 

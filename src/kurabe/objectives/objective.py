@@ -102,6 +102,11 @@ class Objective(nn.Module):
         """Each term's weight in the sum at this share of the budget."""
         return {name: term.weight_at(progress) for name, term in self.terms.items()}
 
+    @property
+    def denoising(self) -> str:
+        """The name of the term that denoises."""
+        return next((name for name, term in self.terms.items() if term.denoises), "denoising")
+
     def _passes(self, batches: Mapping[str, Batch], progress: float) -> dict[str, Pass]:
         streams = {stream.name: stream for stream in self.streams(progress)}
         return {name: self._pass(batch, streams[name]) for name, batch in batches.items()}

@@ -189,12 +189,14 @@ class Term(nn.Module):
 
     references: names of the frozen networks that it reads, of those that training has: "base",
     the network before the first update, and "teacher", the moving average of its weights.
+    denoises: whether it is the one that teaches to denoise.
     """
 
     weight: float = 1.0
     references: tuple[str, ...] = ()
     # Shares of the budget at which what it needs may change.
     turns: tuple[float, ...] = ()
+    denoises: bool = False
 
     def streams(self, progress: float) -> tuple[Stream, ...]:
         """What the term needs at this share of the budget, in [0, 1]; () where it is off."""

@@ -33,7 +33,7 @@ def gradient_cosines(run: Run) -> Cosines:
         return {}
     part = run.accelerator.process_index
     batches = run.batches(streams, {}, part)
-    (denoised,) = run.objective.terms["denoising"].streams(run.share)
+    (denoised,) = run.objective.terms[run.objective.denoising].streams(run.share)
     stream = next(stream for stream in streams if stream.name == denoised.name)
     first, count = run.plan.window(stream, 0, part)
     edges = run.recipe.evaluation.loss_bands
@@ -55,7 +55,7 @@ def cosines_by_band(
     log-SNR in band p mod bands, so that each band gets its share of a small batch. edges: bands + 1
     rising log-SNRs. total: sums a gradient over processes.
     """
-    denoising = objective.terms["denoising"]
+    denoising = objective.terms[objective.denoising]
     (name,) = (stream.name for stream in denoising.streams(progress))
     place = torch.as_tensor(np.asarray(positions)) % (len(edges) - 1)
     drawn = torch.from_numpy(band_log_snrs(edges, positions)).double()
@@ -86,7 +86,7 @@ def cosine(a: Tensor, b: Tensor) -> float | None:
 
 def _others(objective: Objective, progress: float) -> list[str]:
     """Names of the terms that are on beside denoising."""
-    return [name for name in objective.on(progress) if name != "denoising"]
+    return [name for name in objective.on(progress) if name != objective.denoising]
 
 
 def _denoising_gradient(
@@ -94,7 +94,7 @@ def _denoising_gradient(
 ) -> Tensor:
     if not any(len(batch.images) for batch in batches.values()):
         return _flat([torch.zeros_like(weight) for weight in weights])
-    losses = objective.losses_of("denoising", batches, progress)
+    losses = objective.losses_of(objective.denoising, batches, progress)
     gradients = torch.autograd.grad(
         losses.sum(), weights, allow_unused=True, materialize_grads=True
     )

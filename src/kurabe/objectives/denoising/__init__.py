@@ -14,6 +14,8 @@ class Denoising(DenoisingChoice):
         ja="雑音除去（重み付け {weighting}{drawn}）", en="denoising ({weighting}-weighted{drawn})"
     )
 
+    denoises = True
+
     term: Literal["denoising"] = "denoising"
 
     def sentence(self, lang: str) -> str:

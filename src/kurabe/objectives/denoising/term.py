@@ -17,6 +17,8 @@ from kurabe.objectives.term import LAWS, Pass, Stream, Term
 class DenoisingTerm(Term):
     """Denoising of the stream "images", at times of the chosen law."""
 
+    denoises = True
+
     def __init__(self, choice: Denoising, denoiser: NetworkDenoiser) -> None:
         super().__init__()
         self.weight, self.weighting = choice.weight, choice.weighting
