@@ -206,7 +206,7 @@ class Optimiser(Later, Settings):
         return self
 
 
-class Evaluation(Settings):
+class Evaluation(Later, Settings):
     """How a run is measured; the same for every column of a study.
 
     Images: samples drawn with `evaluations` network evaluations each; at most real_images real
@@ -217,8 +217,12 @@ class Evaluation(Settings):
     test_images test images, each averaged over draws of noise; place is the choice
     declared beforehand (depth as a share, log-SNR, grid). An image's own augmentation is drawn
     `views` times by the policy view_policy and looked for among at most gallery_images.
+    Beside the run's features stand pixels, their principal components, the untrained network and
+    the encoder, and of `simple` those named: features of `kurabe.evaluation.fixed_features`.
     Forgetting is measured on the base's own held-out images, which must be fetched for it.
     """
+
+    later = ("simple",)
 
     encoder: str = "efficientnet-lite0"
     samples: Positive = 128
@@ -239,6 +243,7 @@ class Evaluation(Settings):
     view_policy: str = "crop-flip-jitter"
     forgetting: bool = False
     few_shot_draws: Annotated[int, Field(ge=5)] = 5
+    simple: tuple[Literal["hog", "scattering", "patches"], ...] = ()
 
 
 class Where(Later, Settings):

@@ -22,7 +22,7 @@ from kurabe.words.table import in_sentence, joined, word
 
 _IMAGES, _FEATURES = HEADLINES
 # What needs no training: features that are no better have shown nothing.
-_WITHOUT_LEARNING = ("pixels", "pca", "random")
+_WITHOUT_LEARNING = ("pixels", "pca", "hog", "scattering", "patches", "random")
 
 
 @dataclass(frozen=True)

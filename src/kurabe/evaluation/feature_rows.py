@@ -269,6 +269,7 @@ def _label_free(source: Source, material: Material, choices: Choices) -> dict[st
 
     own, others = at(place)
     detail = _described(place, own, choices, "own-view-recall")
+    detail |= {"labels": 0, "gallery": n}
     detail["noise_share"] = source.noise_share(views.pictures, place)
     detail["default"] = _alternative(source.default, own_view_recall(*at(source.default)))
     values = {
@@ -307,7 +308,8 @@ def _vectors(source: Source, labels: Labels, place: Place) -> dict[str, np.ndarr
 def _knn(source: Source, labels: Labels, place: Place) -> tuple[float, Entry]:
     x = _vectors(source, labels, place)
     votes = knn_votes(x["train"], labels.train.labels, x["test"], labels.classes)
-    return accuracy(votes, labels.test.labels), {"train": len(labels.train.labels)}
+    n = len(labels.train.labels)
+    return accuracy(votes, labels.test.labels), {"train": n, "labels": n, "gallery": n}
 
 
 def _probe(source: Source, labels: Labels, place: Place) -> tuple[float, Entry]:
@@ -315,7 +317,8 @@ def _probe(source: Source, labels: Labels, place: Place) -> tuple[float, Entry]:
     probe = linear_probe(
         x["train"], labels.train.labels, x["validation"], labels.validation.labels, labels.classes
     )
-    found = {"strength": probe.strength, "train": len(labels.train.labels)}
+    n = len(labels.train.labels)
+    found = {"strength": probe.strength, "train": n, "labels": n}
     return accuracy(probe(x["test"]), labels.test.labels), found
 
 
@@ -345,7 +348,9 @@ def _few_shots(
     for per_class in FEW_SHOT_LABELS:
         keys = sorted(key for key in scores if key[0] == per_class)
         own = [scores[key] for key in keys]
-        detail = {"draws": own, "places": [_place(places[key]) for key in keys]}
+        # Of a draw; a class with fewer images than that gives it none.
+        counts = [len(drawn[key]) for key in keys]
+        detail = {"draws": own, "places": [_place(places[key]) for key in keys], "labels": counts}
         value = float(np.mean(own)) if own else None
         rows[f"few-shot-{per_class}"] = {"value": value, "n": len(own), "detail": detail}
     return rows

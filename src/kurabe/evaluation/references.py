@@ -2,9 +2,9 @@
 
 Images: real training against real test images (`floor`, expectation 0), the training images
 handed in as samples (`copier`), the untouched base. Features: raw pixels, their principal
-components, the same network at random initialisation, the base, the pretrained encoder; searched
-and measured exactly as the run's own. Each is computed once and kept by digest, so the runs of a
-block share it.
+components, the simple features that the recipe names, the same network at random initialisation,
+the base, the pretrained encoder; searched and measured exactly as the run's own. Each is computed
+once and kept by digest, so the runs of a block share it.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from kurabe.encoders import Encoder, PixelEncoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.distances import pca
 from kurabe.evaluation.feature_rows import Entry, Fixed, Material, ModelSource, Source, represent
+from kurabe.evaluation.fixed_features import hog, patch_means, scattered
 from kurabe.evaluation.model_features import Model, Pictures, identity_of
 from kurabe.evaluation.subsets import drawn
 from kurabe.recipe import Evaluation
@@ -41,7 +42,8 @@ def representations(
     models: Mapping[str, Model],
     seed: int,
 ) -> dict[str, Rows]:
-    """All rows of each source of features, by name: pixels, pca, encoder, and each of `models`.
+    """All rows of each source of features, by name: pixels, pca, encoder, those of
+    settings.simple, and each of `models`.
 
     A model that stands under two names, as the untouched base beside itself, is measured once.
     """
@@ -52,6 +54,8 @@ def representations(
         "pca": (f"pca {PCA_DIMENSIONS}", lambda: _principal(pixels, images.pixels[fit])),
         "encoder": (encoder.identity, lambda: _encoder(encoder, images)),
     }
+    for name in settings.simple:
+        sources[name] = (f"{name} 1", lambda name=name: _simple(name, images.pixels[fit]))
     for name, model in models.items():
         sources[name] = (identity_of(model), lambda model=model: ModelSource(model, settings))
     labels = [] if images.labels is None else images.labels
@@ -76,6 +80,16 @@ def _principal(pixels: PixelEncoder, train: np.ndarray) -> Source:
         return projection(pixels.encode(pictures.pixels)).float().numpy()
 
     return Fixed(f"pca-{projection.axes.shape[1]}", project)
+
+
+def _simple(name: str, train: np.ndarray) -> Source:
+    made = {
+        "hog": lambda: hog,
+        "scattering": lambda: scattered,
+        "patches": lambda: patch_means(train),
+    }
+    features = made[name]()
+    return Fixed(name, lambda pictures: features(pictures.pixels))
 
 
 def _encoder(encoder: Encoder, images: ImageSet) -> Source:
