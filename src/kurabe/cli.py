@@ -15,6 +15,7 @@ import typer
 
 from kurabe import standard_streams
 from kurabe.commands import asked
+from kurabe.commands.images import label, nearest
 from kurabe.commands.numbers import numbers
 from kurabe.words import Language, language
 
@@ -29,6 +30,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Check images, and get known sets.")
 app.add_typer(data_app, name="data")
 app.command()(numbers)
+app.command()(label)
+app.command()(nearest)
 
 MARKS = (
     "≠ differs beyond the spread of the runs; ≈ the same for all practical purposes; "

@@ -103,6 +103,8 @@ COMMANDS = {
     "sample": ["sample", RUN, "-n", "2", "--steps", "1", "--out", "drawn"],
     "sample base": ["sample", "foreign", "-n", "1", "--steps", "1", "--out", "drawn"],
     "embed": ["embed", RUN, "--data", "pictures", "--out", "features.parquet"],
+    "label": ["label", RUN, "--data", "pictures", "--labels", "few.csv", "--out", "told.csv"],
+    "nearest": ["nearest", RUN, "--data", "pictures", "--out", "near.html"],
     "evaluate": ["evaluate", RUN],
     "evaluate others": ["evaluate", RUN, "--data", "pictures.zip"],
     "export": ["export", "tuned", "--out", "exported"],
@@ -136,6 +138,7 @@ def make(place: Path) -> None:
         rows.append(f"{k}.png,{kind}")
         cells.append({"bytes": path.read_bytes(), "path": path.name})
     (place / "labels.csv").write_text("\n".join(rows) + "\n")
+    (place / "few.csv").write_text("\n".join(rows[:9]) + "\n")
     (place / "numbers.csv").write_text("column,seed,kid\na,1,0.1\na,2,0.2\nb,1,0.3\nb,2,0.5\n")
     with (
         zipfile.ZipFile(place / "pictures.zip", "w") as packed,

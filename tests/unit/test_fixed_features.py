@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kurabe.evaluation import fixed_features
-from kurabe.evaluation.fixed_features import hog, patch_means, scattered
+from kurabe.evaluation.fixed_features import hog, patch_means, scattering_of
 from kurabe.evaluation.scattering import ANGLES, MAPS, STRIDE, filters, scattering
 from kurabe.objectives.masked.histograms import oriented_gradients
 
@@ -127,6 +127,6 @@ def test_patches_are_whitened_clustered_and_summed_by_quadrant_as_written_out(mo
 def test_small_and_odd_images_have_features_too() -> None:
     for size in ((1, 5, 5, 1), (2, 8, 8, 3), (2, 16, 31, 1)):
         pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
-        for of in (hog, scattered):
+        for of in (hog, scattering_of(pixels)):
             found = of(pixels)
             assert len(found) == size[0] and np.isfinite(found).all() and found.dtype == np.float32

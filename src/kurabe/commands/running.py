@@ -4,7 +4,7 @@ import io
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kurabe.errors import UserError
 from kurabe.files import check_place, write_bytes_atomic
@@ -12,6 +12,9 @@ from kurabe.records import RunFolder
 from kurabe.runs.names import find_run, newest_first, source_of
 from kurabe.runs.precision import settled_device
 from kurabe.words.commands import aligned, say
+
+if TYPE_CHECKING:
+    from kurabe.data import ImageSet
 
 # So many images are drawn before they are written, and an interrupted command keeps the rest.
 AT_ONCE = 64
@@ -139,7 +142,6 @@ def embed(
     Copies have rows too; files that cannot be read are named.
     """
     from kurabe import data
-    from kurabe.data.report import CLOSED
     from kurabe.runs.embedding import Wanted, embed_images, write_parquet
     from kurabe.training import load_model
 
@@ -152,6 +154,14 @@ def embed(
     write_parquet(out, images, embedding)
     count, dim = embedding.vectors.shape
     print(say("done.embed", lang, n=count, dim=dim, path=out, where=embedding.described))
+    told_left(images, lang)
+
+
+def told_left(images: "ImageSet", lang: str) -> None:
+    """Name the files that could not be read, and have no row."""
+    from kurabe import data
+    from kurabe.data.report import CLOSED
+
     left = [f"{file} {reason}" for file, reason in images.report.dropped] if images.report else []
     if images.report:
         left += [f"{name} {CLOSED}" for name, why, _ in images.report.left if why == "left.closed"]

@@ -2,7 +2,8 @@
 
 - hog: histograms of oriented gradients (Dalal & Triggs 2005) in at most 8 × 8 cells, of 4 × 4
   pixels where that is enough; of each cell its own length is taken out.
-- scattering: J = 2 (Bruna & Mallat 2013), its 81 maps averaged to at most 4 × 4 places.
+- scattering: J = 2 (Bruna & Mallat 2013), its 81 maps averaged to at most 4 × 4 places and each
+  brought to the same size.
 - patches: Coates, Ng & Lee (2011), "An analysis of single-layer networks in unsupervised feature
   learning": patches of 6 × 6 pixels of training images, each with its mean and contrast taken out,
   whitened; K-means among them; for each patch of an image max(0, mean distance − distance) to each
@@ -13,6 +14,7 @@ All see uint8 images (N, H, W, C) and give float32 (N, D).
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,15 +48,22 @@ def hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return _in_blocks(pixels, of)
 
 
-def scattered(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scattering coefficients of the grey image."""
+def scattering_of(train: NDArray[np.uint8]) -> Features:
+    """Scattering coefficients of the grey image, each map over its root mean square in training
+    images, or the mean brightness would outweigh all contours."""
 
     def of(images: Tensor) -> Tensor:
         maps = scattering(images.mean(1, keepdim=True))
         places = (min(PLACES, maps.shape[2]), min(PLACES, maps.shape[3]))
-        return F.adaptive_avg_pool2d(maps, places).flatten(1)
+        return F.adaptive_avg_pool2d(maps, places).flatten(2)
 
-    return _in_blocks(pixels, of)
+    usual = np.sqrt(np.square(_in_blocks(train, of)).mean((0, 2), keepdims=True))
+
+    def scaled(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found = _in_blocks(pixels, of) / np.where(usual > 0, usual, 1)
+        return found.reshape(len(found), -1).astype(np.float32)
+
+    return scaled
 
 
 def patch_means(train: NDArray[np.uint8]) -> Features:
@@ -69,7 +78,9 @@ def patch_means(train: NDArray[np.uint8]) -> Features:
     white = axes @ torch.diag((values.clamp(min=0) + WHITENING).rsqrt()) @ axes.T
     shown = ((normal - mean) @ white).numpy()
     count = min(CENTRES, len(np.unique(shown, axis=0)))
-    found = MiniBatchKMeans(count, random_state=0, n_init=1, batch_size=4096).fit(shown)
+    # Documented, but annotated as text alone.
+    once: Any = 1
+    found = MiniBatchKMeans(count, random_state=0, n_init=once, batch_size=4096).fit(shown)
     centres = torch.from_numpy(found.cluster_centers_).float()
 
     def of(images: Tensor) -> Tensor:

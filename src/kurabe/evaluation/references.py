@@ -17,7 +17,7 @@ from kurabe.encoders import Encoder, PixelEncoder
 from kurabe.evaluation.cache import cached_result, digest_of, encoded
 from kurabe.evaluation.distances import pca
 from kurabe.evaluation.feature_rows import Entry, Fixed, Material, ModelSource, Source, represent
-from kurabe.evaluation.fixed_features import hog, patch_means, scattered
+from kurabe.evaluation.fixed_features import hog, patch_means, scattering_of
 from kurabe.evaluation.model_features import Model, Pictures, identity_of
 from kurabe.evaluation.subsets import drawn
 from kurabe.recipe import Evaluation
@@ -55,7 +55,7 @@ def representations(
         "encoder": (encoder.identity, lambda: _encoder(encoder, images)),
     }
     for name in settings.simple:
-        sources[name] = (f"{name} 1", lambda name=name: _simple(name, images.pixels[fit]))
+        sources[name] = (f"{name} 2", lambda name=name: _simple(name, images.pixels[fit]))
     for name, model in models.items():
         sources[name] = (identity_of(model), lambda model=model: ModelSource(model, settings))
     labels = [] if images.labels is None else images.labels
@@ -85,7 +85,7 @@ def _principal(pixels: PixelEncoder, train: np.ndarray) -> Source:
 def _simple(name: str, train: np.ndarray) -> Source:
     made = {
         "hog": lambda: hog,
-        "scattering": lambda: scattered,
+        "scattering": lambda: scattering_of(train),
         "patches": lambda: patch_means(train),
     }
     features = made[name]()

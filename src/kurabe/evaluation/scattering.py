@@ -28,12 +28,16 @@ def scattering(images: Tensor) -> Tensor:
     more = (-width % STRIDE + MARGIN, -height % STRIDE + MARGIN)
     mode = "reflect" if min(height, width) > max(more) else "replicate"
     x = F.pad(images.float(), (MARGIN, more[0], MARGIN, more[1]), mode)[:, 0]
+    rows, columns = -(-height // STRIDE), -(-width // STRIDE)
     low, waves = filters((x.shape[1], x.shape[2]), x.device)
     fine, coarse = waves[0], waves[1]
 
     def smoothed(maps: Tensor) -> Tensor:
-        found = torch.fft.ifft2(torch.fft.fft2(maps) * low).real
-        return found[..., MARGIN : MARGIN + height : STRIDE, MARGIN : MARGIN + width : STRIDE]
+        spectrum = (torch.fft.fft2(maps) * low).unflatten(-1, (STRIDE, -1))
+        # Every fourth value alone is asked for: frequencies that are one there are joined before.
+        folded = spectrum.unflatten(-3, (STRIDE, -1)).mean((-4, -2))
+        found, first = torch.fft.ifft2(folded).real, MARGIN // STRIDE
+        return found[..., first : first + rows, first : first + columns]
 
     spectrum = torch.fft.fft2(x).unsqueeze(1)
     found = [smoothed(x).unsqueeze(1)]

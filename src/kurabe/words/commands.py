@@ -187,6 +187,34 @@ _WORDS: dict[str, Texts] = {
         "読めない {n} 件は含まれません: {which}",
         "{n} unreadable and not among them: {which}",
     ),
+    "done.label": (
+        "与えられた {given} 枚のラベル（{classes} クラス）から {n} 枚を分類し、{table} と {page} に"
+        "保存しました（{where}）",
+        "{n} {n|image|images} labelled from {given} that {given|was|were} given, of {classes} "
+        "classes: {table}, and to correct them {page} ({where})",
+    ),
+    "done.near": (
+        "{n} 枚それぞれに近い画像と、よく似た画像 {groups} 組を {table} と {page} に"
+        "保存しました（{where}）",
+        "the nearest images of {n} and {groups} {groups|group|groups} of near-duplicates: {table}, "
+        "with thumbnails {page} ({where})",
+    ),
+    "near.title": ("{name}：近い画像とよく似た画像", "{name}: nearest images and near-duplicates"),
+    "near.alike": ("よく似た画像 {n} 組", "{n} {n|group|groups} of near-duplicates"),
+    "near.nearest": (
+        "近い画像（全 {total} 枚のうち {n} 枚）",
+        "Nearest images, of {n} of all {total}",
+    ),
+    "label.title": ("{name}：ラベルの確認", "{name}: labels to check"),
+    "label.how": (
+        "ラベルのない {n} 枚を、確信の低い順に並べています。直すか「正しい」を選び、保存した"
+        " labels.csv を --labels に渡すと続きができます。",
+        "{n} {n|image|images} without a label, the least sure first. Correct a label or tick it as "
+        "right, save, and give labels.csv to --labels to go on.",
+    ),
+    "label.left": ("このほか {n} 枚は表にあります。", "{n} more {n|is|are} in the table."),
+    "label.save": ("labels.csv を保存", "Save labels.csv"),
+    "label.sure": ("正しい", "right"),
     "data.licence": ("ライセンス", "licence"),
     "short.transfer-learning-with-diffusion-models": ("転移学習", "transfer learning"),
     "short.self-supervised-diffusion-model": ("自己教師あり", "self-supervised"),
