@@ -2,8 +2,8 @@
 
 Ruiz et al. (2023), "DreamBooth: Fine tuning text-to-image diffusion models for subject-driven
 generation", eq. 2, its second summand: the network goes on drawing what it drew, while it learns
-something new. There a text names what the base is to draw; here it draws what it draws, or what a
-base that reads is asked in the study.
+something new. There a text names the class that the base is to draw, without the new word; here
+`prompt` does, or else it draws what it draws, or is asked in the study.
 
 With times that fall in t it is what Zhong et al. (2024), "Diffusion tuning: Transferring diffusion
 models via chain of forgetting", retain: E[ξ(t) ‖ε − ε_θ(x_t, t)‖²], ξ ∝ 1 − t, on
@@ -13,7 +13,9 @@ images of a bank drawn by the base; beside it denoising with ψ ∝ t. Their cod
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from kurabe.methods.card import Formula, Text
 from kurabe.methods.settings import Count, DenoisingChoice, OpenShare
@@ -33,20 +35,28 @@ class Prior(DenoisingChoice):
         images: how many the base draws before training, and `evaluations` network passes for
             each; both are paid from the run's budget, of which they take a fifth at most.
         share: part of what passes through the network that is drawn images.
+        prompt: of a base that reads, what it is to draw, as "a dog" where the study's images show
+            "a sks dog".
     """
 
     says = Text(
         ja="{weight:g} × 事前知識の保存（ベースが先に描く画像 {images} 枚まで、"
-        "通す画像の {share:.0%}{drawn}）",
+        "通す画像の {share:.0%}{drawn}{asked}）",
         en="{weight:g} × prior preservation (on up to {images} images that the base draws first, "
-        "{share:.0%} of what passes{drawn})",
+        "{share:.0%} of what passes{drawn}{asked})",
     )
     from_base = True
+    later = ("prompt",)
 
     term: Literal["prior"] = "prior"
     images: Count = 200
     evaluations: Count = 20
     share: OpenShare = 0.5
+    prompt: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+
+    def words(self, lang: str) -> dict[str, Any]:
+        asked = "" if self.prompt is None else f', "{self.prompt}"'
+        return {**super().words(lang), "asked": asked}
 
     def formula(self) -> Formula:
         return Formula(
@@ -61,7 +71,7 @@ def of_base(choice: Prior, denoiser: NetworkDenoiser) -> StreamTerm:
     from kurabe.objectives.denoising.term import errors
     from kurabe.objectives.term import LAWS, Drawn, Stream, StreamTerm
 
-    source = Drawn(choice.images, choice.evaluations)
+    source = Drawn(choice.images, choice.evaluations, prompt=choice.prompt)
     stream = Stream("prior", source=source, share=choice.share, law=LAWS[choice.times])
     return StreamTerm(choice.weight, stream, partial(errors, weighting=choice.weighting))
 

@@ -51,12 +51,15 @@ class Drawn:
     """Images that the untouched base draws before training, in place of the training images.
 
     count: how many, and evaluations: network passes for each. most: the share of a run's budget
-    that drawing may take, in (0, 1); what does not fit is not drawn, but for one image.
+    that drawing may take, in (0, 1); what does not fit is not drawn, but for one image. prompt:
+    what a base that reads is asked to draw, and what these images are said to show; None for what
+    it is asked anyway.
     """
 
     count: int
     evaluations: int = 20
     most: float = 0.2
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """What a run's network is told of its training images: captions or classes, encoded once."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from kurabe.conditions.classes import ByClass, Classes
 from kurabe.data import ImageSet, Split, captions
+from kurabe.errors import UserError
+from kurabe.objectives.term import Drawn
 from kurabe.recipe import Recipe
 from kurabe.training.batches import Told
 from kurabe.training.diffusers_parts import encoder_of
@@ -28,6 +32,33 @@ def told_of(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> Tol
         every = np.arange(model.classes.none + 1)
         return Told(every, which, model.classes.none, condition.dropped)
     return _captions(recipe, model, images, split)
+
+
+def told_of_drawn(model: Model, source: Drawn, count: int) -> Told | None:
+    """What is said of so many images that the base drew; None where it was asked nothing else."""
+    if source.prompt is None:
+        return None
+    states = encoder_of(model.network).encode(["", source.prompt]).half().numpy()
+    return Told(states, np.ones(count, dtype=np.int64), 0)
+
+
+def check_prompts(recipe: Recipe, model: Model, sources: Iterable[Drawn]) -> None:
+    """UserError where what the base is to draw first cannot be said to it, or is what the images
+    show, which would preserve nothing."""
+    asked = next((source.prompt for source in sources if source.prompt is not None), None)
+    told = model.network.told
+    if asked is None:
+        return
+    if told is None:
+        raise UserError(
+            f'The prior asks for "{asked}", and {recipe.base} draws from noise alone; leave its '
+            "prompt out."
+        )
+    if " ".join(asked.split()).casefold() == " ".join(told.text.split()).casefold():
+        raise UserError(
+            f'The prior asks for "{asked}", which is what --prompt says of your images; name '
+            "their class without the new word."
+        )
 
 
 def _captions(recipe: Recipe, model: Model, images: ImageSet, split: Split) -> Told | None:

@@ -1,5 +1,7 @@
 """The parts of a folder that diffusers wrote, loaded: schedule, weights, text encoders, space."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kurabe import registry
@@ -51,6 +53,21 @@ def ask(backbone: Backbone, network: Described) -> None:
                 f"network takes {read}."
             )
     backbone.ask(encoder.encode([prompt.text]).to(next(backbone.parameters()).device))
+
+
+@contextmanager
+def asking(backbone: Backbone, network: Described, text: str | None) -> Iterator[None]:
+    """Inside, a network that reads is asked for that text instead; as ever where it is None."""
+    if text is None:
+        yield
+        return
+    assert isinstance(backbone, Listening)
+    before = backbone.asked
+    backbone.ask(encoder_of(network).encode([text]).to(before))
+    try:
+        yield
+    finally:
+        backbone.ask(before)
 
 
 def space_of(network: Described, image_size: Size, channels: int) -> Space:

@@ -20,6 +20,7 @@ from kurabe.files import write_bytes_atomic
 from kurabe.objectives.term import Drawn
 from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
+from kurabe.training.diffusers_parts import asking
 from kurabe.training.model import Model
 from kurabe.training.plan import Plan
 
@@ -85,7 +86,9 @@ def _draw(model: Model, folder: RunFolder, source: Drawn, seeds: range, path: Pa
     """One portion, and its seconds, which are seconds of training."""
     began = time.perf_counter()
     buffer = io.BytesIO()
-    np.save(buffer, model.sample(seeds, source.evaluations), allow_pickle=False)
+    with asking(model.denoiser.backbone, model.network, source.prompt):
+        drawn = model.sample(seeds, source.evaluations)
+    np.save(buffer, drawn, allow_pickle=False)
     write_bytes_atomic(path, buffer.getvalue())
     seconds = (folder.info.get("prepared_seconds") or 0.0) + time.perf_counter() - began
     folder.update(prepared_seconds=seconds, seconds=seconds)

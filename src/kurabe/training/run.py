@@ -27,7 +27,7 @@ from kurabe.records import RunFolder
 from kurabe.spaces import encoded_once
 from kurabe.training.batches import Source, Sources
 from kurabe.training.buckets import BucketSource, buckets_of, check_full, shelves_of
-from kurabe.training.conditions import told_of
+from kurabe.training.conditions import check_prompts, told_of, told_of_drawn
 from kurabe.training.ema import EMA
 from kurabe.training.held_out import HeldOut
 from kurabe.training.model import Model, random_weights
@@ -241,9 +241,11 @@ def prepare(
     buckets = buckets_of(recipe, model, images, split, folder)
     streams = [stream for turn in objective.turns for stream in objective.streams(turn)]
     own = _own(recipe, model, images, split, buckets, plan, streams, accelerator.device)
-    # Of what was drawn nothing is said but what a base that reads is asked anyway.
+    check_prompts(recipe, model, plan.drawn)
     drawn = draw(recipe, model, folder, plan)
-    source = Sources(own, {of: source_of(pixels) for of, pixels in drawn.items()})
+    said = {of: told_of_drawn(model, of, len(pixels)) for of, pixels in drawn.items()}
+    rest = {of: source_of(pixels, told=said[of]) for of, pixels in drawn.items()}
+    source = Sources(own, rest)
     _precondition(recipe, model, own, folder)
     ema = EMA(model.adaptation.state(), settings.ema_half_life)
     refer(objective, ema)
