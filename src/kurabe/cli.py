@@ -15,6 +15,7 @@ import typer
 
 from kurabe import standard_streams
 from kurabe.commands import asked
+from kurabe.commands.adapters import adapters
 from kurabe.commands.images import label, nearest
 from kurabe.commands.numbers import numbers
 from kurabe.words import Language, language
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Check images, and get known sets.")
 app.add_typer(data_app, name="data")
+app.add_typer(adapters, name="adapter")
 app.command()(numbers)
 app.command()(label)
 app.command()(nearest)
@@ -307,14 +309,14 @@ def embed(
 @app.command()
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Option("--out", help="A folder that is not there yet.")],
-    to: Annotated[str, typer.Option("--to", help="The format; diffusers, or a package's.")] = (
+    out: Annotated[Path, typer.Option("--out", help="A folder or file not there yet.")],
+    to: Annotated[str, typer.Option("--to", help="diffusers, diffusers-lora, peft, kohya, …")] = (
         "diffusers"
     ),
     below: Below = Path(),
     lang: Lang = None,
 ) -> None:
-    """Write a run as a folder that DiffusionPipeline.from_pretrained loads."""
+    """Write a run's model, or what it changed of its base, as other tools load it."""
     from kurabe.commands.running import export
 
     export(run, out, to, below, language(lang))

@@ -20,6 +20,7 @@ import uvicorn
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from inline import Inline
 from PIL import Image
+from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
 import kurabe
@@ -108,6 +109,7 @@ COMMANDS = {
     "evaluate": ["evaluate", RUN],
     "evaluate others": ["evaluate", RUN, "--data", "pictures.zip"],
     "export": ["export", "tuned", "--out", "exported"],
+    "adapter check": ["adapter", "check", "lent.safetensors", "--base", "foreign"],
     "train": ["train", RUN],
     "fit": ["fit", "ddpm", "--data", "pictures", "--out", "fitted", *SIZE,
             "--set", "network.width=48"],
@@ -173,6 +175,7 @@ def make(place: Path) -> None:
         assert answer(["study", "few/study.toml", "--out", "few", "--yes"]) == 0
         assert answer(["demo", "--out", "few", "--dry-run"]) == 0
         _fitted("fitted", Single("ddpm", "pictures", settings={"network": {"width": 48}}))
+        save_file({"conv_in.diff": torch.ones(8, 1, 3, 3)}, "lent.safetensors")
         _fitted("tuned", Single("full-fine-tuning", "pictures", base="foreign"))
 
 

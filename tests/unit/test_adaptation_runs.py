@@ -150,7 +150,8 @@ def test_tuners_train_as_many_numbers_as_their_papers_count() -> None:
         ({"rank_dropout": 0.1}, "draws at random"),
         ({"target_modules": "x"}, "has no option 'target_modules'"),
         ({"r": -1}, "peft:loha does not fit this network"),
-        ({"r": "many"}, "peft:loha does not fit this network"),
+        ({"r": "many"}, "peft:loha: r is a number, not 'many'"),
+        ({"r": True}, "peft:loha: r is a number, not True"),
     ],
 )
 def test_odd_options_of_a_tuner_are_one_sentence(given: dict[str, object], said: str) -> None:

@@ -37,7 +37,7 @@ def export(run: RunFolder, out: Path) -> None:
     UserError where the run did not begin from such a folder, or `out` is there already; OSError
     that names the base's file or `out`.
     """
-    base = _base_of(run)
+    base = base_of(run)
     if out.exists():
         raise UserError(f"{out} is there already; give another --out.")
     check_place(out, folder=True)
@@ -57,8 +57,9 @@ def export(run: RunFolder, out: Path) -> None:
             ) from None
 
 
-def _base_of(run: RunFolder) -> bases.Base:
-    """The diffusers folder that a run, or the run that it began from, began from."""
+def base_of(run: RunFolder) -> bases.Base:
+    """The diffusers folder that a run, or the run that it began from, began from; UserError where
+    that is none."""
     text, seen = Recipe.from_toml(run.recipe_path).base, {run.path.resolve()}
     while text is not None and text not in bases.available() and RunFolder(text).exists:
         earlier = RunFolder(text)

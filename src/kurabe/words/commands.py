@@ -179,6 +179,19 @@ _WORDS: dict[str, Texts] = {
         "{format} の形式で {path} に書き出しました",
         "written for {format} into {path}",
     ),
+    "adapter.fits": (
+        "{of} 個のテンソルのうち {n} 個が {base} に合います",
+        "{n} of {of} {of|tensor|tensors} {n|fits|fit} {base}",
+    ),
+    "adapter.changes": (
+        "{n} 枚の生成画像の画素値が平均 {mean}、最大 {largest}（0–255）変わります",
+        "{n} drawn {n|image|images} {n|changes|change} by {mean} on average, {largest} at most "
+        "(of 255)",
+    ),
+    "adapter.same": (
+        "{n} 枚の生成画像は少しも変わりません",
+        "{n} drawn {n|image|images} {n|does|do} not change at all",
+    ),
     "done.embed": (
         "{n} 枚 × {dim} 次元を {path} に保存しました（{where}）",
         "{n} {n|image|images} × {dim} {dim|feature|features} in {path} ({where})",

@@ -23,7 +23,10 @@ _ADAPTER = "default"
 
 
 class Tuned(Adaptation):
-    """Adapts the network as PEFT does; UserError where it cannot, or an option is none of it."""
+    """Adapts the network as PEFT does; UserError where it cannot, or an option is none of it.
+
+    config: PEFT's configuration, of layers by their names here. tuner: PEFT's model of it.
+    """
 
     def __init__(self, network: nn.Module, choice: PeftTuner) -> None:
         super().__init__(network)
@@ -38,23 +41,26 @@ class Tuned(Adaptation):
             # Of extensions for other machines, and of what PEFT rounds off by itself.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                config = config_class(target_modules=names, **options, **more)
-                self._tuner: Any = tuner_class(network, config, _ADAPTER)
+                self.config: Any = config_class(target_modules=names, **options, **more)
+                self.tuner: Any = tuner_class(network, self.config, _ADAPTER)
         # PEFT says what does not fit by any of these.
         except (ValueError, TypeError, RuntimeError, KeyError, ImportError) as error:
             said = " ".join(str(error).split()).rstrip(".")
+            if "memory" in said:
+                # Told as such, with what helps.
+                raise
             raise UserError(f"{choice.kind} does not fit this network: {said}.") from None
 
     @contextmanager
     def off(self) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._tuner.disable_adapter_layers()
+            self.tuner.disable_adapter_layers()
         try:
             with self._as_fitted_before():
                 yield
         finally:
-            self._tuner.enable_adapter_layers()
+            self.tuner.enable_adapter_layers()
 
     def merge(self) -> None:
         if not self.choice.merges:
@@ -62,7 +68,7 @@ class Tuned(Adaptation):
                 f"{self.choice.kind} changes with what enters a layer, so it cannot be written "
                 "into the weights of its base."
             )
-        self._tuner.merge_and_unload()
+        self.tuner.merge_and_unload()
 
 
 def _classes(tuner: str) -> tuple[Any, Any]:
@@ -90,12 +96,16 @@ def _fitting(tuner: str, layers: list[nn.Linear]) -> dict[str, Option]:
 
 def _check(choice: PeftTuner, config_class: Any) -> None:
     """UserError for an option that the tuner has not, or that would draw at random in a pass."""
-    known = [of.name for of in dataclasses.fields(config_class)]
+    usual = {of.name: of.default for of in dataclasses.fields(config_class)}
+    known = list(usual)
     for name, value in choice.options.items():
         if name not in known or name in ("target_modules", "peft_type", "task_type"):
             near = difflib.get_close_matches(name, known, 3, 0.5)
             said = f"did you mean {' or '.join(near)}?" if near else "PEFT's documentation has all."
             raise UserError(f"{choice.kind} has no option '{name}'; {said}")
+        number = isinstance(usual[name], int | float) and not isinstance(usual[name], bool)
+        if number and isinstance(value, str | bool):
+            raise UserError(f"{choice.kind}: {name} is a number, not {value!r}.")
         if "dropout" in name and value:
             raise UserError(
                 f"{choice.kind}: {name} draws at random by a generator that no seed of a run "
