@@ -31,7 +31,7 @@ def write_near(table: Path, page: Path, images: ImageSet, found: Near, lang: str
     shown = range(min(SHOWN, len(images)))
     needed = {*shown, *found.neighbours[: len(shown)].flat, *(k for g in found.alike for k in g)}
     _write_page(page, "near.html", lang, images, needed, {
-        "alike": found.alike[:SHOWN],
+        "alike": found.alike,
         "rows": [
             (i, list(zip(found.neighbours[i].tolist(), found.cosines[i].tolist(), strict=True)))
             for i in shown
