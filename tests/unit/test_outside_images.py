@@ -22,7 +22,7 @@ from kurabe.cli import answer
 from kurabe.comparison import study_table
 from kurabe.outside import prompts
 from kurabe.outside.folders import look
-from kurabe.outside_settings import column_of
+from kurabe.outside_settings import columns_of
 from kurabe.records import Ledger, StudyFolder
 from kurabe.records.samples import read_grid
 from kurabe.runs.images import load_images, split_images
@@ -170,7 +170,7 @@ def test_a_study_file_with_outside_columns_is_what_was_written(here, digits):
     write(Path("a/1"), digits[TRAINING:][:20])
     write(Path("a/10"), digits[TRAINING + 20 :][:20])
     write(Path("a/2"), digits[TRAINING + 40 :][:20])
-    column = column_of("lora=a/{seed}")
+    (column,) = columns_of("lora=a/{seed}")
     assert [Path(place).name for place in column.samples] == ["1", "2", "10"]
     assert study("--column", "lora=a/{seed}", "--dry-run")[0] == 0
     text = Path("study/study.toml").read_text("utf-8")

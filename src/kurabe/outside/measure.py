@@ -17,6 +17,7 @@ import tomli_w
 
 from kurabe import data
 from kurabe.errors import UserError
+from kurabe.outside.drawn import checkpoint_model, draw, drawn_pixels, look_at_drawn, seconds_of
 from kurabe.outside.features import feature_rows, read_features
 from kurabe.outside.folders import Drawn, check_not_own, check_size, look, pixels_of
 from kurabe.outside_settings import GROUPS, OutsideColumn
@@ -37,7 +38,8 @@ Told = Callable[[str, int], object]
 class Block:
     """One value of every row of a column: a folder's images, or a group of them.
 
-    rows: which of the folder's images, in the order of their names.
+    rows: which of the folder's images, in the order of their names. checkpoint: what drew them,
+    where that was done here.
     """
 
     column: OutsideColumn
@@ -45,32 +47,42 @@ class Block:
     drawn: Drawn | None
     rows: np.ndarray
     features: str | None = None
+    checkpoint: str | None = None
 
     @property
     def places(self) -> dict[str, str]:
         """What is measured, by kind."""
-        of = {"samples": self.drawn and str(self.drawn.path), "features": self.features}
+        samples = self.drawn and str(self.drawn.path)
+        of = {"checkpoint": self.checkpoint, "samples": samples, "features": self.features}
         return {kind: place for kind, place in of.items() if place}
 
 
-def blocks_of(study: StudySettings) -> list[Block]:
+def blocks_of(study: StudySettings, made: Mapping[str, tuple[str, ...]]) -> list[Block]:
     """Every block of every outside column, looked at by headers alone.
 
-    UserError where folders differ in number, or prompts do not pair.
+    made: the folders of images that checkpoints drew, by column; those of other checkpoints are
+    left out. UserError where folders differ in number, or prompts do not pair.
     """
-    folders = {c.id: [look(place) for place in c.samples] for c in study.outside}
+    folders = {
+        column.id: [look(place) for place in column.samples]
+        or [look_at_drawn(place) for place in made.get(column.id, ())]
+        for column in study.outside
+    }
     _check_alike([drawn for of in folders.values() for drawn in of], study.evaluation.samples)
     found: list[Block] = []
     for column in study.outside:
+        if column.checkpoint and not folders[column.id]:
+            continue
         if study.question == "checkpoints":
             found += _groups(column, folders[column.id], study.evaluation.samples)
             continue
         for k in range(min(column.places, len(study.all_blocks))):
-            drawn = folders[column.id][k] if column.samples else None
+            drawn = folders[column.id][k] if folders[column.id] else None
             rows = np.empty(0, np.int64) if drawn is None else drawn.order
             rows = rows[: study.evaluation.samples]
             features = column.features[k] if column.features else None
-            found.append(Block(column, k + 1, drawn, rows, features))
+            checkpoint = column.checkpoint[k] if column.checkpoint else None
+            found.append(Block(column, k + 1, drawn, rows, features, checkpoint))
     return found
 
 
@@ -95,7 +107,8 @@ def _groups(column: OutsideColumn, folders: list[Drawn], count: int) -> list[Blo
             f"{drawn.path}: {len(order)} images; whether checkpoints differ takes "
             f"{2 * GROUPS} of each at least."
         )
-    return [Block(column, k + 1, drawn, rows) for k, rows in enumerate(groups)]
+    drew = column.checkpoint[0] if column.checkpoint else None
+    return [Block(column, k + 1, drawn, rows, None, drew) for k, rows in enumerate(groups)]
 
 
 def _check_alike(folders: list[Drawn], wanted: int) -> None:
@@ -124,15 +137,17 @@ def measure(
     images: data.ImageSet,
     folder: StudyFolder,
     told: Told = lambda column, block: None,
+    drew: Told = lambda column, block: None,
 ) -> None:
     """Measure every block that is not measured yet; `told` of each column and block done.
 
-    tested: the study's data with what is not tested. One folder's images are in memory at a time.
-    UserError where a folder is not what it must be,
-    or is no more what it was when it was measured.
+    tested: the study's data with what is not tested. drew: told of each block that a checkpoint
+    drew. One folder's images are in memory at a time. UserError where a folder is not what it must
+    be, or is no more what it was when it was measured.
     """
     seen: dict[str, str] = {}
-    for block, pixels in _with_pixels(study, blocks_of(study), images, folder):
+    made = draw(study, images.channels, folder, drew)
+    for block, pixels in _with_pixels(blocks_of(study, made), images):
         run = folder.run(block.column.id, block.number)
         digest = _digest(block, pixels)
         here = f"{block.column.id}, block {block.number}"
@@ -156,21 +171,28 @@ def measure(
 
 
 def _with_pixels(
-    study: StudySettings, blocks: list[Block], images: data.ImageSet, folder: StudyFolder
+    blocks: list[Block], images: data.ImageSet
 ) -> Iterator[tuple[Block, np.ndarray | None]]:
     """Each block with its images; a folder of several blocks is read once."""
-    last: tuple[Path, data.ImageSet] | None = None
+    last: tuple[Path, np.ndarray] | None = None
     for block in blocks:
         if block.drawn is None:
             yield block, None
             continue
         if last is None or last[0] != block.drawn.path:
             last = None
-            check_size(block.drawn, images.size)
-            found = pixels_of(block.drawn, images.size, images.channels)
-            check_not_own(found, block.drawn.path, images)
-            last = block.drawn.path, found
-        yield block, last[1].pixels[block.rows]
+            last = block.drawn.path, _read(block, block.drawn, images)
+        yield block, last[1][block.rows]
+
+
+def _read(block: Block, drawn: Drawn, images: data.ImageSet) -> np.ndarray:
+    """A folder's images as they are compared, uint8 (N, H, W, C)."""
+    if block.checkpoint is not None:
+        return drawn_pixels(drawn.path, drawn.names)
+    check_size(drawn, images.size)
+    found = pixels_of(drawn, images.size, images.channels)
+    check_not_own(found, drawn.path, images)
+    return found.pixels
 
 
 def _digest(block: Block, pixels: np.ndarray | None) -> str:
@@ -227,6 +249,9 @@ def _scores(
     vectors = None if block.features is None else read_features(block.features, images)
     digest = str(run.info.get("outside_digest"))
     Ledger(run.path / "test-openings.jsonl").open(digest, images.digest)
+    # A group of images is measured as images: what the model does otherwise has no groups.
+    if block.checkpoint is not None and pixels is not None and study.question == "methods":
+        return _checkpoint_scores(study, images, split, (block, pixels), run, seed)
     encoder = load_encoder(
         study.evaluation.encoder, size=images.size, channels=images.channels, device="cpu"
     )
@@ -242,6 +267,28 @@ def _scores(
         "encoder": encoder.name,
         "metrics": finite(rows),
     }
+
+
+def _checkpoint_scores(
+    study: StudySettings,
+    images: data.ImageSet,
+    split: data.Split,
+    given: tuple[Block, np.ndarray],
+    run: RunFolder,
+    seed: int,
+) -> Scores:
+    """The scores of a checkpoint at hand: the rows of our own columns, of its features too."""
+    from kurabe.evaluation import evaluate
+    from kurabe.evaluation.samples import Samples, sample_seeds
+
+    block, pixels = given
+    assert block.checkpoint is not None and block.drawn is not None
+    model = checkpoint_model(block.column, block.checkpoint, study)
+    took = seconds_of(block.drawn.path)
+    samples = Samples(pixels, sample_seeds(seed, len(pixels)), took)
+    scores = evaluate(model, images, split, study.evaluation, seed=seed, samples=samples)
+    _write_grids(run, pixels, images, scores.get("metrics", {}))
+    return scores
 
 
 def _name_copies(scores: Scores, block: Block) -> None:

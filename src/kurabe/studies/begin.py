@@ -166,7 +166,7 @@ def _continued(request: Request, folder: StudyFolder, state: StudyState, engine:
         study = more
     if request.seeds is not None:
         study = with_blocks(study, request.seeds, begun)
-    return with_outside(study, request.outside)
+    return with_outside(study, request.outside, request.prompt)
 
 
 def _aspects(request: Request) -> tuple[str, ...] | None:
@@ -178,9 +178,9 @@ def _aspects(request: Request) -> tuple[str, ...] | None:
 
 
 def _told(study: Study) -> str | None:
-    network = study.network
-    told = network.told
-    return None if told is None else told.text
+    told = study.network.told
+    elsewhere = (column.prompt for column in study.outside if column.prompt is not None)
+    return next(elsewhere, None) if told is None else told.text
 
 
 def _where_images_lie(request: Request, study: Study, folder: StudyFolder) -> Study:
@@ -252,6 +252,7 @@ def _new(request: Request) -> Study:
             {"source": located(request.source), **asked},
             {"encoder": request.encoder} if request.encoder else {},
             request.first_seed or 0,
+            request.prompt,
         )
     return with_outside(of_images(request), request.outside)
 

@@ -72,7 +72,7 @@ def _carried_out(
             show(line)
         for line in plan.about_own_settings(study, lang):
             show(line)
-        for line in outside_columns.about(study, lang):
+        for line in outside_columns.about(study, images, lang):
             show(line)
         if not begun:
             _forget_other_speeds(study, state)

@@ -44,11 +44,12 @@ class Study(StudySettings):
         """The data's settings, with the bases whose training images are not tested.
 
         A column's own base is one of them, for all columns: they share their test images; so is
-        one whose features a column learns to follow.
+        one whose features a column learns to follow, and a checkpoint that is measured here.
         """
         own = (column.overrides.get("base") for column in self.columns)
         followed = (name for column in self.columns for name in self._followed(column))
-        named = [self.data.unseen_by or self.base, *own, *followed]
+        given = (place for column in self.outside for place in column.checkpoint)
+        named = [self.data.unseen_by or self.base, *own, *followed, *given]
         flat = [name for of in named for name in ([of] if isinstance(of, str) else of or ())]
         bases = tuple(dict.fromkeys(flat))
         unseen = bases if len(bases) > 1 else next(iter(bases), None)

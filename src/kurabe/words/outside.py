@@ -10,6 +10,12 @@ _WORDS: dict[str, Texts] = {
         "{places} {places|folder|folders} of {n} images, {size} px",
     ),
     "plan.features": ("特徴ファイル {places} 件", "{places} {places|file|files} of features"),
+    "plan.checkpoints": (
+        "チェックポイント {places} 件、各 {n} 枚を {evaluations} 回の評価で生成",
+        "{places} {places|checkpoint|checkpoints}, {n} images each, {evaluations} evaluations an "
+        "image",
+    ),
+    "drawn": ("{column}・ブロック {block} の画像を生成", "{column}, block {block}: images drawn"),
     "plan.paired": ("プロンプトで対応", "paired by prompt"),
     "measured": ("{column}・ブロック {block} を測定", "{column}, block {block}: measured"),
     "introduction.checkpoints": (
