@@ -157,9 +157,14 @@ def _facts(method: Any, lang: str) -> list[tuple[str, str]]:
 
 
 def _listing(chosen: list[Any], lang: str) -> None:
-    rows = [(m.card.id, m.card.name.of(lang), "●" if m.runs else "") for m in chosen]
+    def marks(method: Any) -> str:
+        return ("●" if method.runs else " ") + (" *" if method.origin else "")
+
+    rows = [(m.card.id, m.card.name.of(lang), marks(m).rstrip()) for m in chosen]
     print("\n".join(aligned(rows)))
     print("\n  ● " + say("methods.run", lang))
+    if any(m.origin for m in chosen):
+        print("  * " + say("methods.own", lang))
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import uvicorn
 
 from kurabe.errors import UserError
-from kurabe.methods import SEED
+from kurabe.methods import SEED, catalogue
 from kurabe.web import Library, create_app
 
 # An address this long is refused by a page; a longer one by the server itself.
@@ -18,6 +18,8 @@ def serve(runs: Path, host: str, port: int, lang: str) -> None:
     """Serve until interrupted; the first line printed is the address to open."""
     if not runs.is_dir():
         raise UserError(f"{runs} is not a folder; --runs names the one that holds your studies.")
+    # What is wrong with a card of one's own is said before anything listens.
+    catalogue()
     listening = _listen(host, port)
     library = Library(runs)
     library.refresh()

@@ -56,7 +56,16 @@ def fact_rows(methods: Sequence[Method | None], lang: str) -> tuple[Row, ...]:
             _each(cards, "summary"),
             lang,
         ),
+        *_whose_rows([method for method in methods if method is not None], lang),
     )
+
+
+def _whose_rows(methods: Sequence[Method], lang: str) -> tuple[Row, ...]:
+    """Whose card each is, where one of them is the reader's own."""
+    if all(method.origin is None for method in methods):
+        return ()
+    cells = [Cell(text=word(f"card.{method.origin or 'shipped'}", lang)) for method in methods]
+    return (_row("card", cells, [method.origin for method in methods], lang),)
 
 
 def _with_gaps(methods: Sequence[Method | None], lang: str) -> tuple[Row, ...]:

@@ -2,6 +2,7 @@
 
 from kurabe.methods.card import Aliases, Author, Card, Source, Summary, Text, Years
 from kurabe.methods.catalogue import (
+    OWN_CARDS,
     SEED,
     Method,
     catalogue,
@@ -10,11 +11,13 @@ from kurabe.methods.catalogue import (
     narrower,
     normalise,
     search,
+    shipped,
 )
 from kurabe.methods.choices import Choices, OptimiserOverrides, Sampling
 from kurabe.methods.settings import AdaptationChoice, TermChoice
 
 __all__ = [
+    "OWN_CARDS",
     "SEED",
     "AdaptationChoice",
     "Aliases",
@@ -35,4 +38,5 @@ __all__ = [
     "narrower",
     "normalise",
     "search",
+    "shipped",
 ]

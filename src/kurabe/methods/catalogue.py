@@ -2,25 +2,33 @@
 
 A method is one TOML file in cards/: a table [card], and where it runs here a table [choices];
 a family has `default`, the narrower method that it runs, in place of choices of its own. Other
-packages have folders of such files, which the registry names.
+packages have folders of such files, which the registry names; a person has one, which the
+environment's KURABE_CARDS names.
 """
 
 import difflib
+import os
 import re
 import tomllib
 import unicodedata
 from collections.abc import Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kurabe import registry
-from kurabe.errors import UserError, sentence
+from kurabe.errors import UserError, sentence, shown
 from kurabe.methods.card import Card, Slug
 from kurabe.methods.choices import Choices
 
 # The pair that the product was asked for with; what stands side by side where nothing is chosen.
 SEED = ("transfer-learning-with-diffusion-models", "self-supervised-diffusion-model")
+
+# The environment's word for the folder of a person's own cards.
+OWN_CARDS = "KURABE_CARDS"
 
 # Spellings that a reader takes for the same word.
 _SYNONYMS = {
@@ -36,6 +44,7 @@ class Method(BaseModel):
 
     choices: the five choices, where the method runs here by itself.
     default: for a family, the id of the narrower method that it runs.
+    origin: "own" where the card is the person's own; None for those that come with a package.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +52,7 @@ class Method(BaseModel):
     card: Card
     choices: Choices | None = None
     default: Slug | None = None
+    origin: Literal["own"] | None = None
 
     @model_validator(mode="after")
     def _one_definition(self) -> "Method":
@@ -65,29 +75,72 @@ def catalogue() -> dict[str, Method]:
     """All methods by id, in alphabetical order of ids; treat it as read-only.
 
     A card of another package that cannot be read, or whose id is taken, is left out and told
-    among the registry's problems.
+    among the registry's problems; a card of the person's own that is wrong is a UserError.
     """
     return registry.kept("catalogue", _read)
 
 
+def shipped() -> dict[str, Method]:
+    """The catalogue without the person's own cards."""
+    return {key: method for key, method in catalogue().items() if method.origin is None}
+
+
 def _read() -> dict[str, Method]:
-    known = {method.id: method for _, method in _methods("kurabe.methods:cards")}
+    known = {method.id: method for _, method in _methods(_of_package("kurabe.methods:cards"))}
     for idea in registry.ideas("cards").values():
         try:
-            for name, method in _methods(idea.made_by):
+            for name, method in _methods(_of_package(idea.made_by)):
                 if method.id in known:
                     raise ValueError(f"{name}: there is a method '{method.id}' already")
                 known[method.id] = method
         except (ImportError, OSError, ValueError) as error:
             said = sentence(error) if isinstance(error, OSError) else " ".join(str(error).split())
             registry.left_out(f"Cards of the package {idea.package} are left out ({said}).")
+    if given := os.environ.get(OWN_CARDS):
+        known |= _own(Path(given).expanduser(), known)
     return dict(sorted(known.items()))
 
 
-def _methods(folder: str) -> Iterator[tuple[str, Method]]:
-    """The methods of the TOML files in "package:folder", with the files' names."""
+def _own(folder: Path, known: dict[str, Method]) -> dict[str, Method]:
+    """The methods of the person's own cards; UserError names the file and the field that is wrong,
+    an id that is taken, and a neighbour that is no method."""
+    place = shown(folder)
+    if not folder.is_dir():
+        raise UserError(f"{place}, which {OWN_CARDS} names, is not a folder of cards.")
+    own: dict[str, Method] = {}
+    files: dict[str, str] = {}
+    try:
+        for name, method in sorted(_methods(folder), key=lambda one: one[0]):
+            if method.id in known or method.id in own:
+                raise ValueError(f"{name}: card.id: there is a method '{method.id}' already")
+            own[method.id] = method.model_copy(update={"origin": "own"})
+            files[method.id] = name
+    except (OSError, ValueError) as error:
+        said = sentence(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UserError(f"{place}: {said.rstrip('.')}.") from None
+    if not own:
+        raise UserError(f"{place}, which {OWN_CARDS} names, holds no cards (.toml).")
+    for key, method in own.items():
+        named = {
+            "card.related": method.card.related,
+            "card.broader": method.card.broader,
+            "default": (method.default,) if method.default else (),
+        }
+        for field, ids in named.items():
+            if lost := [of for of in ids if of not in known and of not in own]:
+                raise UserError(f"{place}: {files[key]}: {field}: there is no method '{lost[0]}'.")
+    return own
+
+
+def _of_package(folder: str) -> Traversable:
+    """The folder that "package:folder" names."""
     package, _, below = folder.partition(":")
-    for file in (resources.files(package) / below).iterdir():
+    return resources.files(package) / below
+
+
+def _methods(folder: Traversable) -> Iterator[tuple[str, Method]]:
+    """The methods of the TOML files in a folder, with the files' names."""
+    for file in folder.iterdir():
         if file.name.endswith(".toml"):
             try:
                 yield file.name, Method.model_validate(tomllib.loads(file.read_text("utf-8")))
@@ -95,7 +148,7 @@ def _methods(folder: str) -> Iterator[tuple[str, Method]]:
                 problem = error.errors()[0]
                 field = ".".join(str(part) for part in problem["loc"])
                 raise ValueError(f"{file.name}: {field}: {problem['msg']}") from None
-            except tomllib.TOMLDecodeError as error:
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise ValueError(f"{file.name}: {error}") from None
 
 

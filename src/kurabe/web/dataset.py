@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from kurabe.comparison import compare, draw_bibtex
-from kurabe.methods import Method, catalogue
+from kurabe.methods import Method, shipped
 from kurabe.words import LANGUAGES
 
 VERSION = "1.0.0"
@@ -28,7 +28,7 @@ _LICENCE = "https://www.apache.org/licenses/LICENSE-2.0"
 
 def as_json() -> str:
     """Every card and what it runs."""
-    methods = [m.model_dump(mode="json", exclude_none=True) for m in catalogue().values()]
+    methods = [m.model_dump(mode="json", exclude_none=True) for m in shipped().values()]
     return _text({"name": "kurabe-catalogue", "version": VERSION, "methods": methods})
 
 
@@ -45,7 +45,7 @@ def as_csv() -> str:
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, _COLUMNS)
     writer.writeheader()
-    for method in catalogue().values():
+    for method in shipped().values():
         writer.writerow({key: _inert(value) for key, value in _line(method).items()})
     return "\ufeff" + buffer.getvalue()
 
@@ -81,7 +81,7 @@ def as_skos(base: str) -> str:
     none broader is a top concept.
     """
     scheme = f"{base}/dataset/methods"
-    known = catalogue()
+    known = shipped()
     concepts = [_concept(method, base, scheme, known) for method in known.values()]
     tops = [c["@id"] for c in concepts if "topConceptOf" in c]
     head = {
@@ -152,7 +152,7 @@ def as_terms(base: str) -> str:
             ],
             "url": f"{base}/en/methods/{method.id}",
         }
-        for method in catalogue().values()
+        for method in shipped().values()
     ]
     return _text(
         {
@@ -174,7 +174,7 @@ def _said(text: str, lang: str) -> dict[str, str]:
 @cache
 def as_bibtex() -> str:
     """The sources of all cards, each once."""
-    return draw_bibtex(compare(list(catalogue().values()), "en"))
+    return draw_bibtex(compare(list(shipped().values()), "en"))
 
 
 # What holds for the catalogue and the studies that are shipped with it, and for nobody else's.

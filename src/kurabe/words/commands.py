@@ -235,6 +235,7 @@ _WORDS: dict[str, Texts] = {
         "ここで実行できます:  kurabe fit ID --data FOLDER",
         "runs here:  kurabe fit ID --data FOLDER",
     ),
+    "methods.own": ("自作のカード", "a card of your own"),
     "short.ddpm": ("ゼロから", "from scratch"),
     "short.base": ("ベースのまま", "base, untouched"),
     "status.planned": ("予定", "planned"),

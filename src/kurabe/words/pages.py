@@ -41,6 +41,7 @@ _WORDS: dict[str, Texts] = {
     "compare": ("比較する（{n}）", "Compare ({n})"),
     "unchoose": ("{name}の選択を外す", "Unselect {name}"),
     "choose": ("{name}を選択", "Select {name}"),
+    "own-card": ("自作", "Your own"),
     "runs-here": ("実行可", "Runs"),
     "has-results": ("測定済み", "Measured"),
     "start.pair": (
