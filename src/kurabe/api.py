@@ -86,13 +86,14 @@ def report(
 ) -> None:
     """Write a run's numbers as one more line of a JSON Lines file, at the end of any script.
 
-    `kurabe numbers PATH --metric NAME=up` makes a table with marks of it. column: what is compared;
+    `kurabe numbers PATH --metric NAME=up` makes a table with marks of it. path: "mlflow:STORE" or
+    "trackio:PROJECT" gives the run to that tracker, if it is installed. column: what is compared;
     seed: the run's, one block; method: the id of a card, where there is one. UserError where the
     file has that run already, or a value is no finite number.
     """
     from kurabe.outside.report import write_report
 
-    write_report(Path(path), column, seed, metrics, method)
+    write_report(path, column, seed, metrics, method)
 
 
 def _language() -> str:

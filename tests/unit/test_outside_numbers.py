@@ -205,3 +205,45 @@ def test_a_training_script_reports_its_runs_and_they_come_to_a_table():
         kurabe.report("out/runs.jsonl", "lora", seed=0, metrics={"kid": 1.0})
     with pytest.raises(UserError, match="is nan"):
         kurabe.report("out/runs.jsonl", "lora", seed=9, metrics={"kid": float("nan")})
+
+
+def test_a_report_goes_to_trackio_and_comes_back_as_it_was(monkeypatch):
+    """By trackio itself, where it is installed; what it writes is read without it."""
+    pytest.importorskip("trackio")
+    script = (
+        "import kurabe\n"
+        "for seed in range(2):\n"
+        "    for column, base in (('lora', 0.25), ('full', 0.5)):\n"
+        "        kurabe.report('trackio:mine', column, seed=seed, metrics={'kid': base + seed})\n"
+    )
+    monkeypatch.setenv("TRACKIO_DIR", str(Path("tracked").resolve()))
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert done.stdout == b""
+    runs = read_runs("trackio:tracked/mine.db")
+    found = {(run.column, run.seed): run.values["kid"] for run in runs}
+    assert found == {("lora", 0): 0.25, ("lora", 1): 1.25, ("full", 0): 0.5, ("full", 1): 1.5}
+
+
+def test_a_report_goes_to_mlflow_and_comes_back_as_it_was(monkeypatch):
+    """By MLflow itself, where it is installed; its store of files is read without it."""
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    for seed, value in enumerate((0.25, 1.5)):
+        kurabe.report("mlflow:runs", "lora", seed=seed, metrics={"kid": value}, method="lora")
+    with pytest.raises(UserError, match="already"):
+        kurabe.report("mlflow:runs", "lora", seed=0, metrics={"kid": 1.0})
+    found = {(run.column, run.seed): run.values["kid"] for run in read_runs("mlflow:runs")}
+    assert found == {("lora", 0): 0.25, ("lora", 1): 1.5}
+
+
+@pytest.mark.parametrize("tracker", ["mlflow", "trackio"])
+def test_a_tracker_that_is_not_there_is_said_and_nothing_is_written(monkeypatch, tracker):
+    # As for a module that is not installed.
+    monkeypatch.setitem(sys.modules, tracker, None)
+    with pytest.raises(UserError, match=f"pip install {tracker}"):
+        kurabe.report(f"{tracker}:here", "lora", seed=0, metrics={"kid": 1.0})
+    with pytest.raises(UserError, match="behind the colon"):
+        kurabe.report(f"{tracker}:", "lora", seed=0, metrics={"kid": 1.0})
+    with pytest.raises(UserError, match="is nan"):
+        kurabe.report(f"{tracker}:here", "lora", seed=0, metrics={"kid": float("nan")})
+    assert list(Path().iterdir()) == []

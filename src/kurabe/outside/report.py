@@ -10,22 +10,28 @@ from pathlib import Path
 
 from kurabe.errors import UserError
 from kurabe.outside.numbers import numbers
+from kurabe.outside.sinks import send, sink_of
 from kurabe.records import lines
 
 SCHEMA = 1
 
 
 def write_report(
-    path: Path,
+    place: Path | str,
     column: str,
     seed: int,
     metrics: Mapping[str, float],
     method: str | None,
 ) -> None:
-    """Append a run to a JSON Lines file; UserError where a value is no finite number."""
-    values = numbers(metrics, f"{path}, {column}, seed {seed}")
+    """Append a run to a JSON Lines file, or give it to the tracker that "mlflow:…" or "trackio:…"
+    names; UserError where a value is no finite number."""
+    values = numbers(metrics, f"{place}, {column}, seed {seed}")
     if lost := metrics.keys() - values.keys():
-        raise UserError(f"{path}, {column}, seed {seed}: {min(lost)} is not a number.")
+        raise UserError(f"{place}, {column}, seed {seed}: {min(lost)} is not a number.")
+    if isinstance(place, str) and (sink := sink_of(place)):
+        send(*sink, column, seed, values, method)
+        return
+    path = Path(place)
     known = [line for line in lines.read(path) if line.get("column") == column]
     if any(line.get("seed") == seed for line in known):
         raise UserError(f"{path} has a run of {column} with seed {seed} already.")
