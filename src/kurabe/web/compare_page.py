@@ -6,6 +6,7 @@ The address holds everything that is chosen; a request in another form of it is 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -100,6 +101,10 @@ def pages(site: Site) -> list[BaseRoute]:
             **shown(view, table, view.study),
         )
 
+    def bring(request: Request) -> Response:
+        name = site.library.brought(request.query_params.get("path", "").strip())
+        return RedirectResponse(f"/{language_of(request)}/studies/{quote(name)}", 303)
+
     def export(request: Request) -> Response:
         form = request.path_params["form"]
         methods = methods_of(slugs_of(request))
@@ -110,6 +115,7 @@ def pages(site: Site) -> list[BaseRoute]:
 
     return [
         Route("/{lang:lang}/compare", show),
+        Route("/{lang:lang}/compare/bring", bring),
         Route("/{lang:lang}/compare/export/{form}", export),
     ]
 

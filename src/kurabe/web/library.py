@@ -109,6 +109,22 @@ class Library:
                     return folder
         return None
 
+    def brought(self, text: str) -> str:
+        """The name of the study in a folder that a reader typed, a path below the runs' folder or
+        the whole one; Problem 404 for any place outside it, by links too, and where no study is.
+        """
+        root = self.roots[0]
+        # On some systems a name of this form would ask another host.
+        elsewhere = "://" in text or text.startswith(("//", "\\\\"))
+        place = root / text
+        if not text or elsewhere or not _inside(place, root):
+            raise Problem(404, "problem.outside", name=short(text))
+        path = place.resolve()
+        if not StudyFolder(path).exists:
+            raise Problem(404, "problem.no-study", name=short(text))
+        name = root.name if path == root else path.relative_to(root).as_posix()
+        return name.encode("utf-8", "backslashreplace").decode()
+
     def is_shipped(self, folder: StudyFolder) -> bool:
         """Whether a study came with the package."""
         return _inside(folder.path, self.roots[-1])
@@ -206,7 +222,8 @@ def _inside(path: Path, root: Path) -> bool:
         if len(os.fsencode(path.name)) > 255 or len(str(path)) > 4000:
             return False
         return path.resolve().is_relative_to(root)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
+        # Before Python 3.13 pathlib tells of links that lead around by a RuntimeError.
         return False
 
 

@@ -243,6 +243,25 @@ _WORDS: dict[str, Texts] = {
         "{n} 列は並べられません。比較できるのは {most} 列までです。",
         "{n} columns are too many; a comparison holds up to {most}.",
     ),
+    "bring": ("自分の結果を持ち込む", "Bring your own"),
+    "bring.example": ("study", "study"),
+    "bring.button": ("開く", "Open"),
+    "bring.note": (
+        "--runs のフォルダーの中にある比較実験のフォルダー。作成は kurabe study FOLDER "
+        "--column NAME=PATH または kurabe numbers",
+        "A study's folder inside the folder of --runs, as kurabe study FOLDER --column NAME=PATH "
+        "or kurabe numbers makes it",
+    ),
+    "problem.outside": (
+        "「{name}」は結果のフォルダーの中にはないため、開けません",
+        "“{name}” is not inside the folder of runs that is served, so it is not opened",
+    ),
+    "problem.no-study": (
+        "「{name}」に比較実験はありません。kurabe study FOLDER --column NAME=PATH または "
+        "kurabe numbers で作成してください",
+        "There is no study in “{name}”; kurabe study FOLDER --column NAME=PATH or kurabe numbers "
+        "makes one",
+    ),
     "problem.study": ("比較実験「{name}」は見つかりません", "No study “{name}”"),
     "problem.run": ("実行「{name}」は見つかりません", "No run “{name}”"),
     "problem.image": ("この画像は見つかりません", "No such image"),
