@@ -100,6 +100,10 @@ def test_planted_copies_are_found_and_named_and_held_out_images_raise_no_alarm(h
     (said,) = (sentence for sentence in table.sentences if sentence.key == "copied")
     assert said.text == "training images found again: 5 of 200 (drawn)"
     assert "held" not in said.detail
+    # Of the other column one run cannot tell; of this one it did.
+    (unsure,) = (sentence for sentence in table.sentences if sentence.key == "copies")
+    assert "drawn" not in unsure.text + unsure.detail
+    assert "held" in unsure.text
     # One run: nothing is marked, and what would settle it is said.
     images_said = next(sentence for sentence in table.sentences if sentence.key == "images")
     assert (images_said.mark, images_said.command) == ("?", None)

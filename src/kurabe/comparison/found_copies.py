@@ -22,15 +22,12 @@ def found_copies(
     results: StudyResults, columns: Sequence[Column], shown: Sequence[Shown], lang: str
 ) -> Sentence | None:
     """A sentence where an outside column has copies, more of its images than of real ones."""
-    outside = {column.id for column in results.columns if column.outside}
     said: list[str] = []
     details: list[str] = []
     for column, at in zip(columns, shown, strict=True):
-        if at.source not in outside:
+        if not has_copies(results, at):
             continue
-        pairs, samples, of_real = _copies(results, at.source or "")
-        if not pairs or len(pairs) / samples <= of_real:
-            continue
+        pairs, samples, _ = _copies(results, at.source or "")
         said.append(say("copied.column", lang, column=column.name, n=len(pairs), samples=samples))
         named = [f"{one.get('file', one['sample'])} = {one['training']}" for one in pairs[:NAMED]]
         details += [f"{column.name}: {', '.join(named)}{' …' if len(pairs) > NAMED else ''}"]
@@ -41,6 +38,14 @@ def found_copies(
         key="copied", label=say("question.copied", lang), text=text, mark=None,
         detail="; ".join(details),
     )  # fmt: skip
+
+
+def has_copies(results: StudyResults, at: Shown) -> bool:
+    """Whether the column was made elsewhere and has copies, more of its images than real ones."""
+    if at.source not in {column.id for column in results.columns if column.outside}:
+        return False
+    pairs, samples, of_real = _copies(results, at.source or "")
+    return bool(pairs) and len(pairs) / samples > of_real
 
 
 def _copies(results: StudyResults, source: str) -> tuple[list[Mapping[str, Any]], int, float]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kurabe.comparison.copies import copying
-from kurabe.comparison.found_copies import found_copies
+from kurabe.comparison.found_copies import found_copies, has_copies
 from kurabe.comparison.measured import Shown
 from kurabe.comparison.metrics import HEADLINES
 from kurabe.comparison.numbers import rounded_up
@@ -75,7 +75,12 @@ def sentences(
         standing = row and _standing(row, columns, equal, lang)
         if standing:
             found.append(_ranking(key, standing, results, at, lang))
-    if copies := copying(results, columns, shown, lang):
+    copies = copying(results, columns, shown, lang)
+    if copies is not None and copies.mark == "?":
+        # Of what is found by name below, "cannot tell" would say the contrary.
+        rest = [at for at in shown if not has_copies(results, at)]
+        copies = copying(results, columns, rest, lang)
+    if copies is not None:
         found.append(copies)
     if certain := found_copies(results, columns, shown, lang):
         found.append(certain)
