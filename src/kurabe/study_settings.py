@@ -58,8 +58,9 @@ class Trials(Settings):
     """Learning-rate trials, as many for every column, on validation, with seeds of their own.
 
     The grid is the method's default times spacing^k, k = −(count−1)/2 … (count−1)/2; each trial
-    has `share` of the column's budget. Where any column's best rate lies at an end of its grid,
-    every column gets a further trial, at most `more` times.
+    has `share` of the column's budget. Of rates that trials cannot tell apart the one nearest the
+    default is the best (`kurabe.studies.trials`). Where any column's best rate lies at an end of
+    its grid, every column gets a further trial, at most `more` times.
     """
 
     count: Annotated[int, Field(ge=0, le=15)] = 3

@@ -77,6 +77,18 @@ def test_a_best_rate_on_the_edge_gives_every_column_one_trial_more(tmp_path):
     assert (found["masked"].lr, found["masked"].on_edge) == (0.00132, False)
 
 
+def test_of_rates_that_short_trials_cannot_tell_apart_the_usual_one_is_taken(tmp_path):
+    """Fault: behind a closed form trials of .1092 to .1093 took the lowest rate of five, .00025,
+    and a run that hardly trained; a difference of 1 % is an answer."""
+    flat = {0.000333: 0.10920, 0.001: 0.10926, 0.003: 0.10950}
+    found, _ = tried(tmp_path / "flat", lambda column, lr: flat[lr])
+    assert {(one.lr, len(one.losses), one.on_edge) for one in found.values()} == {(0.001, 3, False)}
+    steep = {0.000333: 0.1100, 0.001: 0.1089, 0.003: 0.1078, 0.009: 0.1076}
+    found, _ = tried(tmp_path / "steep", lambda column, lr: steep[lr])
+    # Of .003 and .009, level, the one nearer to .001, which then lies inside of what was tried.
+    assert {(one.lr, len(one.losses), one.on_edge) for one in found.values()} == {(0.003, 4, False)}
+
+
 def test_the_search_ends_where_all_had_as_many_as_allowed(tmp_path):
     found, _ = tried(tmp_path, lambda column, lr: 1 / lr)
     assert {key: (len(one.losses), one.lr, one.on_edge) for key, one in found.items()} == {

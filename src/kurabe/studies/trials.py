@@ -1,8 +1,11 @@
 """Learning-rate trials: as many for every column, short, judged by what a run keeps.
 
 A trial's loss is that of the weights its run would keep, on the validation images: the average at
-its end, or the best one on the way where the recipe has patience. The lowest wins. Where any
-column's best rate lies at an end of its grid, every column gets one trial more: beyond that end, or
+its end, or the best one on the way where the recipe has patience. The lowest wins; of those within
+half a per cent of it the one nearest the method's own rate, since so short a run favours rates that
+are too small for a long one (Wu et al. 2018, "Understanding short-horizon bias in stochastic
+meta-optimization"), most of all behind a closed form, where it changes little. Where any column's
+best rate lies at an end of its grid, every column gets one trial more: beyond that end, or
 between its best rate and the better neighbour; so the number stays equal. A column added later gets
 as many as the others had. The seeds of trials lie above any block's and are never used again.
 """
@@ -19,6 +22,8 @@ from kurabe.studies.state import LearningRate, StudyState
 from kurabe.studies.study import Study
 
 Losses = Mapping[float, float]
+# By how large a share two losses of trials may differ and say nothing of the longer run.
+TIE = 0.005
 
 
 def search(
@@ -33,7 +38,8 @@ def search(
     rate at which training diverges is an answer). RunFailed where every trial of a column failed.
     """
     columns = [c for c in study.columns if study.searched(c) and c.id not in state.learning_rates]
-    grids = {c.id: list(study.trials.grid(study.default_lr(c))) for c in columns}
+    usual = {c.id: study.default_lr(c) for c in columns}
+    grids = {c.id: list(study.trials.grid(usual[c.id])) for c in columns}
     fixed = number(state)
     most = study.trials.count + study.trials.more if fixed is None else fixed
     tried: set[Path] = set()
@@ -44,11 +50,11 @@ def search(
             execute(pending)
         tried |= {job.folder.path for job in jobs}
         losses = {key: _losses(key, jobs) for key in grids}
-        open_ended = fixed is not None or any(on_edge(of) for of in losses.values())
+        open_ended = fixed is not None or any(on_edge(of, usual[key]) for key, of in losses.items())
         if not open_ended or all(len(grid) >= most for grid in grids.values()):
-            return {key: _found(of, key, jobs) for key, of in losses.items()}
+            return {key: _found(of, usual[key], key, jobs) for key, of in losses.items()}
         for key, of in losses.items():
-            grids[key].append(further(of, study.trials.spacing))
+            grids[key].append(further(of, usual[key], study.trials.spacing))
 
 
 def number(state: StudyState) -> int | None:
@@ -56,19 +62,24 @@ def number(state: StudyState) -> int | None:
     return max((len(found.losses) for found in state.learning_rates.values()), default=None)
 
 
-def best_of(losses: Losses) -> float:
-    """The rate of the lowest loss, the smaller one of equals."""
-    return min(losses, key=lambda lr: (losses[lr], lr))
+def best_of(losses: Losses, usual: float) -> float:
+    """The rate of the lowest loss; of those within TIE of it the one nearest `usual` by its factor.
+
+    Of two as near the smaller.
+    """
+    near = min(losses.values()) * (1 + TIE)
+    level = [lr for lr, loss in losses.items() if loss <= near]
+    return min(level, key=lambda lr: (round(abs(math.log(lr / usual)), 2), lr))
 
 
-def on_edge(losses: Losses) -> bool:
+def on_edge(losses: Losses, usual: float) -> bool:
     """Whether the best rate lies at either end of those tried."""
-    return len(losses) > 1 and best_of(losses) in (min(losses), max(losses))
+    return len(losses) > 1 and best_of(losses, usual) in (min(losses), max(losses))
 
 
-def further(losses: Losses, spacing: float) -> float:
+def further(losses: Losses, usual: float, spacing: float) -> float:
     """The next rate: beyond the best where that lies at an end, else towards its better side."""
-    rates, best = sorted(losses), best_of(losses)
+    rates, best = sorted(losses), best_of(losses, usual)
     place = rates.index(best)
     if place == len(rates) - 1:
         found = best * spacing
@@ -100,12 +111,12 @@ def _losses(column: str, jobs: Sequence[Job]) -> dict[float, float]:
     return losses
 
 
-def _found(losses: Losses, column: str, jobs: Sequence[Job]) -> LearningRate:
+def _found(losses: Losses, usual: float, column: str, jobs: Sequence[Job]) -> LearningRate:
     infos = [job.folder.info for job in jobs if job.column.id == column]
     return LearningRate(
-        lr=best_of(losses),
+        lr=best_of(losses, usual),
         losses={f"{k:g}": v if math.isfinite(v) else None for k, v in sorted(losses.items())},
-        on_edge=on_edge(losses),
+        on_edge=on_edge(losses, usual),
         seconds=sum(info.get("seconds") or 0 for info in infos),
         images=sum(job.folder.images_paid for job in jobs if job.column.id == column),
     )
