@@ -42,7 +42,7 @@ LEAST_SHARE = 1e-6
 # Log-SNRs between which b is interpolated; beyond them it stays.
 LEVELS = (-6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 # Images that b is judged on, and the share of all that they may be without a fit to all of them.
-JUDGED, SPARED = 128, 0.05
+JUDGED, SPARED = 64, 0.05
 
 
 class PatchMixture(nn.Module):
@@ -154,11 +154,15 @@ class PatchMixture(nn.Module):
         places = torch.from_numpy(draw.permuted(
             torch.arange(rows * columns).repeat(each, 1).numpy(), axis=1
         )[:, :per_image])  # fmt: skip
-        cut = [
-            self._cut(image.unsqueeze(0), (1, 1))[0][at]
-            for image, at in zip(chosen, places, strict=True)
+        rows_of, columns_of = places // columns, places % columns
+        near = torch.arange(self.side)
+        found = chosen[
+            torch.arange(each).view(-1, 1, 1, 1),
+            :,
+            rows_of[..., None, None] + near.view(-1, 1),
+            columns_of[..., None, None] + near,
         ]
-        return torch.cat(cut)
+        return found.movedim(-1, 2).flatten(0, 1).flatten(1)
 
     def _clusters(self, patches: Tensor, count: int) -> Tensor:
         """Where each of the patches starts, (M,)."""
