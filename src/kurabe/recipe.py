@@ -105,7 +105,8 @@ class Network(Described, Later, Settings):
 
     precondition: what denoiser in closed form, fitted to the training images, stands in front of it
     (`kurabe.diffusion.mixture`), so that the network learns the rest: the best linear one
-    ("covariance"), or that of a mixture of Gaussians.
+    ("covariance"), that of a mixture of Gaussians, or that one and a mixture of patches beside it
+    (`kurabe.diffusion.patch_mixture`).
     """
 
     later = ("precondition",)
@@ -119,7 +120,7 @@ class Network(Described, Later, Settings):
     refine: Annotated[int, Field(ge=0, le=10**9)] = 32
     schedule: Literal["ddpm-linear", "cosine", "flow"] = "cosine"
     prediction: Literal["eps", "x0", "v", "flow"] = "v"
-    precondition: Literal["none", "covariance", "mixture"] = "none"
+    precondition: Literal["none", "covariance", "mixture", "patches"] = "none"
 
     @property
     @override

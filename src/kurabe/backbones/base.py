@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kurabe.diffusion.mixture import MixtureDenoiser
+from kurabe.diffusion.patch_mixture import ClosedForm
 from kurabe.sizes import Sides, times
 
 
@@ -63,7 +63,7 @@ class Backbone(nn.Module):
     fresh: frozenset[str] = frozenset()
     fitted: frozenset[str] = frozenset()
     times_by_token: bool = False
-    preconditioner: MixtureDenoiser | None
+    preconditioner: ClosedForm | None
     roles: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:

@@ -28,13 +28,11 @@ from torch.utils.checkpoint import checkpoint
 
 from kurabe.backbones.base import Backbone, Output, table
 from kurabe.backbones.subset import Subset
-from kurabe.diffusion.mixture import MixtureDenoiser
+from kurabe.diffusion.patch_mixture import CLOSED_FORMS
 from kurabe.sizes import Sides, Size, sides_of, times
 
 # Values a pixel that the refinement gets from the tokens, the prediction itself among them.
 REFINED = 12
-# The most components of a closed form in front of the network.
-COMPONENTS = {"covariance": 1, "mixture": 128}
 
 
 class PatchTransformer(Backbone):
@@ -78,8 +76,8 @@ class PatchTransformer(Backbone):
         self.feature_layers = tuple(f"block-{i + 1}" for i in range(depth))
         self.feature_dim = width
         self.encoder_depth = depth - decoder
-        components = COMPONENTS.get(precondition, 0)
-        closed = MixtureDenoiser(in_channels, sides, components) if components else None
+        make = CLOSED_FORMS.get(precondition)
+        closed = None if make is None else make(in_channels, sides)
         # The closed form holds for images of one noise level.
         self.preconditioner, self.times_by_token = closed, closed is None
         seen = in_channels if closed is None else 2 * in_channels
