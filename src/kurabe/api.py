@@ -22,7 +22,7 @@ def fit(method: str, data: str | Path, **options: Any) -> "LoadedRun":
     >>> import kurabe
     >>> kurabe.fit("lorra", "digits")
     Traceback (most recent call last):
-    kurabe.errors.UserError: No method "lorra". Did you mean lora?
+    kurabe.errors.UserError: No method "lorra". Did you mean lora or t-lora?
     """
     from kurabe.studies.single import Single, fit_single
 

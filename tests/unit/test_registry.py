@@ -57,7 +57,8 @@ def test_every_idea_leads_to_code(idea: Idea):
 def test_an_unknown_name_lists_the_near_ones_or_all():
     with pytest.raises(UserError, match=r"^There is no solver 'hein'; did you mean heun\?$"):
         registry.look_up("solvers", "hein")
-    with pytest.raises(UserError, match=r"^There is no export 'melt'; there is diffusers\.$"):
+    exports = "comfy, diffusers, diffusers-lora, kohya, peft, safetensors"
+    with pytest.raises(UserError, match=rf"^There is no export 'melt'; there are {exports}\.$"):
         registry.look_up("exports", "melt")
     with pytest.raises(
         UserError, match=r"^There is no space 'x'; there are AutoencoderKL, pixels\.$"

@@ -108,7 +108,7 @@ def methods_of(slugs: Sequence[str]) -> list[Method]:
     known = catalogue()
     for slug in slugs:
         if slug not in known:
-            near = [method.id for method in search(slug)[:3]] if len(slug) <= 80 else []
+            near = [method.id for method in search(slug)[:5]] if len(slug) <= 80 else []
             raise Problem(404, "problem.method", slug=short(slug), near=near)
     if len(slugs) > MOST_COLUMNS:
         raise Problem(400, "problem.columns", n=len(slugs), most=MOST_COLUMNS)

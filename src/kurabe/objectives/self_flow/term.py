@@ -52,7 +52,8 @@ class SelfFlowTerm(Term):
         images = passes["images"]
         batch, teacher = images.batch, images.references["teacher"]
         with torch.no_grad():
-            t = batch.t.flatten(1).amin(1)
+            # One time an image where gradients are compared by noise level.
+            t = batch.t.reshape(len(batch.t), -1).amin(1)
             x_t = teacher.noisy(batch.images, batch.noise, t)
             found = teacher.features(x_t, t, batch.condition, (self.late,))
             target = on_grid(
