@@ -110,6 +110,7 @@ def saved(place: Path) -> list[RunFolder]:
     return runs if len(states) == 2 and all(state.exists() for state in states) else []
 
 
+@pytest.mark.slow
 def test_two_nodes_give_the_scores_of_this_machine(cluster: Any, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     said(begin(here, 640))

@@ -88,6 +88,7 @@ def test_it_is_refused_in_one_sentence(name, place, capsys) -> None:
     assert len(told.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_weight_under_which_the_loss_diverges_ends_the_run_and_says_which_term(
     place, capsys
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_weight_under_which_the_loss_diverges_ends_the_run_and_says_which_term
     assert "Traceback" not in told and "A lower learning rate" in told
 
 
+@pytest.mark.slow
 def test_fewer_images_than_a_batch_and_one_class_train_and_have_no_label_rows(place) -> None:
     from kurabe.records import RunFolder
 

@@ -76,6 +76,7 @@ def test_two_processes_fit_what_one_fits(tmp_path: Path) -> None:
     assert two.score("scores")["metrics"].keys() == one.score("scores")["metrics"].keys()
 
 
+@pytest.mark.slow
 def test_a_study_whose_runs_two_processes_share_has_the_weights_of_one(tmp_path: Path) -> None:
     for name, more in (("one", ""), ("two", "processes = 2\n")):
         more += 'dtype = "float32"\n'
