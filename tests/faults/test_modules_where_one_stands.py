@@ -24,6 +24,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_study_trains_and_is_measured_beside_modules_of_other_people(place):
     """Calibration is left out (its budget is in images); trials, workers and the table are not."""
     source = str(Path(__file__).parents[2] / "src")
