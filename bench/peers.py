@@ -44,7 +44,7 @@ from kurabe.recipe import Recipe
 from kurabe.records import RunFolder
 from kurabe.training.loop import update
 from kurabe.training.model import start_model
-from kurabe.training.run import prepare
+from kurabe.training.run import Run, prepare
 
 SETS = {"emoji-base": (32, 3), "fashion-mnist": (28, 1)}
 BOUND, BATCH, EVALUATIONS, SAMPLES, FEW = 10, 16, 20, 256, 64
@@ -150,27 +150,27 @@ def their_samples(unet: UNet2DModel, noising: Any, seed: int, count: int) -> np.
 def ours(of: Setting, seconds: float, rate: float, seed: int) -> tuple[list[Draw], float, int]:
     """The same of our own, behind a mixture."""
     with tempfile.TemporaryDirectory() as place:
-        began = time.process_time()
-        images, run = 0, None
         # The plan is in images: a short run beforehand says how many the seconds hold.
-        for budget in (BATCH * 8, None):
-            recipe = our_recipe(of, budget or images, rate, seed)
-            model = start_model(recipe, of.images.size, of.images.channels)
-            folder = RunFolder(Path(place) / str(budget))
-            began = time.process_time()
-            run = prepare(recipe, model, of.images, of.split, folder, lambda line: None)
-            fitted = time.process_time() - began
-            model.denoiser.train()
-            while run.training.progress.updates < run.plan.updates:
-                update(run)
-            a_step = (time.process_time() - began - fitted) / run.plan.updates
-            images = BATCH * max(1, int((seconds - fitted) / a_step))
-        spent = time.process_time() - began
-    assert run is not None
+        first, fitted, stepped = trained(our_recipe(of, BATCH * 8, rate, seed), of, place)
+        updates = max(1, int((seconds - fitted) / (stepped / first.plan.updates)))
+        run, fitted, stepped = trained(our_recipe(of, BATCH * updates, rate, seed), of, place)
     run.model.adaptation.load(run.training.ema.average)
-    first, drawing = seed * SAMPLES, replace(run.model, dtype="bfloat16" if NARROW else "float32")
-    draw = [lambda count: drawing.sample(range(first, first + count), EVALUATIONS)]
-    return draw, spent, run.plan.images
+    start, drawing = seed * SAMPLES, replace(run.model, dtype="bfloat16" if NARROW else "float32")
+    draw = [lambda count: drawing.sample(range(start, start + count), EVALUATIONS)]
+    return draw, fitted + stepped, run.plan.images
+
+
+def trained(recipe: Recipe, of: Setting, place: str) -> tuple[Run, float, float]:
+    """A run at its end, and the seconds of what was fitted before it and of its updates."""
+    model = start_model(recipe, of.images.size, of.images.channels)
+    folder = RunFolder(Path(place) / str(recipe.budget.images))
+    began = time.process_time()
+    run = prepare(recipe, model, of.images, of.split, folder, lambda line: None)
+    fitted = time.process_time() - began
+    model.denoiser.train()
+    while run.training.progress.updates < run.plan.updates:
+        update(run)
+    return run, fitted, time.process_time() - began - fitted
 
 
 def our_recipe(of: Setting, images: int, rate: float, seed: int) -> Recipe:

@@ -135,18 +135,8 @@ class MixtureDenoiser(nn.Module):
     def _clusters(self, low: Tensor) -> Tensor:
         """The cluster of each image, (N,), from its place along the axes, (N, L)."""
         count = max(1, min(len(self.centres), len(low) // FEWEST))
-        if count == 1:
-            return torch.zeros(len(low), dtype=torch.long, device=low.device)
-        from sklearn.cluster import KMeans
-        from sklearn.exceptions import ConvergenceWarning
-
         # Eigenvalues rise, so the last axes are those of most variance.
-        seen = low[:, -CLUSTERED:].cpu().numpy()
-        searched = seen[:: -(-len(seen) // SEARCHED)]
-        # Of images that are alike there are fewer, which it would say on the run's own lines.
-        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            found = KMeans(count, random_state=0).fit(searched).predict(seen)
-        return torch.from_numpy(found).long().to(low.device)
+        return clusters(low[:, -CLUSTERED:], count, -(-len(low) // SEARCHED))
 
     def _to_modes(self, x: Tensor) -> Tensor:
         """Images → coefficients of the cosine transform, (B, C, H, W) both."""
@@ -169,6 +159,20 @@ class MixtureDenoiser(nn.Module):
         modes = modes.clone()
         modes[:, :, :rows, :columns] = low.view(len(modes), -1, rows, columns)
         return modes
+
+
+def clusters(points: Tensor, count: int, every: int = 1) -> Tensor:
+    """The k-means cluster, of `count`, of each point (N, D), searched among one in `every`: (N,)."""
+    if count == 1:
+        return torch.zeros(len(points), dtype=torch.long, device=points.device)
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    seen = points.cpu().numpy()
+    # Of points that are alike there are fewer, which it would say on the run's own lines.
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        found = KMeans(count, random_state=0).fit(seen[::every]).predict(seen)
+    return torch.from_numpy(found).long().to(points.device)
 
 
 def cosines(count: int) -> Tensor:

@@ -17,7 +17,6 @@ this one, which knows strokes: x̂₀ = x̂₀ᵐ + b (x̂₀ᵖ − x̂₀ᵐ),
 the least squares on images that neither was fitted to.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
@@ -27,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from kurabe.diffusion.mixture import LEAST_VARIANCE, NO_WEIGHT, MixtureDenoiser
+from kurabe.diffusion.mixture import LEAST_VARIANCE, NO_WEIGHT, MixtureDenoiser, clusters
 from kurabe.randomness import generator
 
 # Pixels a side of a patch, pixels between two of them, components, and directions of each that
@@ -135,7 +134,7 @@ class PatchMixture(nn.Module):
         patches = self._some(images.to(self.centres))
         count, size = self.centres.shape
         count = max(1, min(count, len(patches) // (FEWEST * size)))
-        shares = F.one_hot(self._clusters(patches, count), count).to(patches)
+        shares = F.one_hot(clusters(patches, count), count).to(patches)
         # Where nothing is known of the noise, the grey level's own rounding is there.
         one, least = torch.ones(1, 1).to(patches), torch.full((1, 1), LEAST_VARIANCE**0.5)
         for _ in range(PASSES):
@@ -163,15 +162,6 @@ class PatchMixture(nn.Module):
             columns_of[..., None, None] + near,
         ]
         return found.movedim(-1, 2).flatten(0, 1).flatten(1)
-
-    def _clusters(self, patches: Tensor, count: int) -> Tensor:
-        """Where each of the patches starts, (M,)."""
-        from sklearn.cluster import KMeans
-        from sklearn.exceptions import ConvergenceWarning
-
-        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            found = KMeans(count, random_state=0, max_iter=20).fit_predict(patches.cpu().numpy())
-        return torch.from_numpy(found).long().to(patches.device)
 
     def _maximise(self, patches: Tensor, shares: Tensor) -> None:
         """The parameters that shares (M, K) of patches (M, d) ask for (Tipping & Bishop 1999,
