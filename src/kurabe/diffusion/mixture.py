@@ -162,7 +162,7 @@ class MixtureDenoiser(nn.Module):
 
 
 def clusters(points: Tensor, count: int, every: int = 1) -> Tensor:
-    """The k-means cluster, of `count`, of each point (N, D), searched among one in `every`: (N,)."""
+    """The k-means cluster of each point (N, D), found among one in `every` of them: (N,)."""
     if count == 1:
         return torch.zeros(len(points), dtype=torch.long, device=points.device)
     from sklearn.cluster import KMeans
