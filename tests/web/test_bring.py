@@ -53,6 +53,14 @@ def client(mine):
     return TestClient(create_app(mine), follow_redirects=False)
 
 
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_field_is_wide_enough_for_a_path(open_page, width):
+    """Fault: it was as wide as its own margins, 24 pixels."""
+    page = open_page("/ja/compare?slugs=ddpm", viewport={"width": width, "height": 700})
+    box = page.locator("#bring").bounding_box()
+    assert box["width"] >= 200 and box["x"] + box["width"] <= width
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_a_path_inside_the_runs_folder_shows_its_study_like_any_other(open_page, script):
     page = open_page("/en/compare?slugs=ddpm", java_script_enabled=script)
